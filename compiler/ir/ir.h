@@ -1,0 +1,179 @@
+/* ir.h: the one intermediate representation.
+ *
+ * A Fn is a pure function: an array of tensor values in topological order, each the result of one op of
+ * ops.def, every dim an int64 known to the compiler.  No blocks, no loops, no aliasing; memory is written
+ * only where an output names the input it replaces.  Values are hash-consed: the same op on the same
+ * operands is the same Val *, so common subexpressions do not exist.  A pass is a function Fn -> Fn that
+ * builds a new Fn; it never changes a Val. */
+#ifndef NNC_IR_H
+#define NNC_IR_H
+
+#include "base.h"
+#include "diag.h"
+
+enum { MAX_RANK = 8, MAX_LISTS = 3 };
+
+typedef enum DType {
+#define DTYPE(Name, text, bytes, class) DTYPE_##Name,
+#include "dtype.def"
+#undef DTYPE
+	DTYPE_COUNT
+} DType;
+
+typedef struct DTypeInfo { const char *text; int bytes; char class; } DTypeInfo;   /* class 'F' 'I' 'B' */
+extern const DTypeInfo dtype_info[DTYPE_COUNT];
+static inline bool dtype_is_float(DType d) { return dtype_info[d].class == 'F'; }
+
+typedef struct Type { DType dtype; int rank; int64_t dim[MAX_RANK]; } Type;
+Type type_make(DType dtype, int rank, const int64_t *dim);
+static inline Type type_scalar(DType dtype) { return (Type){.dtype = dtype}; }
+bool type_equal(Type a, Type b);
+bool type_same_dims(Type a, Type b);
+int64_t type_count(Type t);                              /* elements */
+const char *type_text(Arena *arena, Type t);             /* "f32[64,784]", "f32[]" for a scalar */
+
+typedef enum Op {
+#define UNARY(Name, ...) Op##Name,
+#define BINARY(Name, ...) Op##Name,
+#define TERNARY(Name, ...) Op##Name,
+#define STRUCTURAL(Name, ...) Op##Name,
+#include "ops.def"
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+#undef STRUCTURAL
+	OP_COUNT
+} Op;
+
+typedef struct OpInfo {
+	const char *name, *text, *meaning;
+	int arity;                          /* -1: any */
+	bool pointwise;                     /* UNARY, BINARY, TERNARY */
+	char operand_class;                 /* pointwise: 'F' 'N' 'I' 'B' 'A' */
+	bool result_bool;                   /* pointwise: result is bool */
+	const char *list[MAX_LISTS];        /* names of the list attributes; NULL after the last */
+	const char *number;                 /* name of the number attribute or NULL */
+} OpInfo;
+extern const OpInfo op_info[OP_COUNT];
+
+typedef struct Fn Fn;
+typedef struct IntList { int64_t *data; int length; } IntList;
+
+typedef struct Val {
+	Op op;
+	int id;                             /* index in fn->vals; canonical after fn_renumber() */
+	Type type;
+	int nargs;
+	struct Val **arg;
+	IntList list[MAX_LISTS];            /* attributes, as ops.def names them */
+	double number;
+	Fn *body;                           /* Scan only */
+	Span span;                          /* what the user wrote; an adjoint inherits its forward's */
+	struct Val *hash_next;
+	uint64_t hash;
+} Val;
+
+typedef enum InputKind {
+	INPUT_DATA,      /* a batch, or a model's argument */
+	INPUT_PARAM,     /* trained */
+	INPUT_STATE,     /* model state (running means) */
+	INPUT_SLOT,      /* optimiser state, name "<instance path>#<state name>" */
+	INPUT_STEP,      /* i32[], counts updates from 1 */
+	INPUT_EPOCH,     /* i32[], from 1 */
+	INPUT_SEED,      /* i32[2]: low and high half */
+	INPUT_SETTING,   /* f32[], `input(..)` */
+	INPUT_KINDS
+} InputKind;
+extern const char *const input_kind_text[INPUT_KINDS];   /* "data" "param" ... */
+
+typedef struct Input { const char *name; InputKind kind; Type type; Val *val; int64_t classes; } Input;  /* classes: class[n], 0 none */
+typedef struct Output { const char *name; Val *val; int updates; } Output;     /* updates: the input it replaces, or -1 */
+
+struct Fn {
+	Arena *arena;
+	const char *name;
+	VEC(Val *) vals;
+	VEC(Input) inputs;
+	VEC(Output) outputs;
+	Span span;                          /* given to values built from now on */
+	Val **table;                        /* hash-consing */
+	int table_size, table_used, next_mark;
+};
+
+Fn *fn_new(Arena *arena, const char *name);
+Val *fn_input(Fn *f, const char *name, InputKind kind, Type type);     /* appends an input; Input.classes is set by the caller */
+int fn_output(Fn *f, const char *name, Val *val, int updates);
+/* Drops what no output needs and renumbers in post-order from the outputs (operands first, left to right,
+ * inputs first of all in their order), so that the order of construction never shows. */
+Fn *fn_canonical(Fn *f);
+/* A copy of `v` in `f` with other operands; the other attributes stay. */
+Val *fn_rebuild(Fn *f, Val *v, Val **args);
+
+/* Constructors.  Each checks its operands with die(): the front end has already spoken to the user.
+ * Pointwise: ir_Add(f, a, b) ... expanded from ops.def. */
+#define UNARY(Name, ...) Val *ir_##Name(Fn *f, Val *a);
+#define BINARY(Name, ...) Val *ir_##Name(Fn *f, Val *a, Val *b);
+#define TERNARY(Name, ...) Val *ir_##Name(Fn *f, Val *a, Val *b, Val *c);
+#define STRUCTURAL(...)
+#include "ops.def"
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+#undef STRUCTURAL
+Val *ir_const(Fn *f, DType dtype, double value);
+Val *ir_like(Fn *f, Val *a, double value);                              /* const broadcast to a's type */
+Val *ir_iota(Fn *f, Type type, int axis);                               /* type.dtype is i32 */
+Val *ir_random(Fn *f, Type type, Val *seed, Val *step, Val *index, int64_t site, int word);
+Val *ir_cast(Fn *f, Val *a, DType dtype);                               /* a itself when it has that dtype */
+Val *ir_reshape(Fn *f, Val *a, int rank, const int64_t *dim);
+Val *ir_transpose(Fn *f, Val *a, const int64_t *perm);
+Val *ir_broadcast(Fn *f, Val *a, int rank, const int64_t *dim, const int64_t *dims);
+Val *ir_slice(Fn *f, Val *a, const int64_t *start, const int64_t *size, const int64_t *step);   /* step NULL: 1 */
+Val *ir_pad(Fn *f, Val *a, const int64_t *lo, const int64_t *hi, const int64_t *inner, double value);  /* inner NULL: 0 */
+Val *ir_flip(Fn *f, Val *a, int naxes, const int64_t *axes);
+Val *ir_window(Fn *f, Val *a, int axis, int64_t n, int64_t size, int64_t stride, int64_t dilation);
+Val *ir_fold(Fn *f, Val *a, int axis, int64_t total, int64_t stride, int64_t dilation);
+Val *ir_concat(Fn *f, int n, Val **args, int axis);
+Val *ir_reduce(Fn *f, Op op, Val *a, int naxes, const int64_t *axes);   /* OpReduce...; axes ascending */
+Val *ir_argmax(Fn *f, Val *a, int axis);
+Val *ir_cumsum(Fn *f, Val *a, int axis);
+Val *ir_argsort(Fn *f, Val *a, int axis);
+/* Labels are small integers, one per axis, distinct within a tensor.  A label in a and b and y is a batch
+ * axis; in a and b only: summed; each label of y occurs in a or b.  A label of one operand alone that y lacks
+ * is not allowed (reduce first).  y's order: as given in `ly`. */
+Val *ir_contract(Fn *f, Val *a, const int64_t *la, Val *b, const int64_t *lb, int ny, const int64_t *ly);
+Val *ir_gather(Fn *f, Val *table, Val *index, int batch);
+Val *ir_scatter_add(Fn *f, Val *rows, Val *index, int batch, int64_t n);
+Val *ir_scan(Fn *f, Fn *body, int64_t count, bool reversed, int ncarries, int nargs, Val **args);
+Val *ir_project(Fn *f, Val *scan, int index);
+Val *ir_mark(Fn *f, Val *a);                                            /* a new variable each time */
+Val *ir_grad(Fn *f, Val *loss, Val *by);
+Val *ir_cotangent(Fn *f, Type type, int64_t *id);                       /* sets *id */
+Val *ir_custom(Fn *f, int64_t id, Val *y, int n, Val **inputs, Val **adjoints);
+static inline bool is_const(const Val *v, double value) { return v->op == OpConst && v->number == value; }
+/* A constant, or a broadcast of one. */
+bool is_splat(const Val *v, double *value);
+
+/* text.c: the textual form; fn_parse(fn_print(f)) prints the same and evaluates to the same bits. */
+void fn_print(Text *out, const Fn *f);
+/* NULL after reporting to diag. `source` is a source of diag holding the text. */
+Fn *fn_parse(Arena *arena, Diag *diag, uint32_t source);
+
+/* verify.c: dies naming `after` (a pass) when f breaks a rule of ops.def or of this header.
+ * fn_verify_text returns the first broken rule as text, or NULL. */
+void fn_verify(const Fn *f, const char *after);
+const char *fn_verify_text(Arena *arena, const Fn *f);
+
+/* eval.c: the naive interpreters, oracle for everything compiled.  Values are dense row-major arrays.
+ * EVAL_F64 computes every float type in double; EVAL_F32 obeys the rules of the numbers literally:
+ * f32 arithmetic, the fixed order of every sum, FMA only in contractions and math.def. */
+typedef enum EvalMode { EVAL_F64, EVAL_F32 } EvalMode;
+typedef struct Tensor { Type type; void *data; } Tensor;   /* EVAL_F64: double for floats; integers int32_t (i8 u8 bool too: int32_t) */
+                                                           /* EVAL_F32: float for f32/f16/bf16, double for f64; integers int32_t */
+/* inputs[i] belongs to f->inputs[i]; outputs[i] is allocated in arena. */
+void fn_eval(Arena *arena, const Fn *f, EvalMode mode, const Tensor *inputs, Tensor *outputs);
+/* A hook called with each value as it is computed (NULL: none): for locating the first bad value. */
+void fn_eval_watch(Arena *arena, const Fn *f, EvalMode mode, const Tensor *inputs, Tensor *outputs,
+                   void (*watch)(void *context, const Val *v, const Tensor *t), void *context);
+
+#endif

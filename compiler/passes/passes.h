@@ -1,0 +1,24 @@
+/* passes.h: what happens to a Fn between elaboration and kernels, in this order.  Each pass is a pure function;
+ * run_passes() verifies after each and can print or stop between any two. */
+#ifndef NNC_PASSES_H
+#define NNC_PASSES_H
+
+#include "ir.h"
+
+typedef struct Pass { const char *name, *meaning; Fn *(*run)(Fn *f); } Pass;
+extern const Pass passes[];
+extern const int pass_count;
+
+/* grad: replaces every Grad, Mark, Custom and Cotangent by ordinary values (reverse sweep, innermost first). */
+Fn *pass_grad(Fn *f);
+/* simplify: exact local rewrites to a fixed point; no reassociation, nothing that changes a bit or loses a NaN. */
+Fn *pass_simplify(Fn *f);
+
+/* Runs passes[from .. to) on f with verification. */
+Fn *run_passes(Fn *f, int from, int to);
+int pass_index(const char *name);   /* -1: unknown; "elab" is the state before the first pass: index 0 means none run */
+
+/* The function as a self-contained .nn file: one model with every input as argument and every output as result. */
+void fn_print_nn(Text *out, const Fn *f);
+
+#endif

@@ -1,0 +1,113 @@
+/* program.h: what elaboration makes of a .nn file: every model and every train block as Fns with concrete dims,
+ * the tensors that live between steps, and the data declarations as they are to be read.
+ *
+ * Fns come straight from elaboration: Grad values are still in them; run_passes() makes them ready. */
+#ifndef NNC_PROGRAM_H
+#define NNC_PROGRAM_H
+
+#include "ast.h"
+#include "ir.h"
+
+/* A tensor that lives between steps: parameter, model state or optimiser slot. */
+typedef struct Persistent {
+	const char *path;        /* "mlp/dense.0/w"; slots: "mlp/dense.0/w#m" */
+	InputKind kind;          /* INPUT_PARAM, INPUT_STATE, INPUT_SLOT */
+	Type type;
+	int train;               /* slots: the train block they belong to; else -1 */
+	Span span;
+} Persistent;
+
+typedef enum SourceKind { SOURCE_IDX, SOURCE_CSV, SOURCE_NPY, SOURCE_RAW, SOURCE_CHARS, SOURCE_LITERAL } SourceKind;
+typedef struct DataField {
+	const char *name;
+	Type type;               /* per sample */
+	int64_t classes;         /* class[n]; 0: none.  index: -1 (any integer) */
+	SourceKind kind;
+	const char *path;
+	const char *const *columns;   /* csv: names; NULL: columns first_column .. +ncolumns by number */
+	int ncolumns, first_column;
+	int64_t window, offset;       /* chars */
+	const double *values;         /* literal: samples * elements */
+	int64_t nvalues;
+	Span span;
+} DataField;
+typedef struct DataSet { const char *name; DataField *fields; int nfields; Span span; } DataSet;
+
+typedef struct Setting { const char *name; double value; } Setting;    /* input(0.001), named as in the file: "lr" */
+
+/* A metric is a function of totals over an epoch: outputs first_total .. +ntotals of the evaluation Fn are added
+ * up over all batches (in double); then value = finish(totals), or totals[0] / (elements * batches' samples / batch)
+ * when finish is NULL: the plain average over all elements. */
+typedef struct Metric { const char *name; int first_total, ntotals; Fn *finish; double elements; } Metric;
+
+typedef struct Train {
+	const char *name;             /* NULL for an unnamed block */
+	int data, validate;           /* data sets by number; validate -1: none or a fraction */
+	double validate_fraction;     /* > 0: that part of data is held out */
+	bool shuffle;
+	int64_t batch, epochs, steps; /* steps 0: epochs decide */
+	int64_t accumulate;
+	uint64_t seed;
+	int64_t steps_per_epoch, total_steps;
+	bool uses_steps;              /* the program reads total_steps or steps_per_epoch */
+	int *inputs; int ninputs;     /* fields used, as numbers into data's fields; validation uses the same names */
+	Metric *metrics; int nmetrics;
+	Setting *settings; int nsettings;
+	Span span;
+} Train;
+
+typedef struct ModelArgument { const char *name; Type type; int64_t classes; } ModelArgument;  /* type at program.batch */
+typedef struct Model {
+	const char *name;
+	ModelArgument *arguments; int narguments;
+	const char **results; Type *result_types; int nresults;   /* results[i] NULL when unnamed (then the model's name) */
+	bool batched;                 /* has a symbolic B; else it runs once on whole arrays */
+	Span span;
+} Model;
+
+typedef struct Program Program;
+struct Program {
+	Arena *arena;
+	Diag *diag;
+	const char *name;             /* base name of the file */
+	VEC(Persistent) persistent;   /* parameters and states in order of first use, then slots per train block */
+	VEC(DataSet) data;
+	VEC(Train) trains;
+	VEC(Model) models;
+	void *elab;                   /* the elaborator's own state, to make more Fns */
+};
+
+/* How the elaborator learns what stands in files (sizes, vocabularies): the only way compiler/ reads data. */
+typedef struct DataInfo { bool ok; int64_t samples; } DataInfo;
+typedef struct DataProbe {
+	void *context;
+	/* Number of samples of a data set (reads headers only); reports to diag and gives ok = false when it cannot. */
+	DataInfo (*samples)(void *context, Diag *diag, const DataSet *set);
+} DataProbe;
+
+typedef struct ElabOptions {
+	const char *const *set_names; const char *const *set_values; int nsets;   /* --set K=V */
+	int64_t batch;                /* 0: the train block's own */
+	const char *train_name;       /* --name, NULL: all */
+	int64_t epochs, steps;        /* > 0 replace the file's */
+	bool has_seed; uint64_t seed;
+	DataProbe *probe;             /* NULL: sizes of data are unknown (total_steps 0 when needed is an error) */
+} ElabOptions;
+
+/* Checks the whole file (every declaration, used or not) and elaborates.  NULL when there were errors. */
+Program *elab_program(Arena *arena, Diag *diag, uint32_t source, const ElabOptions *options);
+
+/* Fns on demand.  Inputs of kind PARAM, STATE and SLOT are named by path; persistent tensors a Fn does not use are
+ * not among its inputs.
+ *   step:   data fields, persistent, STEP, EPOCH, SEED, SETTING -> "loss" f32[], and every updated persistent.
+ *   eval:   training = false; -> "loss" (mean over the batch), then the metrics' totals.
+ *   loss:   training = true; -> "loss", and with_grads: "grad/<path>" for every parameter (zeros when untouched).
+ *   infer:  a model's arguments -> its results, training = false.
+ *   init:   SEED -> one output per persistent tensor of kinds PARAM and STATE, and SLOT of every train. */
+Fn *program_step(Program *p, int train);
+Fn *program_eval(Program *p, int train, int64_t batch);
+Fn *program_loss(Program *p, int train, int64_t batch, bool with_grads);
+Fn *program_infer(Program *p, int model, int64_t batch);
+Fn *program_init(Program *p);
+
+#endif

@@ -12,10 +12,10 @@
 #include <stdint.h>
 
 #if defined __GNUC__ || defined __clang__
-#define PRINTF_LIKE(format, first) __attribute__((format(printf, format, first)))
+#define PRINTF_LIKE(text, first) __attribute__((__format__(printf, text, first)))
 #define NORETURN __attribute__((noreturn))
 #else
-#define PRINTF_LIKE(format, first)
+#define PRINTF_LIKE(text, first)
 #define NORETURN
 #endif
 

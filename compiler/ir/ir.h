@@ -134,11 +134,15 @@ Val *ir_flip(Fn *f, Val *a, int naxes, const int64_t *axes);
 Val *ir_window(Fn *f, Val *a, int axis, int64_t n, int64_t size, int64_t stride, int64_t dilation);
 Val *ir_fold(Fn *f, Val *a, int axis, int64_t total, int64_t stride, int64_t dilation);
 Val *ir_concat(Fn *f, int n, Val **args, int axis);
-Val *ir_reduce(Fn *f, Op op, Val *a, int naxes, const int64_t *axes);   /* OpReduce...; axes ascending */
+/* OpReduce... over several axes (ascending) is built as single-axis reductions, the last axis first; so the IR knows
+ * reductions over one axis only and the order of every sum is a matter of one axis. */
+Val *ir_reduce(Fn *f, Op op, Val *a, int naxes, const int64_t *axes);
 Val *ir_argmax(Fn *f, Val *a, int axis);
 Val *ir_cumsum(Fn *f, Val *a, int axis);
 Val *ir_argsort(Fn *f, Val *a, int axis);
-/* Labels are small integers, one per axis, distinct within a tensor.  A label in a and b and y is a batch
+/* The summed index runs over the labels that y lacks, in a's order, row-major.  N is the product of the labels only b has:
+ * N = 1 (a dot) sums in 16 lanes, everything else is one FMA chain per output; so put the operand that carries the batch first.
+ * Labels are small integers, one per axis, distinct within a tensor.  A label in a and b and y is a batch
  * axis; in a and b only: summed; each label of y occurs in a or b.  A label of one operand alone that y lacks
  * is not allowed (reduce first).  y's order: as given in `ly`. */
 Val *ir_contract(Fn *f, Val *a, const int64_t *la, Val *b, const int64_t *lb, int ny, const int64_t *ly);

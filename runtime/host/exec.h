@@ -13,6 +13,25 @@
  * (row >= its logical length; the rest is padding that no one may observe). */
 typedef struct Place { size_t offset; int64_t row; } Place;
 typedef struct Layout { Place *places; int count; size_t infer_bytes, bytes; } Layout;  /* params and states first: infer_bytes */
+
+/* The one rule of packed tensors, for this block and for a step's arena alike: the elements from one row (last axis) to the
+ * next.  Only a last axis longer than 1 of a tensor of rank >= 2 is padded: to whole vectors of 16, and by one more vector
+ * where rows would lie a multiple of 2048 bytes apart (they would share cache sets). */
+static inline int64_t padded_row(Type t) {
+	if (t.rank == 0) return 1;
+	int64_t n = t.dim[t.rank - 1];
+	if (t.rank < 2 || n <= 1) return n;
+	int64_t row = (n + 15) / 16 * 16;
+	return row * dtype_info[t.dtype].bytes % 2048 == 0 ? row + 16 : row;
+}
+/* Elements to allocate for a packed tensor: whole vectors of 16, so that the last one may be read and written whole. */
+static inline int64_t padded_count(Type t) {
+	int64_t n = padded_row(t);
+	for (int i = 0; i + 1 < t.rank; i++) n *= t.dim[i];
+	return (n + 15) / 16 * 16;
+}
+static inline size_t padded_bytes(Type t) { return (size_t)padded_count(t) * (size_t)dtype_info[t.dtype].bytes; }
+
 Layout layout_program(Arena *arena, const Program *p);
 /* Dense row-major <-> packed.  `block` is the persistent block. */
 void layout_store(const Layout *layout, const Program *p, int index, const char *block, void *dense);
@@ -27,6 +46,7 @@ typedef struct Frame {
 	char **io;                                      /* dense row-major buffers: first the Fn's inputs that are not persistent,
 	                                                   in order (data fields, STEP, EPOCH, SEED, SETTING), then its outputs
 	                                                   that update nothing, in order */
+	const struct Executable *executable;            /* whose frame this is; compiled code does not read it, the interpreter does */
 } Frame;
 typedef void (*EntryPoint)(Frame *frame, int64_t tid, int64_t nworkers);
 

@@ -1,0 +1,55 @@
+/* codegen.h: what the rest of nnc sees of the code generator.  No LLVM type appears here.
+ *
+ * Target: the machine code is made for.  Linked: object code made callable in this process.  Object cache: finished
+ * objects on disk, keyed by everything they were made from. */
+#ifndef NNC_CODEGEN_H
+#define NNC_CODEGEN_H
+
+#include "base.h"
+#include "diag.h"
+
+/* Everything a schedule may depend on.  Two Targets with equal fields give equal objects. */
+typedef struct Target {
+	const char *triple, *cpu, *features;   /* normalised, as given to LLVM */
+	bool is_host;                          /* this process can run the code */
+	bool has_fma;                          /* false: fma is a separate multiplication and addition */
+	bool has_mask;                         /* masked loads and stores are instructions */
+	int pointer_bits;
+	int lanes;                             /* f32 lanes of a vector register; 1: scalar machine */
+	int vector_bytes;                      /* lanes * 4 */
+	int vector_registers;
+	int64_t l1, l2, l3;                    /* data cache bytes: per core, per core, shared; 0 where there is none */
+} Target;
+
+/* The machine we run on, with all its features. */
+const Target *target_host(Arena *arena);
+/* name: NULL (the host's architecture), "x86-64", "aarch64", or a triple.  cpu: NULL (portable baseline: x86-64-v3,
+ * generic), "native", or LLVM's name.  features: NULL or LLVM's "+a,-b".  Reports to diag and returns NULL when unknown. */
+const Target *target_named(Arena *arena, Diag *diag, const char *name, const char *cpu, const char *features);
+/* One line that says all of the above: part of every cache key. */
+const char *target_text(Arena *arena, const Target *target);
+/* "19.1.7" */
+const char *llvm_version_text(void);
+
+/* Object code in memory. */
+typedef struct Object { const char *bytes; size_t size; } Object;
+/* Bytes of machine code (all executable sections); 0 when the bytes are no object file. */
+size_t object_code_bytes(Object object);
+
+/* Links objects of the host in this process.  The bytes may go away afterwards.  NULL and *error (in the arena) on failure. */
+typedef struct Linked Linked;
+Linked *objects_link(Arena *arena, const Object *objects, int count, const char **error);
+void *linked_symbol(Linked *linked, const char *name);     /* NULL when there is none */
+void linked_free(Linked *linked);
+
+/* The cache on disk.  Directory: $NNC_CACHE, else $XDG_CACHE_HOME/nnc, else $HOME/.cache/nnc; made when missing; not
+ * used when it cannot be made, is not ours, or others may write to it.  "NNC_CACHE=off" turns it off.  A file holds its whole
+ * key and a checksum: whatever does not match to the byte is never run, and the next write replaces it.  Writers
+ * use a temporary file and rename(), so concurrent runs see whole files only.  Past 256 MB the files used least recently go. */
+typedef struct CacheKey { const char *text; size_t length; } CacheKey;
+/* key: kernel program, target_text(), nnc's and LLVM's versions, all in one text. */
+CacheKey cache_key(Arena *arena, const char *program, const Target *target, int workers);
+bool cache_read(Arena *arena, CacheKey key, int count, Object *objects);        /* false: not there */
+void cache_write(Arena *arena, CacheKey key, int count, const Object *objects); /* silent when it cannot */
+
+#endif

@@ -1,0 +1,85 @@
+/* contract.h: the loop nest of a matrix product, C(m,n) = sum over k of A(m,k) B(k,n), written as explicit vector code.
+ *
+ * In: a Contract, whose extents and strides are all constants.  Out: code at the builder's place that computes a range of
+ * rows and of column panels.  Guaranteed bits, whatever the target, tiles, caches and ranges are: each output is one
+ * chain acc = fma(a, b, acc) in ascending k from +0.0; blocks of 4096 of k have chains of their own, their totals are added
+ * in ascending order.  n == 1: 16 lanes (lane k % 16) per block of 4096, folded lane l += lane l + 8, + 4, + 2, + 1; block totals added
+ * in ascending order.
+ *
+ *     Contract c = {.m = 128, .n = 512, .k = 784, .a = {.row = 784, .column = 1}, .b = {.row = 512, .column = 1}, .c_row = 512};
+ *     ContractPlan plan = contract_plan(e->target, &c);
+ *     contract_emit(e, &c, &plan, (ContractArguments){.a = a, .b = b, .c = out, .scratch = scratch, .row = i0, .rows = rows});
+ *
+ * Batched products: loop around it with other pointers.  Extents are at least 1. */
+#ifndef NNC_CONTRACT_H
+#define NNC_CONTRACT_H
+
+#include "emit.h"
+
+enum { CONTRACT_BLOCK = 4096, CONTRACT_LANES = 16, MAX_ROW_COUNTS = 4, MAX_HEIGHTS = 6 };
+
+/* A block of an operand to be made: element (row + r, column + s), r < rows, s < columns (both >= 1, run time), goes to
+ * ((float *)to)[r * stride + s], or [s * stride + r] when the operand is `down`.  Rows and columns of A are (m, k), of B (k, n). */
+typedef struct ContractBlock { Value to; int64_t stride; Value row, rows, column, columns; } ContractBlock;
+typedef void ContractFill(Emit *e, void *context, const ContractBlock *block);
+
+/* An operand in memory, element (r, s) at pointer[r * row + s * column] floats; or made by `fill` while packing, each element
+ * once per range (A), or once per range and packed row block (B). */
+typedef struct ContractOperand {
+	int64_t row, column;
+	int64_t pad;             /* B in memory with column == 1: floats past column n of every row that may be read */
+	ContractFill *fill; void *context;
+	bool down;               /* fill writes vectors along r (A: along m) instead of along s (A: along k) */
+} ContractOperand;
+
+/* A finished part of C: rows x columns (run time) elements, the first of which is C(row, column); C(row + r, column + s) stands at
+ * ((float *)at)[r * stride + s].  Whole rows of the range as long as they are at most plan.epilogue_columns long, else segments. */
+typedef struct ContractTile { Value at; int64_t stride; Value row, rows, column, columns; } ContractTile;
+typedef void ContractEpilogue(Emit *e, void *context, const ContractTile *tile);
+
+typedef struct Contract {
+	int64_t m, n, k;
+	ContractOperand a, b;
+	int64_t c_row;           /* floats from one row of C to the next; columns are adjacent */
+	int64_t c_pad;           /* floats past column n of every row of C that may be overwritten with anything */
+	bool c_dropped;          /* C is not stored: only the epilogue sees it, in scratch */
+	ContractEpilogue *epilogue; void *context;      /* or NULL; emitted once per nest */
+	/* The lengths that a range of rows may have, at most MAX_ROW_COUNTS different ones; none: m only.  With w workers and m % w == 0,
+	 * one length; otherwise two.  Any lengths do; fewer make less code. */
+	int64_t row_counts[MAX_ROW_COUNTS]; int nrow_counts;
+} Contract;
+
+/* How it will be done: a function of target and Contract alone. */
+typedef struct ContractPlan {
+	bool dot;                            /* n == 1 */
+	int lanes;                           /* f32 lanes of a vector */
+	int height;                          /* most rows of a register tile; all tiles are height or a little less */
+	int heights[MAX_HEIGHTS], nheights;  /* tile heights in use, one microkernel each */
+	int vectors;                         /* vectors in a wide panel; narrow ones have one less */
+	int64_t panels, wide_panels;         /* column panels in all; the first wide_panels are wide */
+	int64_t panel_columns;               /* vectors * lanes */
+	bool pack_a, pack_b;
+	int64_t k_block;                     /* k per pass over C */
+	int64_t panel_block;                 /* panels per column block */
+	int64_t row_block;                   /* rows per row block */
+	int64_t epilogue_columns;
+	bool split_columns;                  /* advice: give workers panels rather than rows (m small, or B packed) */
+	size_t scratch_bytes;                /* per worker, aligned to 64 */
+	size_t a_at, b_at, c_at, chain_at;   /* offsets in it */
+	int64_t c_stride, chain_stride;
+} ContractPlan;
+ContractPlan contract_plan(const Target *target, const Contract *c);
+/* First column of panel p (p == plan.panels: n, rounded up to a whole vector). */
+int64_t contract_panel_column(const ContractPlan *plan, int64_t panel);
+
+/* row, rows: NULL for all rows; rows (run time) is one of row_counts.  panel, panels: NULL for all columns.  Types: e->index. */
+typedef struct ContractArguments { Value a, b, c, scratch, row, rows, panel, panels; } ContractArguments;
+void contract_emit(Emit *e, const Contract *c, const ContractPlan *plan, ContractArguments arguments);
+
+/* A fill made of an element function: `element` returns `lanes` (1 or more) elements (row, column), (row, column + 1), ..., or
+ * (row + 1, column), ... when the operand is down.  Contract.a.fill = contract_fill_elements, .context = &(ContractElements){...}. */
+typedef Value ContractElement(Emit *e, void *context, Value row, Value column, int lanes);
+typedef struct ContractElements { ContractElement *element; void *context; bool down; } ContractElements;
+void contract_fill_elements(Emit *e, void *context, const ContractBlock *block);
+
+#endif

@@ -1,0 +1,267 @@
+/* ir.c: types, functions and hash-consing.  In: operands and attributes; out: the one value of that meaning in its
+ * function.  Guarantees: every value satisfies val_problem() (verify.c), operands stand before their users, and
+ * fn_canonical() gives an order that does not depend on the order of construction. */
+#include "rules.h"
+
+#include <string.h>
+
+#define NO NULL
+#define UNPACK(...) __VA_ARGS__
+#define CLASS_F 'F'
+#define CLASS_N 'N'
+#define CLASS_I 'I'
+#define CLASS_B 'B'
+#define CLASS_A 'A'
+#define IS_BOOL_same false
+#define IS_BOOL_bool true
+#define POINTWISE(Name, text, n, class, is_bool, meaning) \
+	[Op##Name] = {#Name, text, meaning, n, true, class, is_bool, {NULL, NULL, NULL}, NULL},
+const OpInfo op_info[OP_COUNT] = {
+#define UNARY(Name, text, types, result, forward, da, meaning) \
+	POINTWISE(Name, text, 1, CLASS_##types, IS_BOOL_##result, meaning)
+#define BINARY(Name, text, types, result, forward, da, db, meaning) \
+	POINTWISE(Name, text, 2, CLASS_##types, IS_BOOL_##result, meaning)
+#define TERNARY(Name, text, types, result, forward, da, db, dc, meaning) \
+	POINTWISE(Name, text, 3, CLASS_##types, IS_BOOL_##result, meaning)
+#define STRUCTURAL(Name, text, n, lists, number, derivative, meaning) \
+	[Op##Name] = {#Name, text, meaning, n, false, 0, false, {UNPACK lists}, number},
+#include "ops.def"
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+#undef STRUCTURAL
+};
+
+const DTypeInfo dtype_info[DTYPE_COUNT] = {
+#define DTYPE(Name, text, bytes, class) {text, bytes, CLASS_##class},
+#include "dtype.def"
+#undef DTYPE
+};
+
+const char *const input_kind_text[INPUT_KINDS] = {"data", "param", "state", "slot", "step", "epoch", "seed", "setting"};
+
+Type type_make(DType dtype, int rank, const int64_t *dim) {
+	if (rank < 0 || rank > MAX_RANK) die("rank %d", rank);
+	Type t = {.dtype = dtype, .rank = rank};
+	for (int i = 0; i < rank; i++) t.dim[i] = dim[i];
+	return t;
+}
+
+bool type_same_dims(Type a, Type b) {
+	if (a.rank != b.rank) return false;
+	for (int i = 0; i < a.rank; i++)
+		if (a.dim[i] != b.dim[i]) return false;
+	return true;
+}
+
+bool type_equal(Type a, Type b) { return a.dtype == b.dtype && type_same_dims(a, b); }
+
+int64_t type_count(Type t) {
+	int64_t count = 1;
+	for (int i = 0; i < t.rank; i++) count *= t.dim[i];
+	return count;
+}
+
+const char *type_text(Arena *arena, Type t) {
+	Text text = {.arena = arena};
+	text_add(&text, "%s[", (unsigned)t.dtype < DTYPE_COUNT ? dtype_info[t.dtype].text : "?");
+	for (int i = 0; i < t.rank && i < MAX_RANK; i++) text_add(&text, "%s%lld", i ? "," : "", (long long)t.dim[i]);
+	text_add(&text, "]");
+	return text.data;
+}
+
+Fn *fn_new(Arena *arena, const char *name) {
+	Fn *f = NEW(arena, Fn);
+	f->arena = arena;
+	f->name = arena_intern(arena, name ? name : "", name ? strlen(name) : 0);
+	f->table_size = 64;
+	f->table = NEW_ARRAY(arena, Val *, f->table_size);
+	return f;
+}
+
+/* ---- hash-consing ---- */
+
+static uint64_t number_bits(double number) {
+	uint64_t bits;
+	memcpy(&bits, &number, sizeof bits);
+	return bits;
+}
+
+static uint64_t val_hash(const Val *v) {
+	uint64_t h = hash_mix((uint64_t)v->op * 64 + (uint64_t)v->type.dtype);
+	for (int i = 0; i < v->type.rank; i++) h = hash_mix(h ^ (uint64_t)v->type.dim[i]);
+	for (int i = 0; i < v->nargs; i++) h = hash_mix(h + (uint64_t)v->arg[i]->id);
+	for (int k = 0; k < MAX_LISTS; k++) {
+		h = hash_mix(h + (uint64_t)v->list[k].length);
+		for (int i = 0; i < v->list[k].length; i++) h = hash_mix(h ^ (uint64_t)v->list[k].data[i]);
+	}
+	return hash_mix(h ^ number_bits(v->number));
+}
+
+static bool val_same(const Val *a, const Val *b) {
+	if (a->hash != b->hash || a->op != b->op || a->nargs != b->nargs || !type_equal(a->type, b->type)) return false;
+	if (number_bits(a->number) != number_bits(b->number)) return false;
+	for (int i = 0; i < a->nargs; i++)
+		if (a->arg[i] != b->arg[i]) return false;
+	for (int k = 0; k < MAX_LISTS; k++) {
+		if (a->list[k].length != b->list[k].length) return false;
+		for (int i = 0; i < a->list[k].length; i++)
+			if (a->list[k].data[i] != b->list[k].data[i]) return false;
+	}
+	return true;
+}
+
+static void table_grow(Fn *f) {
+	int size = f->table_size * 2;
+	Val **table = NEW_ARRAY(f->arena, Val *, size);
+	for (int i = 0; i < f->table_size; i++)
+		for (Val *v = f->table[i], *next; v; v = next) {
+			next = v->hash_next;
+			Val **slot = &table[v->hash & (uint64_t)(size - 1)];
+			v->hash_next = *slot;
+			*slot = v;
+		}
+	f->table = table;
+	f->table_size = size;
+}
+
+static void die_problem(const Fn *f, const Val *v, const char *problem) {
+	Text text = {.arena = f->arena};
+	for (int i = 0; i < v->nargs; i++) text_add(&text, "%s%s", i ? ", " : "", type_text(f->arena, v->arg[i]->type));
+	die("%s(%s) -> %s: %s", op_info[v->op].text, text.data ? text.data : "", type_text(f->arena, v->type), problem);
+}
+
+Val *val_intern(Fn *f, const Val *candidate) {
+	Val key = *candidate;
+	for (int i = 0; i < key.nargs; i++) {
+		const Val *a = key.arg[i];
+		if (!a || a->id < 0 || a->id >= f->vals.length || f->vals.data[a->id] != a)
+			die("operand %d of %s belongs to another function", i, op_info[key.op].text);
+	}
+	const char *problem = val_problem(&key);
+	if (problem) die_problem(f, &key, problem);
+	if (key.op == OpMark || key.op == OpCotangent || key.op == OpCustom)
+		f->next_mark = MAX(f->next_mark, (int)key.list[0].data[0] + 1);
+	key.hash = val_hash(&key);
+	if (key.op != OpScan) /* a scan owns its body, so no two are the same */
+		for (Val *v = f->table[key.hash & (uint64_t)(f->table_size - 1)]; v; v = v->hash_next)
+			if (val_same(v, &key)) return v;
+	if (f->table_used >= f->table_size) table_grow(f);
+	key.arg = arena_copy(f->arena, key.arg, sizeof *key.arg * (size_t)key.nargs);
+	for (int k = 0; k < MAX_LISTS; k++)
+		key.list[k].data = arena_copy(f->arena, key.list[k].data, sizeof(int64_t) * (size_t)key.list[k].length);
+	key.id = f->vals.length;
+	Val **slot = &f->table[key.hash & (uint64_t)(f->table_size - 1)];
+	key.hash_next = *slot;
+	Val *v = arena_copy(f->arena, &key, sizeof key);
+	*slot = v;
+	f->table_used++;
+	vec_push(f->arena, &f->vals, v);
+	return v;
+}
+
+Val *fn_rebuild(Fn *f, Val *v, Val **args) {
+	Val key = *v;
+	key.arg = args;
+	return val_intern(f, &key);
+}
+
+/* ---- inputs, outputs, order ---- */
+
+Val *fn_input(Fn *f, const char *name, InputKind kind, Type type) {
+	int64_t index = f->inputs.length;
+	Input input = {.name = arena_intern(f->arena, name ? name : "", name ? strlen(name) : 0), .kind = kind, .type = type};
+	Val key = {.op = OpInput, .type = type, .span = f->span, .list = {{&index, 1}}};
+	input.val = val_intern(f, &key);
+	vec_push(f->arena, &f->inputs, input);
+	return input.val;
+}
+
+int fn_output(Fn *f, const char *name, Val *val, int updates) {
+	if (!val || val->id >= f->vals.length || f->vals.data[val->id] != val) die("output '%s' is of another function", name);
+	Output output = {arena_intern(f->arena, name ? name : "", name ? strlen(name) : 0), val, updates};
+	vec_push(f->arena, &f->outputs, output);
+	return f->outputs.length - 1;
+}
+
+typedef struct Canonical {
+	Fn *to;
+	Val **map;                    /* by old id */
+	int64_t *ids, *new_ids;       /* marks and cotangents: old id + 1 of each slot, and its new id */
+	int size;
+} Canonical;
+
+/* Ids of marks and cotangents show the order of construction too: numbered again by first use. */
+static int64_t canonical_id(Canonical *c, int64_t old) {
+	int slot = (int)(hash_mix((uint64_t)old) & (uint64_t)(c->size - 1));
+	while (c->ids[slot] && c->ids[slot] != old + 1) slot = (slot + 1) & (c->size - 1);
+	if (!c->ids[slot]) {
+		c->ids[slot] = old + 1;
+		c->new_ids[slot] = c->to->next_mark++;
+	}
+	return c->new_ids[slot];
+}
+
+static void canonical_val(Canonical *c, const Val *v) {
+	Val key = *v;
+	Val *few[8], **args = v->nargs > 8 ? NEW_ARRAY(c->to->arena, Val *, v->nargs) : few;
+	for (int i = 0; i < v->nargs; i++) args[i] = c->map[v->arg[i]->id];
+	key.arg = args;
+	int64_t id;
+	if (v->op == OpMark || v->op == OpCotangent || v->op == OpCustom) {
+		id = canonical_id(c, v->list[0].data[0]);
+		key.list[0].data = &id;
+	}
+	if (v->op == OpScan) key.body = fn_canonical(v->body);
+	c->map[v->id] = val_intern(c->to, &key);
+}
+
+/* Post-order from `root` with a stack of our own: chains are as long as the program. */
+static void canonical_visit(Canonical *c, Val *root, Val **stack, int *next) {
+	int depth = 0;
+	stack[0] = root;
+	next[0] = 0;
+	while (depth >= 0) {
+		Val *v = stack[depth];
+		if (c->map[v->id]) {
+			depth--;
+		} else if (next[depth] < v->nargs) {
+			Val *a = v->arg[next[depth]++];
+			if (c->map[a->id]) continue;
+			stack[++depth] = a;
+			next[depth] = 0;
+		} else {
+			canonical_val(c, v);
+			depth--;
+		}
+	}
+}
+
+Fn *fn_canonical(Fn *f) {
+	Arena *arena = f->arena;
+	Fn *to = fn_new(arena, f->name);
+	Canonical c = {.to = to, .map = NEW_ARRAY(arena, Val *, f->vals.length), .size = 16};
+	int marks = 0;
+	for (int i = 0; i < f->vals.length; i++) {
+		Op op = f->vals.data[i]->op;
+		marks += op == OpMark || op == OpCotangent || op == OpCustom;
+	}
+	while (c.size < 2 * marks) c.size *= 2;
+	c.ids = NEW_ARRAY(arena, int64_t, c.size);
+	c.new_ids = NEW_ARRAY(arena, int64_t, c.size);
+	for (int i = 0; i < f->inputs.length; i++) {
+		const Input *input = &f->inputs.data[i];
+		to->span = input->val->span;
+		c.map[input->val->id] = fn_input(to, input->name, input->kind, input->type);
+		to->inputs.data[i].classes = input->classes;
+	}
+	Val **stack = NEW_ARRAY(arena, Val *, f->vals.length + 1);
+	int *next = NEW_ARRAY(arena, int, f->vals.length + 1);
+	for (int i = 0; i < f->outputs.length; i++) {
+		const Output *output = &f->outputs.data[i];
+		canonical_visit(&c, output->val, stack, next);
+		fn_output(to, output->name, c.map[output->val->id], output->updates);
+	}
+	to->span = f->span;
+	return to;
+}

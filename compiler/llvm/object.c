@@ -1,0 +1,94 @@
+/* object.c: the life of an Emit.  In: a Target.  Out: the bytes of an object file, equal for equal modules. */
+#include <string.h>
+
+#include <llvm-c/Analysis.h>
+#include <llvm-c/Object.h>
+#include <llvm-c/Transforms/PassBuilder.h>
+
+#include "target.h"
+
+Emit *emit_new(Arena *arena, const Target *target, const char *module_name) {
+	Emit *e = NEW(arena, Emit);
+	e->arena = arena;
+	e->target = target;
+	LLVMTargetMachineRef machine = target_machine(target);
+	e->machine = machine;
+	e->context = LLVMContextCreate();
+	e->module = LLVMModuleCreateWithNameInContext(module_name, e->context);
+	e->builder = LLVMCreateBuilderInContext(e->context);
+	LLVMSetTarget(e->module, target->triple);
+	LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(machine);
+	LLVMSetModuleDataLayout(e->module, layout);
+	e->index = LLVMIntPtrTypeInContext(e->context, layout);
+	LLVMDisposeTargetData(layout);
+	e->void_type = LLVMVoidTypeInContext(e->context);
+	e->i1 = LLVMInt1TypeInContext(e->context);
+	e->i8 = LLVMInt8TypeInContext(e->context);
+	e->i16 = LLVMInt16TypeInContext(e->context);
+	e->i32 = LLVMInt32TypeInContext(e->context);
+	e->i64 = LLVMInt64TypeInContext(e->context);
+	e->f32 = LLVMFloatTypeInContext(e->context);
+	e->f64 = LLVMDoubleTypeInContext(e->context);
+	e->ptr = LLVMPointerTypeInContext(e->context, 0);
+	e->vector = emit_vector_type(e, e->f32, MAX(1, target->lanes));
+	return e;
+}
+
+void emit_free(Emit *e) {
+	LLVMDisposeBuilder(e->builder);
+	LLVMDisposeModule(e->module);
+	LLVMContextDispose(e->context);
+	LLVMDisposeTargetMachine(e->machine);
+}
+
+char *emit_text(Emit *e) {
+	char *text = LLVMPrintModuleToString(e->module);
+	char *copy = arena_text(e->arena, text, strlen(text));
+	LLVMDisposeMessage(text);
+	return copy;
+}
+
+/* What scalar and element-wise loops need and no more: code generation is the floor of compile time. */
+static const char short_passes[] = "function(sroa,early-cse<memssa>,simplifycfg,instcombine<no-verify-fixpoint>,"
+                                   "loop-mssa(licm),gvn,simplifycfg),globaldce";
+
+static void run_passes(Emit *e) {
+	LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
+	LLVMErrorRef error = LLVMRunPasses(e->module, short_passes, e->machine, options);
+	LLVMDisposePassBuilderOptions(options);
+	if (error) die("passes: %s", LLVMGetErrorMessage(error));
+}
+
+Object emit_object(Emit *e, bool optimise) {
+	char *error = NULL;
+	if (LLVMVerifyModule(e->module, LLVMReturnStatusAction, &error)) die("broken module: %s\n%s", error, emit_text(e));
+	LLVMDisposeMessage(error);
+	if (optimise) run_passes(e);
+	LLVMMemoryBufferRef buffer = NULL;
+	error = NULL;
+	if (LLVMTargetMachineEmitToMemoryBuffer(e->machine, e->module, LLVMObjectFile, &error, &buffer)) die("code generation: %s", error);
+	Object object = {.size = LLVMGetBufferSize(buffer)};
+	object.bytes = arena_copy(e->arena, LLVMGetBufferStart(buffer), object.size);
+	LLVMDisposeMemoryBuffer(buffer);
+	return object;
+}
+
+size_t object_code_bytes(Object object) {
+	LLVMMemoryBufferRef buffer = LLVMCreateMemoryBufferWithMemoryRange(object.bytes, object.size, "", false);
+	char *error = NULL;
+	LLVMBinaryRef binary = LLVMCreateBinary(buffer, NULL, &error);
+	size_t total = 0;
+	if (binary) {
+		LLVMSectionIteratorRef at = LLVMObjectFileCopySectionIterator(binary);
+		for (; at && !LLVMObjectFileIsSectionIteratorAtEnd(binary, at); LLVMMoveToNextSection(at)) {
+			const char *name = LLVMGetSectionName(at);
+			if (name && !strncmp(name, ".text", 5)) total += LLVMGetSectionSize(at);
+		}
+		if (at) LLVMDisposeSectionIterator(at);
+		LLVMDisposeBinary(binary);
+	} else {
+		LLVMDisposeMessage(error);
+	}
+	LLVMDisposeMemoryBuffer(buffer);
+	return total;
+}

@@ -40,7 +40,8 @@ const char *shape_text(Arena *arena, int rank, const Dim *dims);   /* "[B, 784]"
 
 /* ---- values ---- */
 
-typedef struct IndexVar { const char *name; int id; Dim extent; Span span; } IndexVar;   /* ids ascend with creation: next_index(e) */
+/* Ids are next_index(e), in the order in which the axes of a value stand.  binder: private to indexed*.c; NULL: extent is given. */
+typedef struct IndexVar { const char *name; int id; Dim extent; Span span; struct Binder *binder; } IndexVar;
 
 typedef enum Tag { TAG_NONE, TAG_LOGITS, TAG_PROBS, TAG_LOGPROBS, TAG_COUNT } Tag;
 
@@ -176,6 +177,7 @@ struct Elab {
 	Build *build;
 	Activation *activation;   /* innermost */
 	int next_index_id;
+	struct IndexPlan *index_plan;   /* private to indexed*.c; NULL at first */
 	int depth;                /* of expression nesting: bounded */
 	int64_t work;             /* statements and expressions evaluated: bounded */
 	bool gave_up;             /* a bound was hit and reported: everything is poison from here on */

@@ -59,6 +59,7 @@ struct Expr {
 	int64_t integer;
 	bool is_integer;       /* an integer literal that fits int64 */
 	bool piped, parenthesised;
+	int height;            /* of the tree below, bounded: recursion over it is safe */
 	const char *string;    /* escapes already replaced */
 	Expr *left, *right, *condition;   /* EXPR_IF: condition, left = then, right = otherwise; EXPR_CALL: left = callee */
 	Expr *default_value;

@@ -1,0 +1,184 @@
+/* host.h: what a command needs around compiled code: data files, weights, workers, the training loop.
+ *
+ * Everything here knows Programs, Fns and Executables, and nothing of how an Executable came to be.  Functions that
+ * return bool have reported to the Diag when they return false; functions that return int return an exit code. */
+#ifndef NNC_HOST_H
+#define NNC_HOST_H
+
+#include "exec.h"
+
+/* ---- files.c: finding, reading and replacing files --------------------------------------------------------- */
+
+/* Where the data files of a program are looked for: the program's folder, data_dir (may be NULL), the folders of
+ * NNC_DATA, the built-in list.  Keeps files open until files_close(). */
+typedef struct Files Files;
+Files *files_open(Arena *arena, const char *program_file, const char *data_dir);
+void files_close(Files *files);
+
+/* Replaces `path` as a whole or not at all: a temporary file beside it, fsync, rename. */
+bool write_atomic(Diag *diag, const char *path, const void *data, size_t size);
+/* The same in pieces.  atomic_commit and atomic_abandon free the AtomicFile. */
+typedef struct AtomicFile AtomicFile;
+AtomicFile *atomic_open(Diag *diag, const char *path);            /* NULL: reported */
+void atomic_add(AtomicFile *file, const void *data, size_t size); /* failures are kept for atomic_commit */
+bool atomic_commit(AtomicFile *file);
+void atomic_abandon(AtomicFile *file);
+
+/* Zeroed memory aligned to 64 bytes (2 MiB pages where the system has them), for persistent blocks and arenas. */
+char *block_new(size_t bytes);
+void block_free(char *block, size_t bytes);
+
+/* ---- data.c: data sets ------------------------------------------------------------------------------------- */
+
+typedef struct Data {
+	const DataSet *set;
+	int64_t samples;
+	char **field;            /* by number into set->fields: dense (samples, ..) in the field's dtype; NULL: not wanted */
+	size_t *sample_bytes;
+	void **owned;            /* what to free */
+} Data;
+
+/* For elab_program: counts samples from headers. */
+DataProbe data_probe(Files *files);
+/* Reads on threads of its own while the caller compiles.  wanted[field] NULL: all fields. */
+typedef struct DataLoad DataLoad;
+DataLoad *data_start(Arena *arena, Diag *diag, Files *files, const DataSet *set, const bool *wanted);
+Data *data_finish(DataLoad *load, Diag *diag);                    /* joins; NULL: reported */
+Data *data_load(Arena *arena, Diag *diag, Files *files, const DataSet *set, const bool *wanted);
+void data_free(Data *data);
+/* wanted[] for the set that `train` reads (validate false) or validates on. */
+bool *data_wanted(Arena *arena, const Program *p, const Train *train, bool validate);
+
+/* One .npy file (gzip transparent) for predict --input: any shape, its elements converted to `want`, which is checked
+ * for what it can hold; classes as in DataField.  NULL: reported.  The data lives in the arena. */
+typedef struct Array { Type type; char *data; } Array;
+Array *array_read(Arena *arena, Diag *diag, const char *path, DType want, int64_t classes);
+bool array_write(Diag *diag, const char *path, Type type, const void *dense);   /* .npy, atomic */
+
+/* ---- shuffle.c: orders that need no memory ----------------------------------------------------------------- */
+
+/* A bijection on 0..count-1 keyed by seed and epoch. */
+typedef struct Shuffle { int64_t count; int low, high; uint64_t key[4]; } Shuffle;
+Shuffle shuffle_make(int64_t count, uint64_t seed, uint64_t epoch);
+int64_t shuffle_at(const Shuffle *s, int64_t i);
+
+/* The samples of a Data that a run sees: all, or one side of a held-out split. */
+typedef struct Samples { const Data *data; int64_t first, count; bool split; Shuffle choice; } Samples;
+Samples samples_all(const Data *data);
+/* fraction > 0: the tail for sequences, a choice by the seed otherwise. */
+Samples samples_split(const Data *data, double fraction, uint64_t seed, bool held_out);
+int64_t held_out_count(int64_t samples, double fraction);         /* round(samples * fraction) within 1 .. samples - 1 */
+static inline int64_t samples_row(const Samples *s, int64_t i) {
+	return s->split ? shuffle_at(&s->choice, s->first + i) : s->first + i;
+}
+
+/* ---- pool.c: workers --------------------------------------------------------------------------------------- */
+
+typedef struct Pool Pool;
+/* How many workers `requested` (0: all) comes to inside the affinity mask. */
+int pool_clamp(int requested);
+Pool *pool_new(int workers, size_t stack_bytes);
+void pool_free(Pool *pool);
+int pool_size(const Pool *pool);
+/* Every worker (0 is the caller) runs entry(frame, tid, workers) once; returns when all have returned.
+ * `workers` may be smaller than the pool. */
+void pool_run(Pool *pool, EntryPoint entry, Frame *frame, int workers);
+void pool_barrier(void *pool, int64_t tid);
+
+/* ---- runner.c: an Executable with its buffers --------------------------------------------------------------- */
+
+typedef struct Runner {
+	const Executable *exe;
+	Pool *pool;
+	Frame frame;
+	int nio;
+	const char **name;       /* of io[i]: the input's or output's name */
+	Type *type;
+	bool *input;
+	InputKind *kind;         /* INPUT_KINDS for outputs */
+	size_t *bytes;
+	char *io_block;
+	size_t io_bytes;
+} Runner;
+/* Allocates arena and io buffers. */
+Runner *runner_new(const Executable *exe, Pool *pool, char *persistent);
+void runner_free(Runner *runner);
+int runner_input(const Runner *runner, const char *name);         /* io number; -1: the Fn has no such input */
+int runner_input_kind(const Runner *runner, InputKind kind);      /* STEP, EPOCH, SEED; -1: none */
+int runner_output(const Runner *runner, const char *name);
+void runner_seed(Runner *runner, uint64_t seed);                  /* sets SEED when the Fn has it */
+void runner_count(Runner *runner, InputKind kind, int64_t value); /* sets STEP or EPOCH when the Fn has it */
+void runner_settings(Runner *runner, const Train *train);         /* sets every SETTING */
+static inline void runner_run(Runner *r) { pool_run(r->pool, r->exe->entry, &r->frame, r->exe->workers); }
+/* Runs the Fn of program_init and fills parameters, states and slots of the block. */
+void runner_init(const Executable *init, Pool *pool, const Program *p, const Layout *layout, char *persistent, uint64_t seed);
+
+/* interpret.c: the same seam without code generation: the literal f32 interpreter as an Executable. */
+Executable *exec_interpret(Arena *arena, const Fn *fn, const Program *p, const Layout *layout);
+
+/* ---- tensors.c: safetensors ---------------------------------------------------------------------------------- */
+
+typedef struct TensorEntry { const char *name; Type type; const char *data; const char *stored; } TensorEntry;
+/* stored: the file's dtype ("F32", "I64"); type.dtype is meaningful only where nnc has that dtype (else DTYPE_COUNT). */
+typedef struct MetaEntry { const char *key, *value; } MetaEntry;
+typedef struct TensorFile {
+	TensorEntry *entries; int count;
+	MetaEntry *meta; int nmeta;
+	char *bytes; size_t size;
+} TensorFile;
+TensorFile *tensors_read(Arena *arena, Diag *diag, const char *path);  /* NULL: reported */
+void tensors_close(TensorFile *file);
+const char *tensors_meta(const TensorFile *file, const char *key);     /* NULL: none */
+bool tensors_write(Diag *diag, const char *path, const TensorEntry *entries, int count, const MetaEntry *meta, int nmeta);
+
+/* weights.c: the persistent block as such a file. */
+typedef struct WeightsInfo { uint64_t seed; int64_t step, epoch; bool has_seed; } WeightsInfo;
+bool weights_save(Diag *diag, const char *path, const Program *p, const Layout *layout, const char *block, WeightsInfo info, bool slots);
+/* Loads what matches; what does not (missing, unexpected, wrong shape) is listed: as one error, or with `partial`
+ * as one warning as long as something matched.  Slots are taken when the file has them. */
+bool weights_load(Diag *diag, const char *path, const Program *p, const Layout *layout, char *block, bool partial, WeightsInfo *info);
+
+/* ---- evaluate.c, train.c ------------------------------------------------------------------------------------- */
+
+/* Compiles the evaluation for another batch size; NULL: reported. */
+typedef const Executable *(*CompileEval)(void *context, int64_t batch);
+
+typedef struct EvalJob {
+	const Program *program; const Train *train;
+	Pool *pool;
+	char *persistent;
+	Samples samples;
+	uint64_t seed;
+	CompileEval compile; void *context;
+	Runner *runner, *rest;   /* made at need, kept between runs; evaluate_close() frees them */
+	int64_t rest_batch;
+} EvalJob;
+typedef struct EvalResult { double loss; double *metrics; int64_t samples; } EvalResult;   /* metrics by number */
+int evaluate(Arena *arena, EvalJob *job, EvalResult *result);
+void evaluate_close(EvalJob *job);
+
+typedef struct TrainJob {
+	Arena *arena;
+	Diag *diag;
+	const Program *program; const Train *train; const Layout *layout;
+	Pool *pool;
+	char *persistent;                 /* initialised by the caller; holds the result afterwards */
+	const Executable *step;
+	CompileEval compile; void *context;
+	Samples data, validate;           /* validate.count 0: none */
+	uint64_t seed;
+	const char *file;                 /* the .nn, for messages and metadata */
+	const char *out;                  /* folder, made by run_folder(); NULL: nothing is written */
+	const char *log;                  /* extra JSONL file or NULL */
+	bool quiet, strict;
+	/* Called once at the first step whose loss is not finite, with the runner as it was given to the step (its
+	 * persistent block already updated); may be NULL. */
+	void (*nonfinite)(void *context, Runner *step);
+} TrainJob;
+typedef struct TrainResult { int64_t steps, epochs; double loss; EvalResult validation; double seconds; } TrainResult;
+/* Trains, saves, reports.  EXIT_DONE, EXIT_RUN, EXIT_INTERRUPTED. */
+int train_run(TrainJob *job, TrainResult *result);
+/* The folder of a run: `out` or FILE.run; made when missing, refused when it is not a run of this file.  NULL: reported. */
+const char *run_folder(Arena *arena, Diag *diag, const char *program_file, const char *out);
+
+#endif

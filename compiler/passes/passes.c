@@ -1,0 +1,26 @@
+/* passes.c: the list of passes, in the order they run, and the driver. */
+#include "passes.h"
+
+#include <string.h>
+
+const Pass passes[] = {
+	{"grad", "derivatives as ordinary values", pass_grad},
+	{"simplify", "exact local rewrites, products of sums as contractions", pass_simplify},
+};
+const int pass_count = COUNT(passes);
+
+Fn *run_passes(Fn *f, int from, int to) {
+	for (int i = MAX(from, 0); i < MIN(to, pass_count); i++) {
+		f = passes[i].run(f);
+		fn_verify(f, passes[i].name);
+	}
+	return f;
+}
+
+/* The state after pass i has index i + 1: so many have run. */
+int pass_index(const char *name) {
+	if (!strcmp(name, "elab")) return 0;
+	for (int i = 0; i < pass_count; i++)
+		if (!strcmp(name, passes[i].name)) return i + 1;
+	return -1;
+}

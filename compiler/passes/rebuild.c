@@ -1,0 +1,61 @@
+/* rebuild.c: see rebuild.h.  No recursion: programs are as deep as they like. */
+#include "rebuild.h"
+
+Rebuild rebuild_start(const Fn *from) {
+	Rebuild r = {.from = from, .to = fn_new(from->arena, from->name)};
+	r.map = NEW_ARRAY(from->arena, Val *, from->vals.length + 1);
+	for (int i = 0; i < from->inputs.length; i++) {
+		const Input *input = &from->inputs.data[i];
+		r.to->span = input->val->span;
+		r.map[input->val->id] = fn_input(r.to, input->name, input->kind, input->type);
+		r.to->inputs.data[i].classes = input->classes;
+	}
+	r.to->next_mark = from->next_mark;
+	return r;
+}
+
+Val **rebuild_args(Rebuild *r, const Val *v) {
+	Val **args = NEW_ARRAY(r->to->arena, Val *, v->nargs + 1);
+	for (int i = 0; i < v->nargs; i++) args[i] = r->map[v->arg[i]->id];
+	r->to->span = v->span;
+	return args;
+}
+
+Val *rebuild_copy(Rebuild *r, Val *v) {
+	if (v->op == OpInput) return r->map[v->id];
+	return fn_rebuild(r->to, v, rebuild_args(r, v));
+}
+
+Fn *rebuild_finish(Rebuild *r) {
+	for (int i = 0; i < r->from->outputs.length; i++) {
+		const Output *output = &r->from->outputs.data[i];
+		fn_output(r->to, output->name, r->map[output->val->id], output->updates);
+	}
+	r->to->span = r->from->span;
+	return fn_canonical(r->to);
+}
+
+void post_order(Arena *arena, Val *root, bool *seen, Operands (*operands)(const Val *v), ValList *out) {
+	struct { Val *v; int next; } top = {root, 0};
+	VEC(Val *) values = {0};
+	VEC(int) next = {0};
+	if (seen[root->id]) return;
+	seen[root->id] = true;
+	for (;;) {
+		Operands o = operands(top.v);
+		if (top.next < o.count) {
+			Val *a = top.v->arg[o.first + top.next++];
+			if (seen[a->id]) continue;
+			seen[a->id] = true;
+			vec_push(arena, &values, top.v);
+			vec_push(arena, &next, top.next);
+			top.v = a;
+			top.next = 0;
+		} else {
+			vec_push(arena, out, top.v);
+			if (!values.length) return;
+			top.v = values.data[--values.length];
+			top.next = next.data[--next.length];
+		}
+	}
+}

@@ -1,0 +1,249 @@
+/* simplify.c: local rewrites.  In: a Fn without Grad; out: one that computes the same bits, NaNs included, with less
+ * work.  One pass over canonical order rebuilds every value over simplified operands, so what a rewrite makes is
+ * simplified too; passes repeat until nothing changes.
+ *
+ * Each rule is an identity of IEEE arithmetic in every rounding and precision (x - 0 = x, but not x + 0, which turns -0
+ * into 0), with one exception: sum_to_contract() gives a sum of products the order of a contraction.  It happens before
+ * any interpreter or code generator sees the program, so all of them agree on what the program means. */
+#include "simplify.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* ---- element-wise ---- */
+
+static Val *raw(Fn *f, Op op, int n, Val **args) {
+	Val v = {.op = op, .type = args[n - 1]->type, .nargs = n, .span = f->span};
+	if (op_info[op].result_bool) v.type.dtype = DTYPE_BOOL;
+	return fn_rebuild(f, &v, args);
+}
+
+static bool splat(const Val *v, double value) {
+	double x;
+	return is_splat(v, &x) && x == value && signbit(x) == signbit(value);
+}
+
+/* 2^-k for a splat 2^k, when both are normal numbers of f32: dividing by it is multiplying by its inverse. */
+static bool inverse_is_exact(const Val *v, double *inverse) {
+	double x;
+	int exponent;
+	if (!is_splat(v, &x) || !isfinite(x) || x == 0 || (v->type.dtype != DTYPE_F32 && v->type.dtype != DTYPE_F64)) return false;
+	if (fabs(frexp(x, &exponent)) != 0.5 || abs(exponent) > 120) return false;
+	*inverse = 1 / x;
+	return true;
+}
+
+static Val *simplify_neg(Fn *f, Val *a) {
+	double x;
+	if (a->op == OpNeg) return a->arg[0];
+	if (!dtype_is_float(a->type.dtype)) return NULL;
+	if ((a->op == OpMul || a->op == OpDiv) && is_splat(a->arg[1], &x)) /* the sign goes into the constant */
+		return make2(f, a->op, a->arg[0], make1(f, OpNeg, a->arg[1]));
+	if (a->op == OpMul && is_splat(a->arg[0], &x)) return make2(f, OpMul, make1(f, OpNeg, a->arg[0]), a->arg[1]);
+	return NULL;
+}
+
+static Val *simplify_add(Fn *f, Val *a, Val *b) {
+	bool whole = !dtype_is_float(a->type.dtype);
+	if (splat(b, whole ? 0.0 : -0.0)) return a;
+	if (splat(a, whole ? 0.0 : -0.0)) return b;
+	if (b->op == OpNeg) return make2(f, OpSub, a, b->arg[0]);
+	if (a->op == OpNeg) return make2(f, OpSub, b, a->arg[0]);
+	return NULL;
+}
+
+static Val *simplify_mul(Fn *f, Val *a, Val *b) {
+	if (splat(b, 1)) return a;
+	if (splat(a, 1)) return b;
+	if (splat(b, -1)) return make1(f, OpNeg, a);
+	if (splat(a, -1)) return make1(f, OpNeg, b);
+	if (a->op == OpNeg && b->op == OpNeg) return make2(f, OpMul, a->arg[0], b->arg[0]);
+	if (a->op == OpNeg) return make1(f, OpNeg, make2(f, OpMul, a->arg[0], b));
+	if (b->op == OpNeg) return make1(f, OpNeg, make2(f, OpMul, a, b->arg[0]));
+	return NULL;
+}
+
+static Val *simplify_div(Fn *f, Val *a, Val *b) {
+	double inverse;
+	if (splat(b, 1)) return a;
+	if (splat(b, -1)) return make1(f, OpNeg, a);
+	if (inverse_is_exact(b, &inverse)) return make2(f, OpMul, a, ir_like(f, b, inverse));
+	if (a->op == OpNeg && b->op == OpNeg) return make2(f, OpDiv, a->arg[0], b->arg[0]);
+	if (a->op == OpNeg) return make1(f, OpNeg, make2(f, OpDiv, a->arg[0], b));
+	if (b->op == OpNeg) return make1(f, OpNeg, make2(f, OpDiv, a, b->arg[0]));
+	return NULL;
+}
+
+static Val *simplify_where(Fn *f, Val *c, Val *a, Val *b) {
+	double x;
+	if (a == b) return a;
+	if (is_splat(c, &x)) return x != 0 ? a : b;
+	if (c->op == OpNot) return make(f, OpWhere, 3, (Val *[]){c->arg[0], b, a});
+	if (a->op == OpWhere && a->arg[0] == c) return make(f, OpWhere, 3, (Val *[]){c, a->arg[1], b});
+	if (b->op == OpWhere && b->arg[0] == c) return make(f, OpWhere, 3, (Val *[]){c, a, b->arg[2]});
+	if (a->type.dtype == DTYPE_BOOL && splat(a, 1) && splat(b, 0)) return c;
+	if (a->type.dtype == DTYPE_BOOL && splat(a, 0) && splat(b, 1)) return make1(f, OpNot, c);
+	return NULL;
+}
+
+static Val *simplify_logic(Op op, Val *a, Val *b) {
+	double x;
+	if (a == b) return a;
+	if (is_splat(a, &x)) return (x != 0) == (op == OpAnd) ? b : a;
+	if (is_splat(b, &x)) return (x != 0) == (op == OpAnd) ? a : b;
+	return NULL;
+}
+
+static Val *simplify_pointwise(Fn *f, Op op, int n, Val **args) {
+	Val *folded = fold_constants(f, op, n, args);
+	if (!folded) folded = lift_broadcast(f, op, n, args);
+	if (folded) return folded;
+	Val *a = args[0], *b = n > 1 ? args[1] : NULL;
+	switch (op) {
+	case OpNeg: return simplify_neg(f, a);
+	case OpNot: return a->op == OpNot ? a->arg[0] : NULL;
+	case OpAdd: return simplify_add(f, a, b);
+	case OpSub:
+		if (splat(b, 0)) return a;
+		return b->op == OpNeg ? make2(f, OpAdd, a, b->arg[0]) : NULL;
+	case OpMul: return simplify_mul(f, a, b);
+	case OpDiv: return simplify_div(f, a, b);
+	case OpMax:
+	case OpMin: return a == b ? a : NULL;
+	case OpAnd:
+	case OpOr: return simplify_logic(op, a, b);
+	case OpWhere: return simplify_where(f, a, b, args[2]);
+	case OpAbs: return a->op == OpNeg && a->type.dtype != DTYPE_U8 ? make1(f, OpAbs, a->arg[0]) : NULL;
+	case OpStop: return a; /* derivatives have been taken */
+	default: return NULL;
+	}
+}
+
+Val *make(Fn *f, Op op, int n, Val **args) {
+	Val *v = simplify_pointwise(f, op, n, args);
+	return v ? v : raw(f, op, n, args);
+}
+
+/* The axes of `type` along which v is not repeated, as bits. */
+static unsigned own_axes(const Val *v) {
+	unsigned all = (1u << v->type.rank) - 1, bits = 0;
+	if (is_splat(v, NULL)) return 0;
+	if (v->op != OpBroadcast) return all;
+	for (int i = 0; i < v->list[0].length; i++) bits |= 1u << v->list[0].data[i];
+	return bits;
+}
+
+/* v, repeated along axes outside `bits`, as a value of the narrower type that has only the axes in `bits`. */
+static Val *narrowed(Fn *f, Val *v, unsigned bits, Type narrow) {
+	int64_t dims[MAX_RANK] = {0};
+	double x;
+	narrow.dtype = v->type.dtype;
+	if (is_splat(v, &x)) return make_broadcast(f, ir_const(f, v->type.dtype, x), narrow, dims);
+	for (int i = 0; i < v->list[0].length; i++)
+		for (int64_t axis = 0; axis < v->list[0].data[i]; axis++) dims[i] += bits >> axis & 1;
+	return make_broadcast(f, v->arg[0], narrow, dims);
+}
+
+Val *lift_broadcast(Fn *f, Op op, int n, Val **args) {
+	const Type type = args[0]->type;
+	unsigned bits = 0;
+	for (int i = 0; i < n; i++) bits |= own_axes(args[i]);
+	if (!type.rank || bits == (1u << type.rank) - 1) return NULL;
+	Type narrow = {0};
+	int64_t dims[MAX_RANK] = {0};
+	for (int i = 0; i < type.rank; i++)
+		if (bits >> i & 1) {
+			dims[narrow.rank] = i;
+			narrow.dim[narrow.rank++] = type.dim[i];
+		}
+	Val *inner[3];
+	for (int i = 0; i < n; i++) inner[i] = narrowed(f, args[i], bits, narrow);
+	Val *y = make(f, op, n, inner);
+	Type result = type;
+	result.dtype = y->type.dtype;
+	return make_broadcast(f, y, result, dims);
+}
+
+/* ---- the pass ---- */
+
+static int *count_users(const Fn *f) {
+	int *users = NEW_ARRAY(f->arena, int, f->vals.length + 1);
+	for (int i = 0; i < f->vals.length; i++)
+		for (int k = 0; k < f->vals.data[i]->nargs; k++) users[f->vals.data[i]->arg[k]->id]++;
+	for (int i = 0; i < f->outputs.length; i++) users[f->outputs.data[i].val->id]++;
+	return users;
+}
+
+/* Sums nested in another sum wait for the outermost, which sees them all. */
+static bool *find_inner_sums(const Fn *f, const int *users) {
+	bool *inner = NEW_ARRAY(f->arena, bool, f->vals.length + 1);
+	for (int i = 0; i < f->vals.length; i++) {
+		const Val *v = f->vals.data[i];
+		if (v->op == OpReduceSum && v->arg[0]->op == OpReduceSum && users[v->arg[0]->id] == 1) inner[v->arg[0]->id] = true;
+	}
+	return inner;
+}
+
+static Val *transposed_contract(Fn *f, Val *a, const int64_t *perm) {
+	int64_t ly[MAX_RANK];
+	for (int i = 0; i < a->type.rank; i++) ly[i] = a->list[2].data[perm[i]];
+	return ir_contract(f, a->arg[0], a->list[0].data, a->arg[1], a->list[1].data, a->type.rank, ly);
+}
+
+static Val *simplify_val(Fn *f, const Val *v, Val **args, const int *users, bool inner_sum) {
+	Val *a = v->nargs ? args[0] : NULL, *y;
+	if (op_info[v->op].pointwise) return simplify_pointwise(f, v->op, v->nargs, args);
+	switch (v->op) {
+	case OpCast: return simplify_cast(f, a, v->type.dtype);
+	case OpReshape: return simplify_reshape(f, a, v->type);
+	case OpTranspose:
+		if (a->op == OpContract && users[v->arg[0]->id] == 1) return transposed_contract(f, a, v->list[0].data);
+		return simplify_transpose(f, a, v->list[0].data);
+	case OpBroadcast: return simplify_broadcast(f, a, v->type, v->list[0].data);
+	case OpSlice: return simplify_slice(f, a, v->type, v->list[0].data, v->list[1].data);
+	case OpPad: return simplify_pad(f, a, v);
+	case OpFlip: return simplify_flip(f, a, v->list[0]);
+	case OpReduceSum:
+		y = inner_sum ? NULL : sum_to_contract(f, v, a);
+		return y ? y : simplify_reduce(f, a, v->op, (int)v->list[0].data[0]);
+	case OpReduceMax:
+	case OpReduceMin:
+	case OpReduceProd: return simplify_reduce(f, a, v->op, (int)v->list[0].data[0]);
+	case OpContract: return simplify_contract(f, v, a, args[1]);
+	default: return NULL;
+	}
+}
+
+static Fn *simplify_once(Fn *f, bool *changed);
+
+static Val *simplify_scan(Fn *f, const Val *v, Val **args, bool *changed) {
+	Val scan = *v;
+	scan.body = simplify_once(v->body, changed);
+	return fn_rebuild(f, &scan, args);
+}
+
+static Fn *simplify_once(Fn *f, bool *changed) {
+	Rebuild r = rebuild_start(f);
+	int *users = count_users(f);
+	bool *inner = find_inner_sums(f, users);
+	for (int i = 0; i < f->vals.length; i++) {
+		Val *v = f->vals.data[i], *y = NULL;
+		if (v->op == OpInput) continue;
+		Val **args = rebuild_args(&r, v);
+		if (v->op == OpScan) y = simplify_scan(r.to, v, args, changed);
+		else y = simplify_val(r.to, v, args, users, inner[i]);
+		*changed |= y && v->op != OpScan;
+		r.map[i] = y ? y : fn_rebuild(r.to, v, args);
+	}
+	return rebuild_finish(&r);
+}
+
+Fn *pass_simplify(Fn *f) {
+	f = fn_canonical(f);
+	bool changed = true;
+	for (int round = 0; changed && round < 16; round++) {
+		changed = false;
+		f = simplify_once(f, &changed);
+	}
+	return f;
+}

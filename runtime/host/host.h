@@ -115,6 +115,8 @@ void runner_init(const Executable *init, Pool *pool, const Program *p, const Lay
 
 /* interpret.c: the same seam without code generation: the literal f32 interpreter as an Executable. */
 Executable *exec_interpret(Arena *arena, const Fn *fn, const Program *p, const Layout *layout);
+/* Evaluates the runner's Fn on what its frame holds and notes the first value that is nan (or inf) and where it was written. */
+void note_nonfinite(Diag *diag, const Runner *runner, const Program *p, const Layout *layout, bool nan);
 
 /* ---- tensors.c: safetensors ---------------------------------------------------------------------------------- */
 
@@ -138,6 +140,22 @@ bool weights_save(Diag *diag, const char *path, const Program *p, const Layout *
  * as one warning as long as something matched.  Slots are taken when the file has them. */
 bool weights_load(Diag *diag, const char *path, const Program *p, const Layout *layout, char *block, bool partial, WeightsInfo *info);
 
+/* ---- batch.c: rows of data sets into io buffers ---------------------------------------------------------------- */
+
+typedef struct Batch {
+	const Samples *samples;
+	int64_t size;
+	int nfields;
+	const char **from;       /* each field's array */
+	char **to;               /* its io buffer */
+	size_t *bytes;           /* per sample */
+	int64_t *row;
+} Batch;
+/* Finds the fields of the set by the names of the runner's data inputs; dies when one is missing. */
+Batch *batch_new(Arena *arena, const Samples *samples, const Runner *runner, int64_t size);
+/* Fills the buffers with samples first .. +size-1 in the order of `order` (NULL: as they stand). */
+void batch_fill(Batch *batch, const Shuffle *order, int64_t first);
+
 /* ---- evaluate.c, train.c ------------------------------------------------------------------------------------- */
 
 /* Compiles the evaluation for another batch size; NULL: reported. */
@@ -151,7 +169,7 @@ typedef struct EvalJob {
 	uint64_t seed;
 	CompileEval compile; void *context;
 	Runner *runner, *rest;   /* made at need, kept between runs; evaluate_close() frees them */
-	int64_t rest_batch;
+	Batch *batch, *rest_rows;
 } EvalJob;
 typedef struct EvalResult { double loss; double *metrics; int64_t samples; } EvalResult;   /* metrics by number */
 int evaluate(Arena *arena, EvalJob *job, EvalResult *result);
@@ -170,10 +188,7 @@ typedef struct TrainJob {
 	const char *file;                 /* the .nn, for messages and metadata */
 	const char *out;                  /* folder, made by run_folder(); NULL: nothing is written */
 	const char *log;                  /* extra JSONL file or NULL */
-	bool quiet, strict;
-	/* Called once at the first step whose loss is not finite, with the runner as it was given to the step (its
-	 * persistent block already updated); may be NULL. */
-	void (*nonfinite)(void *context, Runner *step);
+	bool quiet, strict;               /* strict: a loss that is not finite ends the run with EXIT_RUN */
 } TrainJob;
 typedef struct TrainResult { int64_t steps, epochs; double loss; EvalResult validation; double seconds; } TrainResult;
 /* Trains, saves, reports.  EXIT_DONE, EXIT_RUN, EXIT_INTERRUPTED. */

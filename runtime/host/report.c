@@ -1,0 +1,163 @@
+/* report.c: in: the moments of a training run; out: a progress line on a terminal, plain lines in a pipe, JSON lines
+ * in the log.  What stands in the log does not depend on the speed of the machine, but for the seconds. */
+#include "report.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LOG_LINES = 1000, PRINTED_EPOCHS = 40, BAR = 24 };
+
+double now_seconds(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static bool open_log(Report *r, int i, const char *path) {
+	r->log[i] = fopen(path, "w");
+	if (!r->log[i]) diag_error(r->job->diag, (Span){0}, "cannot write '%s': %s", path, strerror(errno));
+	return r->log[i] != NULL;
+}
+
+bool report_open(Report *r, const TrainJob *job, int64_t batches, int64_t steps) {
+	int64_t accumulate = MAX(job->train->accumulate, 1), loops = steps * accumulate;
+	*r = (Report){.job = job, .batches = batches, .steps = steps, .epochs = (loops + batches - 1) / batches};
+	r->terminal = isatty(STDOUT_FILENO) == 1;
+	r->print_every = r->epochs > PRINTED_EPOCHS ? r->epochs / (PRINTED_EPOCHS / 2) : 1;
+	r->log_every = MAX(loops / LOG_LINES, 1);
+	if (job->out && !open_log(r, 0, arena_printf(job->arena, "%s/log.jsonl", job->out))) return false;
+	if (job->log && !open_log(r, 1, job->log)) {
+		report_close(r);
+		return false;
+	}
+	r->started = now_seconds();
+	return true;
+}
+
+void report_close(Report *r) {
+	for (int i = 0; i < 2; i++) {
+		if (r->log[i]) fclose(r->log[i]);
+		r->log[i] = NULL;
+	}
+}
+
+static void log_line(Report *r, json_t *line, bool flush) {
+	for (int i = 0; i < 2; i++) {
+		if (!r->log[i]) continue;
+		json_dumpf(line, r->log[i], JSON_COMPACT | JSON_REAL_PRECISION(9));
+		fputc('\n', r->log[i]);
+		if (flush) fflush(r->log[i]);
+	}
+	json_decref(line);
+}
+
+static bool logging(const Report *r) { return r->log[0] || r->log[1]; }
+
+/* JSON knows no nan and no inf. */
+static json_t *real(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+void report_start(Report *r, int64_t dropped) {
+	const TrainJob *job = r->job;
+	if (logging(r))
+		log_line(r, json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:i}", "event", "start", "nnc", NNC_VERSION, "file",
+		                      job->file ? job->file : "", "seed", (json_int_t)job->seed, "samples", (json_int_t)job->data.count, "batch",
+		                      (json_int_t)job->train->batch, "steps", (json_int_t)r->steps, "epochs", (json_int_t)r->epochs, "threads",
+		                      job->step->workers), true);
+	if (job->quiet) return;
+	printf("%lld samples, %lld steps of %lld in %lld epoch%s, %d thread%s\n", (long long)job->data.count, (long long)r->steps,
+	       (long long)(job->train->batch * MAX(job->train->accumulate, 1)), (long long)r->epochs, r->epochs == 1 ? "" : "s",
+	       job->step->workers, job->step->workers == 1 ? "" : "s");
+	if (dropped) printf("the last %lld sample%s of each epoch's order make no whole batch and are left out\n", (long long)dropped, dropped == 1 ? "" : "s");
+	fflush(stdout);
+}
+
+void report_clear(Report *r) {
+	if (r->shown) fputs("\r\033[K", stdout);
+	r->shown = false;
+	fflush(stdout);
+}
+
+static void print_rate(FILE *out, double rate) {
+	if (rate >= 1e6) fprintf(out, "%.2fM samples/s", rate / 1e6);
+	else if (rate >= 1e4) fprintf(out, "%.0fk samples/s", rate / 1e3);
+	else fprintf(out, "%.4g samples/s", rate);
+}
+
+static double rate_now(const Report *r, const Moment *m, double now) {
+	double seconds = MAX(now - r->started - r->spent, 1e-9);
+	return (double)((m->epoch - 1) * r->batches + m->batch) * (double)r->job->train->batch / seconds;
+}
+
+static void draw(Report *r, const Moment *m, double now) {
+	int filled = (int)(m->batch * BAR / r->batches);
+	printf("\r\033[Kepoch %lld/%lld [", (long long)m->epoch, (long long)r->epochs);
+	for (int i = 0; i < BAR; i++) putchar(i < filled ? '=' : i == filled ? '>' : ' ');
+	double rate = rate_now(r, m, now), loops = (double)(r->steps * MAX(r->job->train->accumulate, 1));
+	double left = loops - (double)((m->epoch - 1) * r->batches + m->batch);
+	printf("] loss %.4g  ", m->loss);
+	print_rate(stdout, rate);
+	long long seconds = (long long)ceil(left * (double)r->job->train->batch / MAX(rate, 1e-9));
+	if (seconds < 3600) printf("  %lld:%02lld left", seconds / 60, seconds % 60);
+	else printf("  %lld:%02lld:%02lld left", seconds / 3600, seconds / 60 % 60, seconds % 60);
+	fflush(stdout);
+	r->shown = true;
+	r->drawn = now;
+}
+
+void report_step(Report *r, const Moment *m, double loss) {
+	r->interval_loss += loss;
+	r->interval++;
+	if (r->interval >= r->log_every) {
+		if (logging(r))
+			log_line(r, json_pack("{s:s, s:I, s:I, s:o}", "event", "step", "step", (json_int_t)m->step, "epoch", (json_int_t)m->epoch, "loss",
+			                      real(r->interval_loss / (double)r->interval)), false);
+		r->interval = 0;
+		r->interval_loss = 0;
+	}
+	if (!r->terminal || r->job->quiet) return;
+	double now = now_seconds();
+	if (now - r->drawn >= 0.1) draw(r, m, now);
+}
+
+void report_epoch(Report *r, const Moment *m, const EvalResult *v) {
+	const Train *train = r->job->train;
+	double now = now_seconds();
+	if (logging(r)) {
+		json_t *line = json_pack("{s:s, s:I, s:I, s:o, s:o}", "event", "epoch", "epoch", (json_int_t)m->epoch, "step", (json_int_t)m->step,
+		                         "loss", real(m->loss), "seconds", real(now - r->started));
+		if (v && v->samples) {
+			json_object_set_new(line, "val_loss", real(v->loss));
+			for (int i = 0; i < train->nmetrics; i++)
+				json_object_set_new(line, arena_printf(r->job->arena, "val_%s", train->metrics[i].name), real(v->metrics[i]));
+		}
+		log_line(r, line, true);
+	}
+	if (r->job->quiet || (m->epoch % r->print_every && m->epoch != r->epochs)) return;
+	report_clear(r);
+	printf("epoch %lld/%lld  loss %.6g", (long long)m->epoch, (long long)r->epochs, m->loss);
+	if (v && v->samples) {
+		printf("  val_loss %.6g", v->loss);
+		for (int i = 0; i < train->nmetrics; i++) printf("  val_%s %.6g", train->metrics[i].name, v->metrics[i]);
+	}
+	printf("  ");
+	print_rate(stdout, rate_now(r, m, now));
+	putchar('\n');
+	fflush(stdout);
+}
+
+void report_end(Report *r, const Moment *m, const TrainResult *result, const char *weights, bool interrupted) {
+	if (logging(r))
+		log_line(r, json_pack("{s:s, s:I, s:I, s:o, s:o, s:b}", "event", "end", "step", (json_int_t)m->step, "epoch", (json_int_t)m->epoch,
+		                      "loss", real(result->loss), "seconds", real(result->seconds), "interrupted", interrupted), true);
+	report_clear(r);
+	if (r->job->quiet) return;
+	if (interrupted) printf("interrupted after step %lld\n", (long long)m->step);
+	else printf("%lld steps in %.3g s\n", (long long)m->step, result->seconds);
+	if (weights) printf("weights: %s\n", weights);
+	fflush(stdout);
+}

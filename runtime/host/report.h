@@ -1,0 +1,34 @@
+/* report.h: what a training run tells: a line on the terminal, lines in a pipe, JSON lines in a file. */
+#ifndef NNC_REPORT_H
+#define NNC_REPORT_H
+
+#include <stdio.h>
+
+#include "host.h"
+
+typedef struct Report {
+	const TrainJob *job;
+	FILE *log[2];                /* the run folder's and --log's */
+	bool terminal, shown;        /* a progress line stands on the terminal */
+	int64_t batches, epochs;     /* steps of the loop per epoch; epochs in all */
+	int64_t steps;               /* updates in all */
+	double started, drawn;       /* seconds */
+	double spent;                /* in validation, not training */
+	int64_t print_every, log_every;
+	double interval_loss;        /* since the last line of the log */
+	int64_t interval;
+} Report;
+
+typedef struct Moment { int64_t step, epoch, batch; double loss; } Moment;   /* loss: mean of the epoch so far */
+
+double now_seconds(void);
+bool report_open(Report *report, const TrainJob *job, int64_t batches, int64_t steps);
+void report_start(Report *report, int64_t dropped);
+/* Called after each step; cheap unless something is to be drawn or logged. */
+void report_step(Report *report, const Moment *moment, double loss);
+void report_epoch(Report *report, const Moment *moment, const EvalResult *validation);
+void report_end(Report *report, const Moment *moment, const TrainResult *result, const char *weights, bool interrupted);
+void report_clear(Report *report);    /* before anything else is written to the terminal */
+void report_close(Report *report);
+
+#endif

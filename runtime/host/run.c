@@ -1,0 +1,66 @@
+/* run.c: in: a program's file and --out; out: the folder of the run.
+ * Guaranteed: a folder that holds anything but a run of this file is left as it is. */
+#include "host.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const char *base_name(const char *path) {
+	const char *slash = strrchr(path, '/');
+	return slash ? slash + 1 : path;
+}
+
+/* model.nn -> model.run, in the current folder's terms as the file was given. */
+static const char *default_folder(Arena *arena, const char *file) {
+	size_t length = strlen(file);
+	if (length > 3 && strcmp(file + length - 3, ".nn") == 0) length -= 3;
+	return arena_printf(arena, "%.*s.run", (int)length, file);
+}
+
+static int entries_in(const char *folder) {
+	DIR *dir = opendir(folder);
+	int n = 0;
+	if (!dir) return -1;
+	for (struct dirent *e; (e = readdir(dir));)
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) n++;
+	closedir(dir);
+	return n;
+}
+
+static bool check_run(Diag *diag, const char *folder, const char *marker, const char *file) {
+	json_t *run = json_load_file(marker, 0, NULL);
+	const char *of = json_string_value(json_object_get(run, "file"));
+	bool ok = of && strcmp(of, base_name(file)) == 0;
+	if (!ok) {
+		if (of) diag_error(diag, (Span){0}, "the folder '%s' holds a run of '%s'", folder, of);
+		else diag_error(diag, (Span){0}, "the folder '%s' is not a run of '%s'", folder, base_name(file));
+		diag_help(diag, "name another folder with --out");
+	}
+	json_decref(run);
+	return ok;
+}
+
+const char *run_folder(Arena *arena, Diag *diag, const char *program_file, const char *out) {
+	const char *folder = out ? out : default_folder(arena, program_file);
+	const char *marker = arena_printf(arena, "%s/run.json", folder);
+	struct stat status;
+	if (mkdir(folder, 0777) != 0) {
+		int error = errno;
+		if (error != EEXIST) {
+			diag_error(diag, (Span){0}, "cannot make the folder '%s': %s", folder, strerror(error));
+			return NULL;
+		}
+		if (stat(marker, &status) == 0 || entries_in(folder) != 0) return check_run(diag, folder, marker, program_file) ? folder : NULL;
+	}
+	json_t *run = json_pack("{s:s, s:s}", "nnc", NNC_VERSION, "file", base_name(program_file));
+	char *text = json_dumps(run, JSON_COMPACT);
+	json_decref(run);
+	if (!text) fatal("out of memory");
+	bool ok = write_atomic(diag, marker, text, strlen(text));
+	free(text);
+	return ok ? folder : NULL;
+}

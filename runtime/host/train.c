@@ -1,0 +1,202 @@
+/* train.c: in: a compiled step, its data, an initialised persistent block; out: the trained block, weights and a log.
+ * Guaranteed: the order of samples depends on seed and epoch alone; an interrupt ends the run after the step under way,
+ * with everything saved; a loss that is not finite is traced to the first value that is not. */
+#include "report.h"
+
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+
+/* A signal handler reaches nothing but static memory. */
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int number) {
+	(void)number;
+	interrupted = 1;
+}
+
+/* What is copied now and then, so that a step that went wrong can be run again up to just before. */
+enum { SNAPSHOT_LIMIT = 64 << 20 };
+static const double SAVE_SECONDS = 30;
+
+typedef struct Loop {
+	TrainJob *job;
+	Runner *runner;
+	Batch *batch;
+	Report report;
+	EvalJob eval;
+	EvalResult validation;
+	Shuffle order;
+	Moment at;
+	int64_t accumulate, batches, loops;   /* loops: steps of the executable in all */
+	int64_t done;                         /* of them */
+	double sum;                           /* of the epoch's losses */
+	int loss_io, step_io, epoch_io;
+	char *snapshot;
+	int64_t snapshot_done;
+	bool warned;
+	double saved;
+	const char *weights;
+} Loop;
+
+static void set_count(const Loop *l, int io, int64_t value) {
+	int32_t count = (int32_t)MIN(value, INT32_MAX);
+	if (io >= 0) memcpy(l->runner->frame.io[io], &count, sizeof count);
+}
+
+/* Puts everything the step of number `done` reads into the frame. */
+static void prepare_step(Loop *l, int64_t done) {
+	int64_t epoch = done / l->batches + 1, batch = done % l->batches;
+	if (batch == 0 || epoch != l->at.epoch) {
+		l->at.epoch = epoch;
+		if (l->job->train->shuffle) l->order = shuffle_make(l->job->data.count, l->job->seed, (uint64_t)epoch);
+	}
+	l->at.batch = batch;
+	batch_fill(l->batch, l->job->train->shuffle ? &l->order : NULL, batch * l->job->train->batch);
+	set_count(l, l->step_io, done / l->accumulate + 1);
+	set_count(l, l->epoch_io, epoch);
+}
+
+static double read_loss(const Loop *l) {
+	float loss;
+	memcpy(&loss, l->runner->frame.io[l->loss_io], sizeof loss);
+	return loss;
+}
+
+static void take_snapshot(Loop *l) {
+	if (l->job->layout->bytes > SNAPSHOT_LIMIT || l->warned) return;
+	if (!l->snapshot) l->snapshot = block_new(l->job->layout->bytes);
+	memcpy(l->snapshot, l->job->persistent, l->job->layout->bytes);
+	l->snapshot_done = l->done;
+}
+
+static void print_now(const TrainJob *job, Diag *diag) {
+	diag->sources.data = job->diag->sources.data;
+	diag->sources.length = job->diag->sources.length;
+	diag_print(diag, stderr, false);
+}
+
+/* The step before the present one gave a loss that is nan or inf.  Training is deterministic: from the last snapshot
+ * everything is run again to just before it, and that step is interpreted value by value. */
+static void explain_nonfinite(Loop *l, double loss) {
+	TrainJob *job = l->job;
+	Diag *diag = job->strict ? job->diag : diag_new(job->arena);
+	report_clear(&l->report);
+	if (job->strict) diag_error(diag, job->train->span, "the loss is %s at step %lld (epoch %lld)", isnan(loss) ? "nan" : "inf",
+		                        (long long)l->at.step, (long long)l->at.epoch);
+	else diag_warning(diag, job->train->span, "the loss is %s at step %lld (epoch %lld)", isnan(loss) ? "nan" : "inf",
+		              (long long)l->at.step, (long long)l->at.epoch);
+	if (l->snapshot) {
+		Moment at = l->at;
+		char *live = l->runner->frame.persistent;
+		l->runner->frame.persistent = l->snapshot;
+		for (int64_t d = l->snapshot_done; d < l->done - 1; d++) {
+			prepare_step(l, d);
+			runner_run(l->runner);
+		}
+		prepare_step(l, l->done - 1);
+		note_nonfinite(diag, l->runner, job->program, job->layout, isnan(loss));
+		l->runner->frame.persistent = live;
+		l->at = at;
+	}
+	diag_help(diag, "a smaller learning rate, 'clip', or a look at the data may help");
+	if (!job->strict) print_now(job, diag);
+	l->warned = true;
+}
+
+static bool save(Loop *l) {
+	TrainJob *job = l->job;
+	if (!job->out) return true;
+	l->weights = arena_printf(job->arena, "%s/weights.safetensors", job->out);
+	WeightsInfo info = {.seed = job->seed, .step = l->at.step, .epoch = l->at.epoch, .has_seed = true};
+	l->saved = now_seconds();
+	return weights_save(job->diag, l->weights, job->program, job->layout, job->persistent, info, false);
+}
+
+/* The end of an epoch, or of the run within one. */
+static int end_epoch(Loop *l) {
+	double start = now_seconds();
+	int status = evaluate(l->job->arena, &l->eval, &l->validation);
+	l->report.spent += now_seconds() - start;
+	if (status != EXIT_DONE) return status;
+	report_epoch(&l->report, &l->at, &l->validation);
+	if (now_seconds() - l->saved >= SAVE_SECONDS && !save(l)) return EXIT_RUN;
+	take_snapshot(l);
+	l->sum = 0;
+	return EXIT_DONE;
+}
+
+static int run_loop(Loop *l) {
+	take_snapshot(l);
+	while (l->done < l->loops && !interrupted) {
+		prepare_step(l, l->done);
+		runner_run(l->runner);
+		double loss = read_loss(l);
+		l->done++;
+		l->at.batch++;
+		l->at.step = (l->done + l->accumulate - 1) / l->accumulate;
+		l->sum += loss;
+		l->at.loss = l->sum / (double)l->at.batch;
+		if (!isfinite(loss) && !l->warned) {
+			explain_nonfinite(l, loss);
+			if (l->job->strict) return EXIT_RUN;
+		}
+		report_step(&l->report, &l->at, loss);
+		if (l->at.batch == l->batches || l->done == l->loops) {
+			int status = end_epoch(l);
+			if (status != EXIT_DONE) return status;
+		}
+	}
+	return interrupted ? EXIT_INTERRUPTED : EXIT_DONE;
+}
+
+static bool set_up(Loop *l, TrainJob *job) {
+	const Train *t = job->train;
+	*l = (Loop){.job = job, .accumulate = MAX(t->accumulate, 1), .batches = job->data.count / MAX(t->batch, 1), .saved = now_seconds()};
+	if (!l->batches) {
+		diag_error(job->diag, t->span, "the data has %lld samples, fewer than one batch of %lld", (long long)job->data.count, (long long)t->batch);
+		return false;
+	}
+	int64_t steps = t->steps > 0 ? t->steps : MAX(t->epochs, 1) * l->batches / l->accumulate;
+	l->loops = steps * l->accumulate;
+	if (!steps) {
+		diag_error(job->diag, t->span, "the data has %lld batches, fewer than the %lld of one step", (long long)l->batches, (long long)l->accumulate);
+		return false;
+	}
+	l->runner = runner_new(job->step, job->pool, job->persistent);
+	l->loss_io = runner_output(l->runner, "loss");
+	if (l->loss_io < 0) die("the step has no output 'loss'");
+	l->step_io = runner_input_kind(l->runner, INPUT_STEP);
+	l->epoch_io = runner_input_kind(l->runner, INPUT_EPOCH);
+	runner_seed(l->runner, job->seed);
+	runner_settings(l->runner, t);
+	l->batch = batch_new(job->arena, &job->data, l->runner, t->batch);
+	l->eval = (EvalJob){.program = job->program, .train = t, .pool = job->pool, .persistent = job->persistent, .samples = job->validate,
+	                    .seed = job->seed, .compile = job->compile, .context = job->context};
+	if (!report_open(&l->report, job, l->batches, steps)) {
+		runner_free(l->runner);
+		return false;
+	}
+	return true;
+}
+
+int train_run(TrainJob *job, TrainResult *result) {
+	Loop loop, *l = &loop;
+	*result = (TrainResult){0};
+	if (!set_up(l, job)) return EXIT_INPUT;
+	struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND}, before;
+	interrupted = 0;
+	sigaction(SIGINT, &action, &before);
+	report_start(&l->report, job->data.count % job->train->batch);
+	int status = run_loop(l);
+	if ((status == EXIT_DONE || status == EXIT_INTERRUPTED) && !save(l)) status = EXIT_RUN;
+	*result = (TrainResult){.steps = l->at.step, .epochs = l->at.epoch, .loss = l->at.loss, .validation = l->validation,
+	                        .seconds = now_seconds() - l->report.started};
+	if (status == EXIT_DONE || status == EXIT_INTERRUPTED) report_end(&l->report, &l->at, result, l->weights, status == EXIT_INTERRUPTED);
+	sigaction(SIGINT, &before, NULL);
+	report_close(&l->report);
+	evaluate_close(&l->eval);
+	runner_free(l->runner);
+	block_free(l->snapshot, l->snapshot ? job->layout->bytes : 0);
+	return status;
+}

@@ -46,7 +46,7 @@ static double ulps(float got, double want)
 	if (fabs(want) >= 0x1p128)
 		return isinf(got) && (got > 0) == (want > 0) ? 0 : (fabs(value) - fabs(want)) / 0x1p104;
 	frexp(want, &exponent);
-	return fabs(value - want) / ldexp(1, (exponent < -125 ? -125 : exponent) - 24);
+	return fabs(value - want) / ldexp(1, (want == 0 || exponent < -125 ? -125 : exponent) - 24);
 }
 
 typedef struct Case {
@@ -101,6 +101,33 @@ static void sweep(const Case *c, float (*f)(float), double range, double bound, 
 			worst = (Worst){error, x, 0};
 	}
 	report(c->name, f == c->fused ? "fused" : "separate", worst, bound);
+}
+
+/* Every float near a place where a program selects another formula. */
+static void test_near_edges(void **state)
+{
+	(void)state;
+	static const float edges[] = {0x1.62e43p+6f, -0x1.5d589ep+6f, 89, -18, 0x1p-25f, -0x1p-25f, 0x1p-126f, 0, 1, -1, 0x1.6a09e6p-1f, 0x1.6a09e6p+0f,
+		-0x1.2bec34p-2f, 0x1.a8279ap-2f, 9.1f, 3.95f, -3.95f, 0.34657359f, 0.78539816f, 1.5707964f, 3.1415927f, 99999, FLT_MAX};
+	for (size_t k = 0; k < COUNT(cases); k++) {
+		const Case *c = &cases[k];
+		Worst worst[2] = {{0}};
+		for (size_t i = 0; i < COUNT(edges); i++) {
+			for (uint32_t step = 0; step < 4000; step++) {
+				float x = from_bits(to_bits(edges[i]) + step - 2000);
+				double want = c->right == exp ? flushed(exp((double)x)) : c->right((double)x);
+				for (int separate = 0; separate < 2; separate++) {
+					if (fabs((double)x) > (separate ? c->separate_range : c->range))
+						continue;
+					double error = ulps((separate ? c->separate : c->fused)(x), want);
+					if (error > worst[separate].error)
+						worst[separate] = (Worst){error, x, 0};
+				}
+			}
+		}
+		report(c->name, "fused, edges", worst[0], c->bound);
+		report(c->name, "separate, edges", worst[1], c->separate_bound);
+	}
 }
 
 static void test_one_argument(void **state)
@@ -291,6 +318,7 @@ static void test_same_bits_everywhere(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_near_edges),
 		cmocka_unit_test(test_one_argument),
 		cmocka_unit_test(test_two_arguments),
 		cmocka_unit_test(test_special_values),

@@ -1,0 +1,117 @@
+/* kernel.h: a Fn as a list of kernels over buffers in one arena.
+ *
+ * In: a Fn after all passes.  Out: KernelProgram: which values are stored and where, which kernel computes each,
+ * in what order, with how many workers and where all workers must meet.
+ *
+ * A value is *stored* (it has a Buffer) or *inline* (recomputed by whoever reads it, from stored values; views are
+ * always inline: they only change the index).  A kernel computes one group of stored values, its roots, over one
+ * domain: the roots' common dims.  It may have an anchor: the contract or reduction whose result feeds the roots at
+ * the same index (its epilogue), and which then need not be stored itself. */
+#ifndef NNC_KERNEL_H
+#define NNC_KERNEL_H
+
+#include "ir.h"
+
+enum { LANES = 16 };                 /* virtual vector width: fixes the order of sums and the padding of rows */
+enum { SUM_BLOCK = 4096 };           /* sums are added up in blocks of this many terms */
+
+typedef enum BufferKind { BUFFER_ARENA, BUFFER_PERSISTENT, BUFFER_IO } BufferKind;
+typedef struct Buffer {
+	BufferKind kind;
+	Type type;
+	int64_t row;                     /* stored length of the last axis, >= its logical length */
+	size_t offset;                   /* ARENA: bytes from the arena's start; PERSISTENT: from the block's */
+	int io;                          /* IO: index into Frame.io */
+	size_t bytes;
+	int first, last;                 /* ARENA: live from schedule position first to last */
+} Buffer;
+
+/* A strided window on a buffer: element (i0, i1, ..) of a value is at offset + sum stride[k] * ik, in elements. */
+typedef struct View { int buffer; int64_t offset; int64_t stride[MAX_RANK]; } View;
+
+typedef enum KernelKind {
+	KERNEL_MAP,                      /* roots element by element; column reductions run inside each element */
+	KERNEL_REDUCE,                   /* anchor: a reduction over the operand's last axis; roots: functions of its result */
+	KERNEL_CONTRACT,                 /* anchor: a contract; roots: functions of its result */
+	KERNEL_KINDS
+} KernelKind;
+extern const char *const kernel_kind_text[KERNEL_KINDS];
+
+/* A contract as extents and strides: y[p, i, j] = sum over k of a[p, i, k] * b[p, k, j]. */
+typedef struct Contraction {
+	int64_t batch, m, n, k;
+	bool dot;                        /* the 16-lane order (the IR's N is 1) instead of one chain */
+	View a, b;                       /* strides in the order batch, m, k and batch, k, n */
+	int axis_batch, axis_m, axis_n;  /* y's axis for each, or -1 where it has none */
+	bool swapped;                    /* a here is the IR's second operand */
+} Contraction;
+
+typedef struct Kernel {
+	KernelKind kind;
+	Val *anchor;                     /* REDUCE, CONTRACT */
+	VEC(Val *) roots;                /* stored results in canonical order (may include the anchor) */
+	Type domain;                     /* dims of roots and anchor's result */
+	Contraction contraction;
+	int partition;                   /* the domain axis that workers share, or -1: one worker */
+	VEC(int) reads, writes;          /* buffers */
+	double cost;                     /* estimated ns on one worker */
+	int workers;                     /* how many share it, by the rows of its partition axis */
+	int64_t rows, grain;             /* extent of the partition axis; shares are multiples of grain */
+	VEC(int) after;                  /* kernels that must have run before this one */
+	bool barrier_before;
+	int position;
+} Kernel;
+
+typedef struct KernelProgram {
+	Arena *arena;
+	Fn *fn;                          /* the Fn as prepared for kernels; buffers and roots refer to it */
+	int workers;
+	VEC(Buffer) buffers;
+	int *buffer_of;                  /* by Val.id: its buffer, or -1 when inline */
+	VEC(Kernel) kernels;             /* in the order they run */
+	size_t arena_bytes, arena_bound; /* planned; the most that is live at once */
+	size_t scratch_bytes;            /* per worker, after the buffers (packing, tiles); part of arena_bytes */
+	size_t scratch_offset;
+	int nio;
+} KernelProgram;
+
+/* What the planner needs to know of the machine. */
+typedef struct Machine { int lanes; int registers; bool has_fma; int64_t l1, l2, l3; } Machine;
+
+/* prepare.c: Fn -> Fn: contracts with at most one axis each for batch, m, n, k; every output a value of its own. */
+Fn *kernel_prepare(Fn *f);
+/* Where a persistent input stands in its block: byte offset, and the stored length of its last axis. */
+typedef struct InputPlace { size_t offset; int64_t row; } InputPlace;
+/* fuse.c: which values are stored, grouped into kernels.  `f` is prepared; places[i] is for f->inputs[i]. */
+KernelProgram *kernel_fuse(Arena *arena, Fn *f, const InputPlace *places);
+/* The first value that no kernel can compute yet (window, fold, scan ...), or NULL. */
+const Val *kernel_unsupported(const Fn *f);
+/* schedule.c: order, in-place updates, workers, barriers. */
+void kernel_schedule(KernelProgram *kp, int workers, const Machine *machine);
+/* plan.c: offsets in the arena.  Scratch is asked of the code generator by kernel. */
+void kernel_plan(KernelProgram *kp, size_t scratch_bytes);
+/* text.c: the kernel program as text (also the key of the object cache). */
+void kernel_print(Text *out, const KernelProgram *kp);
+/* One kernel under names of its own, given the buffers in the order of its arguments: kernels with equal keys are one function. */
+void kernel_key(Text *out, const KernelProgram *kp, const Kernel *k, const int *buffers, int nbuffers);
+
+/* Physical strides, in elements, of a buffer's axes. */
+void buffer_strides(const Buffer *b, int64_t stride[MAX_RANK]);
+/* The strided window by which v can be read from a stored value, through views only; false when it cannot. */
+bool view_resolve(const KernelProgram *kp, const Val *v, View *out);
+/* A stored value that a kernel reads.  identity: every path to it keeps the whole index; axis: the axis of the leaf
+ * along which every path carries the kernel's partition axis unchanged, or -1. */
+typedef struct Leaf { Val *val; bool identity; int axis; } Leaf;
+typedef struct LeafList { Leaf *data; int length, capacity; } LeafList;
+/* All leaves of computing `root` (root itself is not a leaf) in a kernel with that partition axis. */
+void value_leaves(const KernelProgram *kp, Val *root, int partition, LeafList *out);
+void kernel_leaves(const KernelProgram *kp, const Kernel *k, LeafList *out);
+/* Is this op computed element by element from its operands at the same index? */
+static inline bool is_pointwise(const Val *v) {
+	return op_info[v->op].pointwise || v->op == OpCast || v->op == OpMark || v->op == OpCustom;
+}
+static inline bool is_reduce(const Val *v) {
+	return v->op == OpReduceSum || v->op == OpReduceMax || v->op == OpReduceMin || v->op == OpReduceProd || v->op == OpReduceLse;
+}
+
+#endif

@@ -1,0 +1,73 @@
+/* plan.c: in: kernels in order; out: an offset in one arena for every buffer that is neither persistent nor the caller's.
+ *
+ * A buffer lives from the kernel that writes it to the last that reads it; where several workers run, from barrier to
+ * barrier, since between two barriers one worker may be ahead of another.  Largest first, lowest free offset.
+ * Guarantees: buffers alive at once do not overlap; arena_bytes is exact. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernel.h"
+
+static void set_lifetimes(KernelProgram *kp) {
+	int stretch = 0;
+	for (int i = 0; i < kp->kernels.length; i++) {
+		Kernel *k = &kp->kernels.data[i];
+		if (k->barrier_before) stretch++;
+		int now = kp->workers > 1 ? stretch : i;
+		for (int w = 0; w < k->writes.length; w++) {
+			Buffer *b = &kp->buffers.data[k->writes.data[w]];
+			if (b->first < 0) b->first = now;
+			b->last = MAX(b->last, now);
+		}
+		for (int r = 0; r < k->reads.length; r++) {
+			Buffer *b = &kp->buffers.data[k->reads.data[r]];
+			if (b->first < 0) b->first = now;
+			b->last = MAX(b->last, now);
+		}
+	}
+}
+
+static bool overlap(const Buffer *a, const Buffer *b) { return a->first <= b->last && b->first <= a->last; }
+
+static void place_buffer(KernelProgram *kp, Buffer *b, Buffer **placed, int nplaced) {
+	size_t at = 0;
+	for (bool moved = true; moved;) {
+		moved = false;
+		for (int i = 0; i < nplaced; i++) {
+			Buffer *p = placed[i];
+			if (overlap(p, b) && at < p->offset + p->bytes && p->offset < at + b->bytes) at = p->offset + p->bytes, moved = true;
+		}
+	}
+	b->offset = at;
+	kp->arena_bytes = MAX(kp->arena_bytes, at + b->bytes);
+}
+
+static int larger_first(const void *a, const void *b) {
+	const Buffer *x = *(Buffer *const *)a, *y = *(Buffer *const *)b;
+	if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
+	return x < y ? -1 : 1;   /* by number */
+}
+
+void kernel_plan(KernelProgram *kp, size_t scratch_bytes) {
+	set_lifetimes(kp);
+	kp->arena_bytes = kp->arena_bound = 0;
+	Buffer **live = NEW_ARRAY(kp->arena, Buffer *, kp->buffers.length + 1);
+	int n = 0;
+	for (int i = 0; i < kp->buffers.length; i++) {
+		Buffer *b = &kp->buffers.data[i];
+		if (b->kind == BUFFER_ARENA && b->first >= 0) live[n++] = b;
+	}
+	int end = kp->kernels.length;
+	for (int t = 0; t < end; t++) {
+		size_t sum = 0;
+		for (int i = 0; i < n; i++)
+			if (live[i]->first <= t && t <= live[i]->last) sum += live[i]->bytes;
+		kp->arena_bound = MAX(kp->arena_bound, sum);
+	}
+	qsort(live, (size_t)n, sizeof *live, larger_first);
+	for (int i = 0; i < n; i++) place_buffer(kp, live[i], live, i);
+	kp->arena_bytes = (kp->arena_bytes + 63) / 64 * 64;
+	kp->scratch_offset = kp->arena_bytes;
+	kp->scratch_bytes = (scratch_bytes + 63) / 64 * 64;
+	kp->arena_bytes += kp->scratch_bytes * (size_t)kp->workers + 64;   /* 64: the last vector may be read whole */
+}

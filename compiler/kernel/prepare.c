@@ -1,0 +1,109 @@
+/* prepare.c: in: a Fn after all passes; out: the same function with
+ *   - each contract having at most one axis each of batch, m, n and k (several are merged by transpose + reshape), the batch
+ *     being the first axis of the result;
+ *   - every output a computed value of its own (no bare input, no value shared by two outputs).
+ * Guarantees: the same inputs and outputs in the same order, the same bits. */
+#include "kernel.h"
+
+#include <string.h>
+
+typedef struct Groups { int batch[MAX_RANK], m[MAX_RANK], n[MAX_RANK], k[MAX_RANK]; int nbatch, nm, nn, nk; } Groups;
+
+static bool has_label(IntList list, int64_t label) {
+	for (int i = 0; i < list.length; i++)
+		if (list.data[i] == label) return true;
+	return false;
+}
+
+static int label_axis(IntList list, int64_t label) {
+	for (int i = 0; i < list.length; i++)
+		if (list.data[i] == label) return i;
+	die("contract: label %d is missing", (int)label);
+}
+
+/* Labels by role, each role in the order of the operand that has it first. */
+static Groups label_groups(const Val *v) {
+	IntList la = v->list[0], lb = v->list[1], ly = v->list[2];
+	Groups g = {0};
+	for (int i = 0; i < la.length; i++) {
+		int label = (int)la.data[i];
+		bool in_b = has_label(lb, label), in_y = has_label(ly, label);
+		if (in_b && in_y) g.batch[g.nbatch++] = label;
+		else if (in_y) g.m[g.nm++] = label;
+		else g.k[g.nk++] = label;
+	}
+	for (int i = 0; i < lb.length; i++)
+		if (!has_label(la, lb.data[i])) g.n[g.nn++] = (int)lb.data[i];
+	return g;
+}
+
+/* Operand `v` with its axes in the order of the three groups, each group merged to one axis (absent when empty). */
+static Val *merge_operand(Fn *f, Val *v, IntList labels, const int *groups[3], const int counts[3]) {
+	int64_t perm[MAX_RANK], dim[MAX_RANK];
+	int n = 0, rank = 0;
+	for (int g = 0; g < 3; g++) {
+		int64_t product = 1;
+		for (int i = 0; i < counts[g]; i++) {
+			perm[n] = label_axis(labels, groups[g][i]);
+			product *= v->type.dim[perm[n++]];
+		}
+		if (counts[g]) dim[rank++] = product;
+	}
+	return ir_reshape(f, ir_transpose(f, v, perm), rank, dim);
+}
+
+static Val *merge_contract(Fn *f, const Val *v, Val **args) {
+	Groups g = label_groups(v);
+	bool batch_first = g.nbatch == 0 || v->list[2].data[0] == g.batch[0];
+	if (g.nbatch <= 1 && g.nm <= 1 && g.nn <= 1 && g.nk <= 1 && batch_first) return fn_rebuild(f, (Val *)v, args);
+	enum { BATCH, M, N, K };
+	Val *a = merge_operand(f, args[0], v->list[0], (const int *[]){g.batch, g.m, g.k}, (int[]){g.nbatch, g.nm, g.nk});
+	Val *b = merge_operand(f, args[1], v->list[1], (const int *[]){g.batch, g.k, g.n}, (int[]){g.nbatch, g.nk, g.nn});
+	int64_t la[3], lb[3], ly[3];
+	int na = 0, nb = 0, ny = 0;
+	if (g.nbatch) la[na++] = lb[nb++] = ly[ny++] = BATCH;
+	if (g.nm) la[na++] = ly[ny++] = M;
+	if (g.nk) la[na++] = lb[nb++] = K;
+	if (g.nn) lb[nb++] = ly[ny++] = N;
+	Val *y = ir_contract(f, a, la, b, lb, ny, ly);
+	/* back to y's own axes: first split, in the order batch, m, n; then permuted */
+	int64_t dim[MAX_RANK], perm[MAX_RANK];
+	int order[MAX_RANK], rank = 0;
+	for (int i = 0; i < g.nbatch; i++) order[rank++] = g.batch[i];
+	for (int i = 0; i < g.nm; i++) order[rank++] = g.m[i];
+	for (int i = 0; i < g.nn; i++) order[rank++] = g.n[i];
+	for (int i = 0; i < rank; i++) {
+		int axis = label_axis(v->list[2], order[i]);
+		dim[i] = v->type.dim[axis];
+		perm[axis] = i;
+	}
+	return ir_transpose(f, ir_reshape(f, y, rank, dim), perm);
+}
+
+Fn *kernel_prepare(Fn *from) {
+	Fn *f = fn_new(from->arena, from->name);
+	Val **now = NEW_ARRAY(f->arena, Val *, from->vals.length + 1);
+	for (int i = 0; i < from->inputs.length; i++) {
+		Input *in = &from->inputs.data[i];
+		Val *v = fn_input(f, in->name, in->kind, in->type);
+		f->inputs.data[i].classes = in->classes;
+		if (in->val) now[in->val->id] = v;
+	}
+	for (int i = 0; i < from->vals.length; i++) {
+		Val *v = from->vals.data[i];
+		if (v->op == OpInput) continue;
+		Val *small[4], **args = v->nargs <= 4 ? small : NEW_ARRAY(f->arena, Val *, v->nargs);
+		for (int k = 0; k < v->nargs; k++) args[k] = now[v->arg[k]->id];
+		f->span = v->span;
+		now[v->id] = v->op == OpContract ? merge_contract(f, v, args) : fn_rebuild(f, v, args);
+	}
+	for (int i = 0; i < from->outputs.length; i++) {
+		Output *out = &from->outputs.data[i];
+		Val *v = now[out->val->id];
+		bool taken = v->op == OpInput;
+		for (int k = 0; k < i && !taken; k++) taken = f->outputs.data[k].val == v;
+		f->span = v->span;
+		fn_output(f, out->name, taken ? ir_mark(f, v) : v, out->updates);
+	}
+	return fn_canonical(f);
+}

@@ -1,0 +1,266 @@
+/* schedule.c: in: kernels with the dependencies of their values; out: the order they run in, which updates are written
+ * straight over the old value, how many workers share each kernel, and where all workers must meet.
+ * Guarantees: a kernel runs after everything it reads; an input is overwritten after everyone else has read it. */
+#include <string.h>
+
+#include "kernel.h"
+
+static void add_unique(KernelProgram *kp, int **data, int *length, int *capacity, int item) {
+	for (int i = 0; i < *length; i++)
+		if ((*data)[i] == item) return;
+	vec_reserve(kp->arena, (void **)data, capacity, *length, sizeof **data);
+	(*data)[(*length)++] = item;
+}
+#define ADD_UNIQUE(kp, list, item) add_unique((kp), &(list).data, &(list).length, &(list).capacity, (item))
+
+static void list_buffers(KernelProgram *kp, Kernel *k) {
+	LeafList leaves = {0};
+	k->reads.length = k->writes.length = 0;
+	kernel_leaves(kp, k, &leaves);
+	for (int i = 0; i < k->roots.length; i++) ADD_UNIQUE(kp, k->writes, kp->buffer_of[k->roots.data[i]->id]);
+	for (int i = 0; i < leaves.length; i++) {
+		bool own = false;
+		for (int r = 0; r < k->roots.length; r++) own = own || k->roots.data[r] == leaves.data[i].val;
+		if (!own) ADD_UNIQUE(kp, k->reads, kp->buffer_of[leaves.data[i].val->id]);
+	}
+}
+
+static bool contains(const int *list, int n, int item) {
+	for (int i = 0; i < n; i++)
+		if (list[i] == item) return true;
+	return false;
+}
+
+static bool runs_after(const KernelProgram *kp, int kernel, int other, char *seen) {
+	if (kernel == other) return true;
+	if (seen[kernel]++) return false;
+	const Kernel *k = &kp->kernels.data[kernel];
+	for (int i = 0; i < k->after.length; i++)
+		if (runs_after(kp, k->after.data[i], other, seen)) return true;
+	return false;
+}
+
+static int kernel_of(const KernelProgram *kp, const Val *root) {
+	for (int k = 0; k < kp->kernels.length; k++)
+		for (int i = 0; i < kp->kernels.data[k].roots.length; i++)
+			if (kp->kernels.data[k].roots.data[i] == root) return k;
+	die("value %%%d is no root", root->id);
+}
+
+/* May kernel `writer` overwrite `target`, which others (and itself, elsewhere) read?  Then it is made to run after them. */
+static bool overwrite(KernelProgram *kp, int writer, const Val *root, int target) {
+	LeafList own = {0};
+	kernel_leaves(kp, &kp->kernels.data[writer], &own);
+	for (int i = 0; i < own.length; i++)
+		if (kp->buffer_of[own.data[i].val->id] == target && own.data[i].val != root && !own.data[i].identity) return false;
+	for (int k = 0; k < kp->kernels.length; k++) {
+		const Kernel *reader = &kp->kernels.data[k];
+		if (k == writer || !contains(reader->reads.data, reader->reads.length, target)) continue;
+		char *seen = NEW_ARRAY(kp->arena, char, kp->kernels.length);
+		if (runs_after(kp, k, writer, seen)) return false;
+	}
+	for (int k = 0; k < kp->kernels.length; k++) {
+		const Kernel *reader = &kp->kernels.data[k];
+		if (k != writer && contains(reader->reads.data, reader->reads.length, target)) ADD_UNIQUE(kp, kp->kernels.data[writer].after, k);
+	}
+	return true;
+}
+
+static int buffer_of_input(const KernelProgram *kp, int input) { return kp->buffer_of[kp->fn->inputs.data[input].val->id]; }
+
+/* A kernel that copies `root` over input `target` at the end. */
+static void add_copy(KernelProgram *kp, Val *root, int target) {
+	Fn *f = kp->fn;
+	Val *copy = ir_mark(f, root);
+	copy->id = f->vals.length - 1;
+	kp->buffer_of[copy->id] = target;
+	Kernel k = {.kind = KERNEL_MAP, .domain = root->type, .partition = root->type.rank ? 0 : -1};
+	vec_push(kp->arena, &k.roots, copy);
+	vec_push(kp->arena, &k.after, kernel_of(kp, root));
+	vec_push(kp->arena, &kp->kernels, k);
+	int writer = kp->kernels.length - 1;
+	list_buffers(kp, &kp->kernels.data[writer]);
+	if (!overwrite(kp, writer, copy, target)) die("a copy at the end cannot be too early");
+}
+
+/* Outputs get their final places: io buffers, or the inputs they replace. */
+static void place_outputs(KernelProgram *kp) {
+	const Fn *f = kp->fn;
+	for (int i = 0; i < f->outputs.length; i++) {
+		const Output *out = &f->outputs.data[i];
+		Buffer *b = &kp->buffers.data[kp->buffer_of[out->val->id]];
+		if (out->updates >= 0) continue;
+		int64_t last = b->type.rank ? b->type.dim[b->type.rank - 1] : 1;
+		b->kind = BUFFER_IO, b->io = kp->nio++, b->row = last;
+	}
+	for (int k = 0; k < kp->kernels.length; k++) list_buffers(kp, &kp->kernels.data[k]);
+	for (int i = 0; i < f->outputs.length; i++) {
+		const Output *out = &f->outputs.data[i];
+		if (out->updates < 0) continue;
+		int target = buffer_of_input(kp, out->updates), writer = kernel_of(kp, out->val);
+		if (overwrite(kp, writer, out->val, target)) {
+			kp->buffer_of[out->val->id] = target;
+			for (int k = 0; k < kp->kernels.length; k++) list_buffers(kp, &kp->kernels.data[k]);
+		} else {
+			add_copy(kp, out->val, target);
+		}
+	}
+}
+
+/* Kernels in an order that respects `after`, the earliest created first. */
+static void order_kernels(KernelProgram *kp) {
+	int n = kp->kernels.length;
+	Kernel *old = kp->kernels.data, *sorted = NEW_ARRAY(kp->arena, Kernel, n + 1);
+	int *position = NEW_ARRAY(kp->arena, int, n + 1);
+	for (int i = 0; i < n; i++) position[i] = -1;
+	for (int done = 0; done < n; done++) {
+		int pick = -1;
+		for (int i = 0; i < n && pick < 0; i++) {
+			bool ready = position[i] < 0;
+			for (int a = 0; a < old[i].after.length && ready; a++) ready = position[old[i].after.data[a]] >= 0;
+			if (ready) pick = i;
+		}
+		if (pick < 0) die("kernels depend on each other in a circle");
+		position[pick] = done;
+		sorted[done] = old[pick];
+		sorted[done].position = done;
+	}
+	for (int i = 0; i < n; i++)
+		for (int a = 0; a < sorted[i].after.length; a++) sorted[i].after.data[a] = position[sorted[i].after.data[a]];
+	memcpy(old, sorted, sizeof *old * (size_t)n);
+}
+
+/* Drops kernels whose roots all became inline. */
+static void drop_empty(KernelProgram *kp) {
+	for (int i = 0; i < kp->kernels.length; i++) {
+		Kernel *k = &kp->kernels.data[i];
+		if (k->roots.length == 0) die("kernel without roots");
+	}
+}
+
+/* ---- workers ---- */
+
+static double tree_cost(const KernelProgram *kp, const Val *v, bool top) {
+	if (!top && kp->buffer_of[v->id] >= 0) return 0.5;
+	double own;
+	switch (v->op) {
+	case OpExp: case OpExpm1: own = 12; break;
+	case OpLog: case OpLog1p: case OpErf: case OpTanh: case OpSin: case OpCos: case OpRandom: own = 25; break;
+	case OpPow: case OpAtan2: own = 60; break;
+	case OpDiv: case OpSqrt: own = 8; break;
+	default: own = 1;
+	}
+	if (is_reduce(v)) own = (double)v->arg[0]->type.dim[v->list[0].data[0]] * (v->op == OpReduceLse ? 14 : 1);
+	if (v->op == OpContract) return 0;
+	for (int i = 0; i < (v->op == OpCustom ? 1 : v->nargs); i++) {
+		double below = tree_cost(kp, v->arg[i], false);
+		own += is_reduce(v) ? below * (double)v->arg[0]->type.dim[v->list[0].data[0]] : v->arg[i]->type.rank ? below : 0;
+	}
+	return own;
+}
+
+/* Nanoseconds on one worker, to within a factor of two or so: only ratios between kernels matter. */
+static double kernel_cost(const KernelProgram *kp, const Kernel *k, const Machine *m) {
+	double per_vector = 0, elements = (double)type_count(k->domain);
+	for (int i = 0; i < k->roots.length; i++) per_vector += tree_cost(kp, k->roots.data[i], true);
+	double ns = 5 + elements / MAX(m->lanes, 1) * per_vector / 3.5;
+	if (k->kind == KERNEL_REDUCE) {
+		double n = (double)k->anchor->arg[0]->type.dim[k->anchor->arg[0]->type.rank - 1];
+		double passes = k->anchor->op == OpReduceLse ? 14 : 1;
+		ns = 5 + elements * (20 + n / m->lanes * (passes + tree_cost(kp, k->anchor->arg[0], false))) / 3.5;
+	}
+	if (k->kind == KERNEL_CONTRACT) {
+		const Contraction *c = &k->contraction;
+		double wide = (double)((c->n + LANES - 1) / LANES * LANES);
+		ns += (double)c->batch * (double)c->m * wide * (double)c->k / (m->lanes * 3.5 * (m->lanes >= 16 ? 1 : 2));
+	}
+	return ns;
+}
+
+static bool same_share(const Kernel *a, const Kernel *b) { return a->workers == b->workers && a->rows == b->rows && a->grain == b->grain; }
+
+/* Must all workers meet between `first` and `then`, given who computes what? */
+static bool needs_barrier(const KernelProgram *kp, const Kernel *first, const Kernel *then) {
+	if (first->workers == 1 && then->workers == 1) return false;   /* the same worker runs both */
+	LeafList leaves = {0};
+	kernel_leaves(kp, then, &leaves);
+	bool same = same_share(first, then);
+	for (int i = 0; i < leaves.length; i++) {   /* then reads what first wrote */
+		int buffer = kp->buffer_of[leaves.data[i].val->id];
+		if (contains(then->writes.data, then->writes.length, buffer) && leaves.data[i].identity && !contains(first->writes.data, first->writes.length, buffer)) continue;
+		if (!contains(first->writes.data, first->writes.length, buffer)) continue;
+		if (!same || leaves.data[i].axis < 0 || leaves.data[i].axis != first->partition) return true;
+	}
+	LeafList before = {0};
+	kernel_leaves(kp, first, &before);
+	for (int i = 0; i < before.length; i++) {   /* then overwrites what first read */
+		int buffer = kp->buffer_of[before.data[i].val->id];
+		if (!contains(then->writes.data, then->writes.length, buffer)) continue;
+		if (!same || before.data[i].axis < 0 || before.data[i].axis != then->partition) return true;
+	}
+	for (int i = 0; i < then->writes.length; i++)
+		if (contains(first->writes.data, first->writes.length, then->writes.data[i]) && !same) return true;
+	return false;
+}
+
+/* In arena memory that a later value reuses, another worker may still be reading: see plan.c, which keeps buffers of one
+ * stretch between barriers apart. */
+static void place_barriers(KernelProgram *kp) {
+	int since = 0;   /* first kernel after the last barrier */
+	for (int i = 0; i < kp->kernels.length; i++) {
+		Kernel *k = &kp->kernels.data[i];
+		k->barrier_before = false;
+		for (int j = since; j < i && kp->workers > 1; j++)
+			if (needs_barrier(kp, &kp->kernels.data[j], k)) {
+				k->barrier_before = true;
+				since = i;
+				break;
+			}
+	}
+}
+
+/* Does kernel `i` read, row by row, what a shared kernel just before it wrote with the same shares? */
+static bool continues_share(const KernelProgram *kp, int i, int workers) {
+	Kernel trial = kp->kernels.data[i];
+	trial.workers = workers;
+	for (int j = i - 1; j >= 0; j--) {
+		const Kernel *k = &kp->kernels.data[j];
+		bool feeds = false;
+		for (int w = 0; w < k->writes.length; w++) feeds = feeds || contains(trial.reads.data, trial.reads.length, k->writes.data[w]);
+		if (feeds && k->workers > 1) return same_share(k, &trial) && !needs_barrier(kp, k, &trial);
+	}
+	return false;
+}
+
+enum { WORTH_SHARING = 1500 };   /* ns of one kernel that pay for a barrier */
+
+static void choose_workers(KernelProgram *kp, int workers, const Machine *machine) {
+	double total = 0;
+	for (int i = 0; i < kp->kernels.length; i++) {
+		Kernel *k = &kp->kernels.data[i];
+		k->workers = 1;
+		k->rows = k->partition >= 0 ? k->domain.dim[k->partition] : 1;
+		bool lanes = k->kind == KERNEL_MAP && k->domain.rank == 1;
+		k->grain = lanes ? LANES : 1;
+		k->cost = kernel_cost(kp, k, machine);
+		total += k->cost;
+	}
+	kp->workers = workers;
+	for (int i = 0; i < kp->kernels.length && workers > 1 && total > 2 * WORTH_SHARING; i++) {
+		Kernel *k = &kp->kernels.data[i];
+		int64_t shares = (k->rows + k->grain - 1) / k->grain;
+		if (shares < workers || k->partition < 0) continue;
+		if (k->cost > WORTH_SHARING || continues_share(kp, i, workers)) k->workers = workers;
+	}
+	bool any = false;
+	for (int i = 0; i < kp->kernels.length; i++) any = any || kp->kernels.data[i].workers > 1;
+	if (!any) kp->workers = 1;
+}
+
+void kernel_schedule(KernelProgram *kp, int workers, const Machine *machine) {
+	drop_empty(kp);
+	place_outputs(kp);
+	order_kernels(kp);
+	choose_workers(kp, workers, machine);
+	place_barriers(kp);
+}

@@ -1,0 +1,152 @@
+/* view.c: which stored values a computation reads, and how.
+ *
+ * In: a KernelProgram whose buffer_of says what is stored.  Out: strided views and leaf lists.
+ * Guarantees: nothing is changed. */
+#include "kernel.h"
+
+#include <string.h>
+
+void buffer_strides(const Buffer *b, int64_t stride[MAX_RANK]) {
+	int64_t step = 1;
+	for (int i = b->type.rank - 1; i >= 0; i--) {
+		stride[i] = step;
+		step *= i == b->type.rank - 1 ? b->row : b->type.dim[i];
+	}
+}
+
+/* Strides of the same elements under other dims, without moving any; false when the strides do not allow it. */
+static bool reshape_strides(Type from, const int64_t *stride, Type to, int64_t *out) {
+	int i = 0, j = 0;
+	if (type_count(from) == 0) return false;
+	while (i < from.rank || j < to.rank) {
+		/* the smallest groups of axes of both shapes with the same number of elements */
+		int i0 = i, j0 = j;
+		int64_t a = i < from.rank ? from.dim[i++] : 1, b = j < to.rank ? to.dim[j++] : 1;
+		while (a != b) {
+			if (a < b) a *= from.dim[i++];
+			else b *= to.dim[j++];
+		}
+		/* the group's axes must be contiguous among themselves */
+		int64_t last = 0;
+		bool first = true;
+		for (int k = i - 1; k >= i0; k--) {
+			if (from.dim[k] == 1) continue;
+			if (first) last = stride[k], first = false;
+			else {
+				int inner = k + 1;
+				while (from.dim[inner] == 1) inner++;
+				if (stride[k] != stride[inner] * from.dim[inner]) return false;
+			}
+		}
+		for (int k = j - 1; k >= j0; k--) {
+			out[k] = last;
+			last *= to.dim[k];
+		}
+	}
+	return true;
+}
+
+bool view_resolve(const KernelProgram *kp, const Val *v, View *out) {
+	int buffer = kp->buffer_of[v->id];
+	if (buffer >= 0) {
+		*out = (View){.buffer = buffer};
+		buffer_strides(&kp->buffers.data[buffer], out->stride);
+		return true;
+	}
+	View in;
+	if (v->nargs < 1 || (v->op != OpTranspose && v->op != OpReshape && v->op != OpSlice && v->op != OpBroadcast)) return false;
+	if (!view_resolve(kp, v->arg[0], &in)) return false;
+	*out = in;
+	memset(out->stride, 0, sizeof out->stride);
+	switch (v->op) {
+	case OpTranspose:
+		for (int i = 0; i < v->type.rank; i++) out->stride[i] = in.stride[v->list[0].data[i]];
+		return true;
+	case OpBroadcast:
+		for (int i = 0; i < v->list[0].length; i++) out->stride[v->list[0].data[i]] = in.stride[i];
+		return true;
+	case OpSlice:
+		for (int i = 0; i < v->type.rank; i++) {
+			out->offset += v->list[0].data[i] * in.stride[i];
+			out->stride[i] = in.stride[i] * v->list[1].data[i];
+		}
+		return true;
+	default: return reshape_strides(v->arg[0]->type, in.stride, v->type, out->stride);
+	}
+}
+
+/* Where axis `axis` of v comes from in operand `k`: the operand's axis that carries the same index, or -1. */
+static int axis_below(const Val *v, int k, int axis) {
+	if (axis < 0) return -1;
+	const Val *a = v->arg[k];
+	switch (v->op) {
+	case OpTranspose: return (int)v->list[0].data[axis];
+	case OpBroadcast:
+		for (int i = 0; i < v->list[0].length; i++)
+			if (v->list[0].data[i] == axis) return i;
+		return -1;
+	case OpReshape: {
+		int64_t before = 1, below = 1;
+		for (int i = 0; i < axis; i++) before *= v->type.dim[i];
+		for (int i = 0; i < a->type.rank; below *= a->type.dim[i++])
+			if (below == before && a->type.dim[i] == v->type.dim[axis]) return i;
+		return -1;
+	}
+	case OpSlice: return v->list[0].data[axis] == 0 && v->list[1].data[axis] == 1 ? axis : -1;
+	case OpPad: return v->list[0].data[axis] == 0 && v->list[2].data[axis] == 0 ? axis : -1;
+	case OpFlip:
+		for (int i = 0; i < v->list[0].length; i++)
+			if (v->list[0].data[i] == axis) return -1;
+		return axis;
+	case OpWindow:
+		if (axis == v->list[0].data[0] || axis == v->list[0].data[0] + 1) return -1;
+		return axis > v->list[0].data[0] ? axis - 1 : axis;
+	case OpConcat: return axis == v->list[0].data[0] ? -1 : axis;
+	case OpReduceSum: case OpReduceMax: case OpReduceMin: case OpReduceProd: case OpReduceLse: case OpArgMax:
+		return axis >= v->list[0].data[0] ? axis + 1 : axis;
+	case OpContract: {
+		int64_t label = v->list[2].data[axis];
+		for (int i = 0; i < v->list[k].length; i++)
+			if (v->list[k].data[i] == label) return i;
+		return -1;
+	}
+	case OpGather: return axis < v->list[0].data[0] ? axis : k == 1 && axis < v->arg[1]->type.rank ? axis : -1;
+	default: return is_pointwise(v) ? axis : -1;
+	}
+}
+
+typedef struct Walk { const KernelProgram *kp; LeafList *out; } Walk;
+
+static void add_leaf(Walk *w, Val *v, bool identity, int axis) {
+	for (int i = 0; i < w->out->length; i++)
+		if (w->out->data[i].val == v) {
+			Leaf *l = &w->out->data[i];
+			l->identity = l->identity && identity;
+			if (l->axis != axis) l->axis = -1;
+			return;
+		}
+	vec_push(w->kp->arena, w->out, ((Leaf){v, identity, axis}));
+}
+
+static void walk(Walk *w, Val *v, bool identity, int axis) {
+	if (w->kp->buffer_of[v->id] >= 0) {
+		add_leaf(w, v, identity, axis);
+		return;
+	}
+	bool keeps = identity && is_pointwise(v);
+	/* of a custom value only the value itself is computed; its inputs and adjoints belong to the derivative */
+	int nargs = v->op == OpCustom ? 1 : v->nargs;
+	for (int k = 0; k < nargs; k++) walk(w, v->arg[k], keeps, axis_below(v, k, axis));
+}
+
+void value_leaves(const KernelProgram *kp, Val *root, int partition, LeafList *out) {
+	Walk w = {kp, out};
+	int nargs = root->op == OpCustom ? 1 : root->nargs;
+	for (int k = 0; k < nargs; k++) walk(&w, root->arg[k], is_pointwise(root), axis_below(root, k, partition));
+	if (root->op == OpInput) add_leaf(&w, root, true, partition);
+}
+
+void kernel_leaves(const KernelProgram *kp, const Kernel *k, LeafList *out) {
+	for (int i = 0; i < k->roots.length; i++) value_leaves(kp, k->roots.data[i], k->partition, out);
+	if (k->anchor) value_leaves(kp, k->anchor, k->partition, out);
+}

@@ -1,0 +1,77 @@
+/* compile.c: in: a Fn after all passes; out: its object code, linked into this process when asked.
+ * Guarantees: the object depends on the kernel program, the target and the versions only; all of these are the cache's key. */
+#include "compile.h"
+
+#include <string.h>
+
+#include "lower.h"
+
+static const Place *find_place(const Program *p, const Layout *layout, const char *path) {
+	for (int i = 0; i < p->persistent.length; i++)
+		if (strcmp(p->persistent.data[i].path, path) == 0) return &layout->places[i];
+	die("no persistent tensor '%s'", path);
+}
+
+static KernelProgram *make_kernels(Arena *arena, Fn *f, const Program *p, const Layout *layout, const CompileOptions *options) {
+	const Target *t = options->target;
+	Machine machine = {.lanes = t->lanes, .registers = t->vector_registers, .has_fma = t->has_fma, .l1 = t->l1, .l2 = t->l2, .l3 = t->l3};
+	Fn *prepared = kernel_prepare(f);
+	InputPlace *places = NEW_ARRAY(arena, InputPlace, prepared->inputs.length + 1);
+	for (int i = 0; i < prepared->inputs.length; i++) {
+		Input *in = &prepared->inputs.data[i];
+		if (in->kind != INPUT_PARAM && in->kind != INPUT_STATE && in->kind != INPUT_SLOT) continue;
+		const Place *place = find_place(p, layout, in->name);
+		places[i] = (InputPlace){place->offset, place->row};
+	}
+	KernelProgram *kp = kernel_fuse(arena, prepared, places);
+	kernel_schedule(kp, MAX(options->workers, 1), &machine);
+	size_t scratch = 0;
+	for (int i = 0; i < kp->kernels.length; i++) {
+		size_t needs = kernel_scratch(t, kp, &kp->kernels.data[i]);
+		scratch = MAX(scratch, needs);
+	}
+	kernel_plan(kp, scratch);
+	return kp;
+}
+
+static Compiled make(Arena *arena, Fn *f, const Program *p, const Layout *layout, const CompileOptions *options, bool link) {
+	Compiled c = {.unsupported = kernel_unsupported(f)};
+	if (c.unsupported) return c;
+	c.kernels = make_kernels(arena, f, p, layout, options);
+	const char *entry = arena_printf(arena, "%s_entry", f->name);
+	Text text = {.arena = arena};
+	kernel_print(&text, c.kernels);
+	CacheKey key = cache_key(arena, text.data, options->target, c.kernels->workers);
+	c.cached = !options->no_cache && cache_read(arena, key, 1, &c.object);
+	if (!c.cached) {
+		Emit *e = emit_new(arena, options->target, f->name);
+		lower_entry(e, c.kernels, entry);
+		c.object = emit_object(e, false);
+		emit_free(e);
+		if (!options->no_cache) cache_write(arena, key, 1, &c.object);
+	}
+	c.executable = (Executable){.fn = f, .workers = c.kernels->workers, .arena_bytes = c.kernels->arena_bytes, .code_bytes = object_code_bytes(c.object)};
+	if (link) {
+		Linked *linked = objects_link(arena, &c.object, 1, &c.error);
+		if (!linked) return c;
+		c.executable.code = linked;
+		void *address = linked_symbol(linked, entry);
+		memcpy(&c.executable.entry, &address, sizeof address);
+		if (!address) c.error = "the entry point is missing";
+	}
+	return c;
+}
+
+Compiled compile_fn(Arena *arena, Fn *f, const Program *p, const Layout *layout, const CompileOptions *options) {
+	return make(arena, f, p, layout, options, true);
+}
+
+Compiled compile_object(Arena *arena, Fn *f, const Program *p, const Layout *layout, const CompileOptions *options) {
+	return make(arena, f, p, layout, options, false);
+}
+
+void compiled_free(Compiled *c) {
+	if (c->executable.code) linked_free(c->executable.code);
+	c->executable.code = NULL;
+	c->executable.entry = NULL;
+}

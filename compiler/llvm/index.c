@@ -1,0 +1,172 @@
+/* index.c: in: subscripts as affine forms over loop variables; out: other subscripts, or the code that computes them.
+ * Guarantees: views cost nothing at run time as long as their subscripts stay affine; where they do not (a reshape
+ * across padded or crossing dims), the subscript is computed by division, which is slow and right. */
+#include "lower.h"
+
+#include <string.h>
+
+Index index_constant(int64_t value) { return (Index){.constant = value}; }
+
+Index index_variable(int level) {
+	Index i = {0};
+	i.coefficient[level] = 1;
+	return i;
+}
+
+bool index_equal(const Index *a, const Index *b) {
+	return a->constant == b->constant && a->computed == b->computed && memcmp(a->coefficient, b->coefficient, sizeof a->coefficient) == 0;
+}
+
+int index_level(const Lower *k, const Index *i) {
+	if (i->computed) return k->depth;
+	int level = 0;
+	for (int l = 1; l <= k->depth; l++)
+		if (i->coefficient[l]) level = l;
+	return level;
+}
+
+bool index_uses_lanes(const Lower *k, const Index *i) {
+	return (i->computed && emit_lanes(i->computed) > 1) || (k->lane_level >= 0 && i->coefficient[k->lane_level] != 0);
+}
+
+static Value widen(Lower *k, Value v, int lanes) { return emit_lanes(v) == lanes ? v : emit_splat(k->e, v, lanes); }
+
+static Value computed_sum(Lower *k, Value a, int64_t scale, Value b) {
+	Emit *e = k->e;
+	int lanes = MAX(a ? emit_lanes(a) : 1, b ? emit_lanes(b) : 1);
+	Value s = NULL;
+	if (a) {
+		s = widen(k, a, lanes);
+		if (scale != 1) s = LLVMBuildMul(e->builder, s, widen(k, emit_index(e, scale), lanes), "");
+	}
+	if (b) s = s ? LLVMBuildAdd(e->builder, s, widen(k, b, lanes), "") : widen(k, b, lanes);
+	return s;
+}
+
+Index index_scale_add(const Lower *lower, Index a, int64_t scale, const Index *b) {
+	Lower *k = (Lower *)lower;
+	Index r = {.constant = a.constant * scale + (b ? b->constant : 0)};
+	for (int l = 0; l < MAX_LOOPS; l++) r.coefficient[l] = a.coefficient[l] * scale + (b ? b->coefficient[l] : 0);
+	Value other = b ? b->computed : NULL;
+	if ((a.computed && scale != 0) || other) r.computed = computed_sum(k, scale ? a.computed : NULL, scale, other);
+	return r;
+}
+
+/* Emission moves to the end of the code that runs once per turn of `level`; returns where to come back to. */
+static LLVMBasicBlockRef move_out(Lower *k, int level) {
+	LLVMBasicBlockRef here = LLVMGetInsertBlock(k->e->builder);
+	for (int l = level + 1; l <= k->depth; l++)
+		if (k->level[l].loop) {
+			LLVMPositionBuilderBefore(k->e->builder, LLVMGetBasicBlockTerminator(k->level[l].loop->before));
+			return here;
+		}
+	return NULL;
+}
+
+static void move_back(Lower *k, LLVMBasicBlockRef here) {
+	if (here) LLVMPositionBuilderAtEnd(k->e->builder, here);
+}
+
+/* The scalar part: constant + products of the levels 1 .. level, each sum standing at its own level. */
+static Value partial_value(Lower *k, const Index *i, int level) {
+	Emit *e = k->e;
+	while (level > 0 && i->coefficient[level] == 0) level--;
+	if (level == 0) return emit_index(e, i->constant);
+	Index key = {.constant = i->constant};
+	memcpy(key.coefficient, i->coefficient, sizeof(int64_t) * (size_t)(level + 1));
+	for (struct Partial *p = k->level[level].partial; p; p = p->next)
+		if (index_equal(&p->index, &key)) return p->value;
+	Value below = partial_value(k, i, level - 1);
+	LLVMBasicBlockRef here = move_out(k, level);
+	Value v = emit_add(e, emit_mul(e, k->level[level].variable, emit_index(e, i->coefficient[level])), below);
+	move_back(k, here);
+	struct Partial *p = NEW(e->arena, struct Partial);
+	*p = (struct Partial){key, v, k->level[level].partial};
+	k->level[level].partial = p;
+	return v;
+}
+
+Value index_value(Lower *k, const Index *i) {
+	Emit *e = k->e;
+	Value v = partial_value(k, i, k->depth);
+	if (k->lane_level >= 0 && i->coefficient[k->lane_level]) {
+		Value ramp = emit_ramp(e, e->index, LANES);
+		int64_t scale = i->coefficient[k->lane_level];
+		if (scale != 1) ramp = LLVMBuildMul(e->builder, ramp, emit_splat(e, emit_index(e, scale), LANES), "");
+		v = LLVMBuildAdd(e->builder, emit_splat(e, v, LANES), ramp, "");
+	}
+	if (i->computed) v = computed_sum(k, i->computed, 1, v);
+	return v;
+}
+
+Index index_flatten(Lower *k, const At *at, Type type) {
+	if (at->flat) return at->axis[0];
+	Index flat = index_constant(0);
+	for (int i = 0; i < type.rank; i++) flat = index_scale_add(k, flat, type.dim[i], &at->axis[i]);
+	return flat;
+}
+
+/* Largest and smallest value of the affine part over all turns of the loops. */
+static void index_range(const Lower *k, const Index *i, int64_t *low, int64_t *high) {
+	*low = *high = i->constant;
+	for (int l = 1; l <= k->depth; l++) {
+		int64_t c = i->coefficient[l], top = k->level[l].extent - 1;
+		if (c > 0) *high += c * top;
+		else *low += c * top;
+	}
+}
+
+/* quotient * n + rest == flat with 0 <= rest < n, by divisibility of the coefficients; false when that does not show it. */
+static bool split_affine(const Lower *k, const Index *flat, int64_t n, Index *quotient, Index *rest) {
+	if (flat->computed) return false;
+	*quotient = *rest = index_constant(0);
+	for (int l = 1; l < MAX_LOOPS; l++) {
+		int64_t c = flat->coefficient[l];
+		if (c % n == 0) quotient->coefficient[l] = c / n;
+		else rest->coefficient[l] = c;
+	}
+	int64_t q = flat->constant / n, r = flat->constant % n;
+	if (r < 0) r += n, q--;
+	quotient->constant = q, rest->constant = r;
+	int64_t low, high;
+	index_range(k, rest, &low, &high);
+	return low >= 0 && high < n;
+}
+
+static void split_computed(Lower *k, const Index *flat, int64_t n, Index *quotient, Index *rest) {
+	Emit *e = k->e;
+	Value v = index_value(k, flat), divisor = widen(k, emit_index(e, n), emit_lanes(v));
+	*quotient = (Index){.computed = LLVMBuildUDiv(e->builder, v, divisor, "")};
+	*rest = (Index){.computed = LLVMBuildURem(e->builder, v, divisor, "")};
+}
+
+At index_split(Lower *k, const At *at, Type type) {
+	if (!at->flat) return *at;
+	At out = {0};
+	Index flat = at->axis[0];
+	for (int i = type.rank - 1; i > 0; i--) {
+		Index quotient, rest;
+		if (type.dim[i] == 1) quotient = flat, rest = index_constant(0);
+		else if (!split_affine(k, &flat, type.dim[i], &quotient, &rest)) split_computed(k, &flat, type.dim[i], &quotient, &rest);
+		out.axis[i] = rest;
+		flat = quotient;
+	}
+	if (type.rank) out.axis[0] = flat;
+	return out;
+}
+
+At index_reshape(Lower *k, const At *at, Type from, Type to) {
+	if (!at->flat) {
+		/* leading axes that both shapes share keep their subscripts; the common case of merged or split trailing axes */
+		int same = 0;
+		while (same < from.rank && same < to.rank && from.dim[same] == to.dim[same]) same++;
+		if (same == to.rank) {   /* only axes of length 1 remain in `from` */
+			At out = {0};
+			for (int i = 0; i < same; i++) out.axis[i] = at->axis[i];
+			return out;
+		}
+	}
+	At flat = {.flat = true};
+	flat.axis[0] = index_flatten(k, at, from);
+	return flat;
+}

@@ -1,0 +1,329 @@
+/* kernels.c: in: a Kernel; out: a local function  k(buffers.., scratch, begin, end)  that computes its roots for the
+ * share begin .. end of its partition axis.  Guarantees: no allocation, no call but to microkernels of the same module. */
+#include "lower.h"
+
+#include <string.h>
+
+typedef struct KernelWriter {
+	Lower lower;
+	const Contraction *contraction;
+	Value begin, end, scratch;
+	bool split;                  /* the lanes past the last whole 16 need code of their own */
+} KernelWriter;
+
+/* The roots at the present index: computed, stored. */
+static void write_roots(Lower *k, const At *at, const Val *skip) {
+	for (int i = 0; i < k->kernel->roots.length; i++) {
+		Val *root = k->kernel->roots.data[i];
+		if (root != skip) lower_store(k, root, at, lower_value(k, root, at, NULL));
+	}
+}
+
+/* Does something in the tree of `v` read or write memory that has no padding along its last axis? */
+static bool tree_is_dense(const KernelProgram *kp, const Val *v, bool top) {
+	int buffer = kp->buffer_of[v->id];
+	if (buffer >= 0) {
+		const Buffer *b = &kp->buffers.data[buffer];
+		if (b->kind == BUFFER_IO && b->type.rank > 0) return true;
+		if (!top) return false;
+	}
+	switch (v->op) {
+	case OpSlice: case OpPad: case OpFlip: case OpWindow: case OpConcat: case OpReshape: case OpGather: case OpTranspose: return true;
+	default: break;
+	}
+	for (int i = 0; i < (v->op == OpCustom ? 1 : v->nargs); i++)
+		if (tree_is_dense(kp, v->arg[i], false)) return true;
+	return false;
+}
+
+static bool needs_split(const KernelProgram *kp, const Kernel *kernel, int64_t n) {
+	if (n % LANES == 0) return false;
+	for (int i = 0; i < kernel->roots.length; i++)
+		if (tree_is_dense(kp, kernel->roots.data[i], true)) return true;
+	return false;
+}
+
+static Value emit_maximum(Emit *e, Value a, Value b) {
+	return emit_intrinsic(e, "llvm.smax", LLVMTypeOf(a), 2, (Value[]){a, b});
+}
+
+/* Roots over begin .. end of the last axis (n long), 16 elements at a time. */
+static void write_lanes(KernelWriter *w, At *at, int axis, int64_t n, Value begin, Value end, const Val *skip) {
+	Lower *k = &w->lower;
+	Emit *e = k->e;
+	int64_t whole = w->split ? n - n % LANES : n;
+	EmitLoop loop;
+	if (whole > 0) {
+		Value stop = w->split ? emit_min(e, end, emit_index(e, whole)) : end;
+		level_open(k, &loop, begin, stop, LANES, n, true);
+		at->axis[axis] = index_variable(k->depth);
+		write_roots(k, at, skip);
+		level_close(k, &loop);
+	}
+	if (w->split) {   /* runs once, or not at all */
+		Value start = whole > 0 ? emit_maximum(e, begin, emit_index(e, whole)) : begin;
+		level_open(k, &loop, start, end, LANES, n, true);
+		at->axis[axis] = index_variable(k->depth);
+		k->tail = (int)(n % LANES);
+		write_roots(k, at, skip);
+		k->tail = 0;
+		level_close(k, &loop);
+	}
+}
+
+/* One loop per axis 0 .. naxes - 1 of the domain, then `inside`. */
+typedef void Inside(KernelWriter *w, At *at);
+static void write_axes(KernelWriter *w, At *at, int axis, int naxes, Inside *inside) {
+	Lower *k = &w->lower;
+	if (axis == naxes) {
+		inside(w, at);
+		return;
+	}
+	bool shared = axis == k->kernel->partition;
+	int64_t n = k->kernel->domain.dim[axis];
+	EmitLoop loop;
+	level_open(k, &loop, shared ? w->begin : emit_index(k->e, 0), shared ? w->end : emit_index(k->e, n), 1, n, false);
+	at->axis[axis] = index_variable(k->depth);
+	write_axes(w, at, axis + 1, naxes, inside);
+	level_close(k, &loop);
+}
+
+static void write_map_row(KernelWriter *w, At *at) {
+	Lower *k = &w->lower;
+	Type d = k->kernel->domain;
+	if (d.rank == 0) {
+		write_roots(k, at, NULL);
+		return;
+	}
+	int last = d.rank - 1;
+	bool shared = last == k->kernel->partition;
+	int64_t n = d.dim[last];
+	w->split = needs_split(k->kp, k->kernel, n);
+	write_lanes(w, at, last, n, shared ? w->begin : emit_index(k->e, 0), shared ? w->end : emit_index(k->e, n), NULL);
+}
+
+/* One block of a reduction over the last axis: 16 accumulators over `from` .. `to`, folded. */
+static Value reduce_block(Lower *k, Val *a, const At *at, Op op, Value maximum, Value from, Value to, int64_t n, bool all_whole) {
+	Emit *e = k->e;
+	int last = a->type.rank - 1;
+	At below = *at;
+	Value lanes = reduce_start(e, op, a->type.dtype, LANES);
+	int64_t whole = n - n % LANES;
+	EmitLoop loop;
+	if (whole > 0) {
+		level_open(k, &loop, from, all_whole ? to : emit_min(e, to, emit_index(e, whole)), LANES, n, true);
+		Value accumulator = emit_loop_carry(e, &loop, lanes);
+		below.axis[last] = index_variable(k->depth);
+		Value x = lower_as_lanes(k, lower_value(k, a, &below, NULL));
+		if (maximum) x = lower_exp(e, LLVMBuildFSub(e->builder, x, emit_splat(e, maximum, LANES), ""));
+		emit_loop_next(e, &loop, 0, reduce_step(e, op, accumulator, x));
+		level_close(k, &loop);
+		lanes = loop.result[0];
+	}
+	if (!all_whole) {   /* the last, partial group of lanes: once, or not at all */
+		level_open(k, &loop, emit_maximum(e, from, emit_index(e, whole)), to, LANES, n, true);
+		k->tail = (int)(n % LANES);
+		Value accumulator = emit_loop_carry(e, &loop, lanes);
+		below.axis[last] = index_variable(k->depth);
+		Value x = lower_as_lanes(k, lower_value(k, a, &below, NULL));
+		if (maximum) x = lower_exp(e, LLVMBuildFSub(e->builder, x, emit_splat(e, maximum, LANES), ""));
+		Value mask[LANES];
+		for (int i = 0; i < LANES; i++) mask[i] = LLVMConstInt(e->i1, (unsigned)(i < k->tail), false);
+		Value next = LLVMBuildSelect(e->builder, LLVMConstVector(mask, LANES), reduce_step(e, op, accumulator, x), accumulator, "");
+		emit_loop_next(e, &loop, 0, next);
+		k->tail = 0;
+		level_close(k, &loop);
+		lanes = loop.result[0];
+	}
+	return reduce_fold(e, op, lanes);
+}
+
+static Value reduce_last(Lower *k, Val *a, const At *at, Op op, Value maximum) {
+	Emit *e = k->e;
+	int64_t n = a->type.dim[a->type.rank - 1];
+	if (n <= SUM_BLOCK) return reduce_block(k, a, at, op, maximum, emit_index(e, 0), emit_index(e, n), n, n % LANES == 0);
+	EmitLoop blocks;
+	level_open(k, &blocks, emit_index(e, 0), emit_index(e, n), SUM_BLOCK, n, false);
+	Value total = emit_loop_carry(e, &blocks, reduce_start(e, op, a->type.dtype, 1));
+	Value to = emit_min(e, emit_add(e, blocks.i, emit_index(e, SUM_BLOCK)), emit_index(e, n));
+	Value sum = reduce_block(k, a, at, op, maximum, blocks.i, to, n, n % LANES == 0);
+	Value first = LLVMBuildICmp(e->builder, LLVMIntEQ, blocks.i, emit_index(e, 0), "");
+	emit_loop_next(e, &blocks, 0, LLVMBuildSelect(e->builder, first, sum, reduce_step(e, op, total, sum), ""));
+	level_close(k, &blocks);
+	return blocks.result[0];
+}
+
+static void write_reduce_row(KernelWriter *w, At *at) {
+	Lower *k = &w->lower;
+	Val *anchor = k->kernel->anchor;
+	if (anchor->op != OpArgMax) {
+		Val *a = anchor->arg[0];
+		Value result;
+		if (anchor->op == OpReduceLse) {
+			Value m = reduce_last(k, a, at, OpReduceMax, NULL);
+			result = lower_finish_lse(k, m, reduce_last(k, a, at, OpReduceSum, m));
+		} else {
+			result = reduce_last(k, a, at, anchor->op, NULL);
+		}
+		Memo *given = NEW(k->e->arena, Memo);
+		*given = (Memo){.v = anchor, .value = result};
+		k->given = given;
+	}
+	write_roots(k, at, NULL);
+	k->given = NULL;
+}
+
+/* Scalars of the roots' trees, which do not depend on the tile, before the loops over tiles. */
+static void hoist_scalars(Lower *k, Val *v) {
+	At none = {0};
+	if (v == k->tile_value || k->kp->buffer_of[v->id] >= 0) return;
+	if (v->type.rank == 0) {
+		lower_value(k, v, &none, NULL);
+		return;
+	}
+	for (int i = 0; i < (v->op == OpCustom ? 1 : v->nargs); i++) hoist_scalars(k, v->arg[i]);
+}
+
+static void write_tile(Emit *e, void *context, const ContractTile *tile) {
+	KernelWriter *w = context;
+	Lower *k = &w->lower;
+	const Contraction *c = w->contraction;
+	At at = {0};
+	EmitLoop rows;
+	Value shift = emit_add(e, emit_mul(e, tile->row, emit_index(e, tile->stride)), tile->column);
+	k->tile = emit_at(e, tile->at, e->f32, emit_sub(e, emit_index(e, 0), shift));   /* so that rows and columns count from 0 */
+	k->tile_stride = tile->stride;
+	int depth = k->depth;
+	if (c->axis_batch >= 0) at.axis[c->axis_batch] = c->batch > 1 ? index_variable(depth) : index_constant(0);
+	level_open(k, &rows, tile->row, emit_add(e, tile->row, tile->rows), 1, c->m, false);
+	if (c->axis_m >= 0) at.axis[c->axis_m] = index_variable(k->depth);
+	const Val *skip = k->kp->buffer_of[k->tile_value->id] >= 0 ? k->tile_value : NULL;
+	if (c->n > 1) write_lanes(w, &at, c->axis_n, c->n, tile->column, emit_add(e, tile->column, tile->columns), skip);
+	else write_roots(k, &at, skip);
+	level_close(k, &rows);
+}
+
+static int64_t columns_past(const Buffer *b, const View *v, int64_t row_stride, int64_t n) {
+	if (b->kind == BUFFER_IO || v->offset || b->type.rank < 2) return 0;
+	return row_stride == b->row && n == b->type.dim[b->type.rank - 1] ? b->row - n : 0;
+}
+
+/* The contract of a kernel as the nest wants it; pointers and epilogue are added by who emits. */
+static Contract contract_of(const KernelProgram *kp, const Kernel *kernel) {
+	const Contraction *c = &kernel->contraction;
+	int out = kp->buffer_of[kernel->anchor->id];
+	Contract contract = {.m = c->m, .n = c->n, .k = c->k};
+	contract.epilogue = kernel->roots.length > (out >= 0) ? write_tile : NULL;
+	contract.a = (ContractOperand){.row = c->a.stride[1], .column = c->a.stride[2]};
+	contract.b = (ContractOperand){.row = c->b.stride[1], .column = c->n == 1 ? 1 : c->b.stride[2]};
+	contract.b.pad = contract.b.column == 1 ? columns_past(&kp->buffers.data[c->b.buffer], &c->b, c->b.stride[1], c->n) : 0;
+	if (out >= 0) {
+		const Buffer *b = &kp->buffers.data[out];
+		int64_t stride[MAX_RANK];
+		buffer_strides(b, stride);
+		contract.c_row = c->axis_m >= 0 ? stride[c->axis_m] : c->n;
+		contract.c_pad = c->n > 1 ? columns_past(b, &(View){0}, contract.c_row, c->n) : 0;
+	} else {
+		contract.c_dropped = true;
+		contract.c_row = (c->n + LANES - 1) / LANES * LANES;
+	}
+	if (kernel->partition >= 0 && kernel->partition == c->axis_m && kernel->workers > 1) {
+		int64_t share = (kernel->rows + kernel->workers - 1) / kernel->workers, rest = kernel->rows % share;
+		contract.row_counts[contract.nrow_counts++] = share;
+		if (rest) contract.row_counts[contract.nrow_counts++] = rest;
+	}
+	return contract;
+}
+
+size_t kernel_scratch(const Target *target, const KernelProgram *kp, const Kernel *kernel) {
+	if (kernel->kind != KERNEL_CONTRACT) return 0;
+	Contract contract = contract_of(kp, kernel);
+	return contract_plan(target, &contract).scratch_bytes;
+}
+
+static void write_contract(KernelWriter *w) {
+	Lower *k = &w->lower;
+	Emit *e = k->e;
+	const Kernel *kernel = k->kernel;
+	const Contraction *c = &kernel->contraction;
+	const KernelProgram *kp = k->kp;
+	int out = kp->buffer_of[kernel->anchor->id];
+	Contract contract = contract_of(kp, kernel);
+	contract.context = w;
+	ContractPlan plan = contract_plan(e->target, &contract);
+	w->contraction = c;
+	w->split = needs_split(kp, kernel, c->n);
+	k->tile_value = kernel->anchor;
+	for (int i = 0; i < kernel->roots.length && contract.epilogue; i++) hoist_scalars(k, kernel->roots.data[i]);
+	ContractArguments args = {.scratch = w->scratch};
+	if (contract.nrow_counts) args.row = w->begin, args.rows = emit_sub(e, w->end, w->begin);
+	args.a = emit_at_constant(e, k->pointer[c->a.buffer], e->f32, c->a.offset);
+	args.b = emit_at_constant(e, k->pointer[c->b.buffer], e->f32, c->b.offset);
+	args.c = out >= 0 ? k->pointer[out] : NULL;
+	EmitLoop batch;
+	if (c->batch > 1) {
+		int64_t stride[MAX_RANK] = {0};
+		if (out >= 0) buffer_strides(&kp->buffers.data[out], stride);
+		bool shared = kernel->partition == c->axis_batch;
+		level_open(k, &batch, shared ? w->begin : emit_index(e, 0), shared ? w->end : emit_index(e, c->batch), 1, c->batch, false);
+		args.a = emit_at(e, args.a, e->f32, emit_mul(e, batch.i, emit_index(e, c->a.stride[0])));
+		args.b = emit_at(e, args.b, e->f32, emit_mul(e, batch.i, emit_index(e, c->b.stride[0])));
+		if (args.c) args.c = emit_at(e, args.c, e->f32, emit_mul(e, batch.i, emit_index(e, stride[c->axis_batch])));
+	}
+	contract_emit(e, &contract, &plan, args);
+	if (c->batch > 1) level_close(k, &batch);
+}
+
+/* The buffers a kernel is given, in the order of its parameters. */
+static int kernel_buffers(Arena *arena, const Kernel *kernel, int **out) {
+	int n = 0, *list = NEW_ARRAY(arena, int, kernel->reads.length + kernel->writes.length + 1);
+	for (int i = 0; i < kernel->reads.length + kernel->writes.length; i++) {
+		int buffer = i < kernel->reads.length ? kernel->reads.data[i] : kernel->writes.data[i - kernel->reads.length];
+		bool known = false;
+		for (int j = 0; j < n; j++) known = known || list[j] == buffer;
+		if (!known) list[n++] = buffer;
+	}
+	*out = list;
+	return n;
+}
+
+static Value write_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel, const KernelCode *code, const char *name) {
+	int nparams = code->nbuffers + 3;
+	LLVMTypeRef *params = NEW_ARRAY(e->arena, LLVMTypeRef, nparams);
+	for (int i = 0; i <= code->nbuffers; i++) params[i] = e->ptr;
+	params[nparams - 2] = params[nparams - 1] = e->index;
+	Value function = emit_function(e, name, e->void_type, nparams, params, true);
+	unsigned noalias = LLVMGetEnumAttributeKindForName("noalias", 7);
+	for (int i = 0; i <= code->nbuffers; i++)
+		LLVMAddAttributeAtIndex(function, (LLVMAttributeIndex)(i + 1), LLVMCreateEnumAttribute(e->context, noalias, 0));
+	KernelWriter *w = NEW(e->arena, KernelWriter);
+	w->lower = (Lower){.e = e, .kp = kp, .kernel = kernel, .lane_level = -1, .pointer = NEW_ARRAY(e->arena, Value, kp->buffers.length + 1)};
+	for (int i = 0; i < code->nbuffers; i++) w->lower.pointer[code->buffers[i]] = LLVMGetParam(function, (unsigned)i);
+	w->scratch = LLVMGetParam(function, (unsigned)code->nbuffers);
+	w->begin = LLVMGetParam(function, (unsigned)nparams - 2);
+	w->end = LLVMGetParam(function, (unsigned)nparams - 1);
+	At at = {0};
+	switch (kernel->kind) {
+	case KERNEL_MAP: write_axes(w, &at, 0, MAX(kernel->domain.rank - 1, 0), write_map_row); break;
+	case KERNEL_REDUCE: write_axes(w, &at, 0, kernel->domain.rank, write_reduce_row); break;
+	default: write_contract(w); break;
+	}
+	LLVMBuildRetVoid(e->builder);
+	return function;
+}
+
+KernelCode lower_kernel(Emit *e, const KernelProgram *kp, int number, KernelCode *known) {
+	const Kernel *kernel = &kp->kernels.data[number];
+	KernelCode code = {0};
+	code.nbuffers = kernel_buffers(e->arena, kernel, &code.buffers);
+	Text key = {.arena = e->arena};
+	kernel_key(&key, kp, kernel, code.buffers, code.nbuffers);
+	code.key = key.data;
+	for (int i = 0; i < number; i++)
+		if (strcmp(known[i].key, code.key) == 0) {
+			code.function = known[i].function;
+			return code;
+		}
+	code.function = write_kernel(e, kp, kernel, &code, arena_printf(e->arena, "%s.k%d", kp->fn->name, number));
+	return code;
+}

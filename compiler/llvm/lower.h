@@ -1,0 +1,96 @@
+/* lower.h: a kernel being written: the values of its Fn as functions of the loop variables around them.
+ *
+ * A value is computed where it is wanted, element by element: lower_value(k, v, at) emits the code of v at the index
+ * `at`.  Views only change the index.  The same value at the same index is computed once, at the outermost loop whose
+ * variables its index uses, so that what does not change in a loop stands before it. */
+#ifndef NNC_LOWER_H
+#define NNC_LOWER_H
+
+#include "contract.h"
+#include "emit.h"
+#include "kernel.h"
+
+enum { MAX_LOOPS = 16 };
+
+/* constant + sum coefficient[l] * (variable of level l), plus a computed part when there is one. */
+typedef struct Index { int64_t constant; int64_t coefficient[MAX_LOOPS]; Value computed; } Index;
+/* An element of a value of rank r: axis[0 .. r), or, when flat, axis[0] counts elements in row-major order. */
+typedef struct At { bool flat; Index axis[MAX_RANK]; } At;
+
+/* Element values: a scalar where nothing depends on the lanes, else a vector of LANES. */
+typedef struct Memo { const Val *v; At at; Value mask; Value value; struct Memo *next; } Memo;
+
+typedef struct Level {
+	Value variable;                  /* index type; NULL at level 0 (the function's entry) */
+	int64_t extent;                  /* the variable is in 0 .. extent - 1 */
+	EmitLoop *loop;                  /* whose body this is; NULL: a level without a loop (one turn) */
+	Memo *memo;
+	struct Partial { Index index; Value value; struct Partial *next; } *partial;
+} Level;
+
+typedef struct Lower {
+	Emit *e;
+	const KernelProgram *kp;
+	const Kernel *kernel;
+	Value *pointer;                  /* by buffer: the argument that points to it */
+	Level level[MAX_LOOPS];
+	int depth;                       /* innermost open level */
+	int lane_level;                  /* whose variable is the first of LANES elements, or -1 */
+	int tail;                        /* only the first `tail` lanes exist (0: all) */
+	const Val *tile_value;           /* a contract's result in its tile */
+	Value tile, tile_row, tile_column;   /* the tile's address; its first row and column */
+	int64_t tile_stride;
+	int tile_row_level;
+	Memo *given;                     /* results of the anchor, by value: at any index */
+} Lower;
+
+/* scalar.c: the forward columns of ops.def and math.def as LLVM code; operands scalar or vector alike. */
+Value lower_pointwise(Emit *e, const Val *v, Value *args);
+Value lower_cast(Emit *e, Value a, DType from, DType to);
+Value lower_maximum(Emit *e, Value a, Value b);
+Value lower_minimum(Emit *e, Value a, Value b);
+Value lower_exp(Emit *e, Value a);
+Value lower_log(Emit *e, Value a);
+/* One 32-bit word of Philox4x32-10 as a float in [0, 1); counter and key as i32, scalar or vector. */
+Value lower_random(Emit *e, Value element, Value index, Value step, Value seed_low, Value seed_high, int64_t site, int word);
+
+/* index.c */
+Index index_constant(int64_t value);
+Index index_variable(int level);
+Index index_scale_add(const Lower *k, Index a, int64_t scale, const Index *b);   /* a * scale + b */
+bool index_equal(const Index *a, const Index *b);
+int index_level(const Lower *k, const Index *i);       /* deepest level it uses */
+bool index_uses_lanes(const Lower *k, const Index *i);
+Value index_value(Lower *k, const Index *i);           /* e->index; a vector when it uses the lanes */
+/* The operand's index for a reshape: `at` (of `from` dims) re-split to `to` dims. */
+At index_reshape(Lower *k, const At *at, Type from, Type to);
+At index_split(Lower *k, const At *flat, Type type);
+Index index_flatten(Lower *k, const At *at, Type type);
+
+/* value.c */
+Value lower_value(Lower *k, Val *v, const At *at, Value mask);
+void lower_store(Lower *k, Val *root, const At *at, Value value);
+Value lower_as_lanes(Lower *k, Value v);
+/* Enter and leave a loop level: for (variable = begin; < end; += step). */
+void level_open(Lower *k, EmitLoop *loop, Value begin, Value end, int64_t step, int64_t extent, bool lanes);
+void level_close(Lower *k, EmitLoop *loop);
+void level_single(Lower *k);                            /* a level whose variable is 0 */
+
+/* Start of a reduction's accumulator, one step, and the fold of the 16 lanes. */
+Value reduce_start(Emit *e, Op op, DType dtype, int lanes);
+Value reduce_step(Emit *e, Op op, Value accumulator, Value x);
+Value reduce_fold(Emit *e, Op op, Value lanes);
+/* log(sum) + maximum, or the maximum itself where that is infinite or NaN. */
+Value lower_finish_lse(Lower *k, Value maximum, Value sum);
+
+/* kernels.c: kernel number `number` as a local function (its buffers, scratch, begin, end); one function serves all kernels
+ * with the same key.  known: the codes of the kernels before it. */
+typedef struct KernelCode { Value function; int nbuffers; int *buffers; const char *key; } KernelCode;
+KernelCode lower_kernel(Emit *e, const KernelProgram *kp, int number, KernelCode *known);
+/* Bytes of scratch that one worker of this kernel needs. */
+size_t kernel_scratch(const Target *target, const KernelProgram *kp, const Kernel *kernel);
+
+/* step.c: the entry point `name`: every kernel in order, barriers between them. */
+void lower_entry(Emit *e, const KernelProgram *kp, const char *name);
+
+#endif

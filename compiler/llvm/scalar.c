@@ -1,0 +1,175 @@
+/* scalar.c: expands the forward column of ops.def to LLVM code; casts; random numbers.
+ * In: operands, scalar or vectors of one length.  Out: the result.  Guarantees: the interpreters' bits. */
+#include <math.h>
+
+#include "elementary.h"
+#include "lower.h"
+
+typedef LLVMValueRef (*BinaryBuilder)(LLVMBuilderRef, LLVMValueRef, LLVMValueRef, const char *);
+
+static LLVMTypeRef element_of(Value a) {
+	LLVMTypeRef t = LLVMTypeOf(a);
+	return LLVMGetTypeKind(t) == LLVMVectorTypeKind ? LLVMGetElementType(t) : t;
+}
+
+static bool is_real(Emit *e, Value a) { return element_of(a) == e->f32; }
+static Value like(Emit *e, Value a, double x) {
+	return is_real(e, a) ? emit_f32(e, x, emit_lanes(a)) : emit_splat(e, LLVMConstInt(element_of(a), (unsigned long long)(int64_t)x, true), emit_lanes(a));
+}
+static Value choose(Emit *e, Value c, Value a, Value b) { return LLVMBuildSelect(e->builder, c, a, b, ""); }
+static Value either(Emit *e, Value a, Value b, BinaryBuilder real, BinaryBuilder integer) {
+	return is_real(e, a) ? real(e->builder, a, b, "") : integer(e->builder, a, b, "");
+}
+static Value compare(Emit *e, Value a, Value b, LLVMRealPredicate real, LLVMIntPredicate integer) {
+	return is_real(e, a) ? LLVMBuildFCmp(e->builder, real, a, b, "") : LLVMBuildICmp(e->builder, integer, a, b, "");
+}
+static Value negate(Emit *e, Value a) { return is_real(e, a) ? LLVMBuildFNeg(e->builder, a, "") : LLVMBuildNeg(e->builder, a, ""); }
+static Value absolute(Emit *e, Value a) {
+	if (is_real(e, a)) return emit_intrinsic(e, "llvm.fabs", LLVMTypeOf(a), 1, &a);
+	return choose(e, compare(e, a, like(e, a, 0), LLVMRealOLT, LLVMIntSLT), negate(e, a), a);
+}
+static Value sign(Emit *e, Value a) {
+	Value zero = like(e, a, 0);
+	Value below = choose(e, compare(e, a, zero, LLVMRealOLT, LLVMIntSLT), like(e, a, -1), a);
+	return choose(e, compare(e, a, zero, LLVMRealOGT, LLVMIntSGT), like(e, a, 1), below);
+}
+static Value is_nan(Emit *e, Value a) { return LLVMBuildFCmp(e->builder, LLVMRealUNO, a, a, ""); }
+
+Value lower_maximum(Emit *e, Value a, Value b) {
+	Value takes = compare(e, a, b, LLVMRealOGT, LLVMIntSGT);
+	if (is_real(e, a)) takes = LLVMBuildOr(e->builder, takes, is_nan(e, a), "");
+	return choose(e, takes, a, b);
+}
+
+Value lower_minimum(Emit *e, Value a, Value b) {
+	Value takes = compare(e, a, b, LLVMRealOLT, LLVMIntSLT);
+	if (is_real(e, a)) takes = LLVMBuildOr(e->builder, takes, is_nan(e, a), "");
+	return choose(e, takes, a, b);
+}
+
+Value lower_exp(Emit *e, Value a) { return lower_math_exp(e, a); }
+Value lower_log(Emit *e, Value a) { return lower_math_log(e, a); }
+
+/* Floor division and its rest; 0 for the divisor 0; -1 apart, since the machine traps on the least integer / -1. */
+static Value floor_division(Emit *e, Value a, Value b, bool rest) {
+	LLVMBuilderRef builder = e->builder;
+	Value zero = like(e, a, 0), one = like(e, a, 1), minus = like(e, a, -1);
+	Value is_zero = LLVMBuildICmp(builder, LLVMIntEQ, b, zero, ""), is_minus = LLVMBuildICmp(builder, LLVMIntEQ, b, minus, "");
+	Value safe = choose(e, LLVMBuildOr(builder, is_zero, is_minus, ""), one, b);
+	Value q = LLVMBuildSDiv(builder, a, safe, ""), r = LLVMBuildSRem(builder, a, safe, "");
+	Value opposite = LLVMBuildICmp(builder, LLVMIntSLT, LLVMBuildXor(builder, r, safe, ""), zero, "");
+	Value adjust = LLVMBuildAnd(builder, opposite, LLVMBuildICmp(builder, LLVMIntNE, r, zero, ""), "");
+	if (rest) {
+		r = choose(e, adjust, LLVMBuildAdd(builder, r, safe, ""), r);
+		return choose(e, LLVMBuildOr(builder, is_zero, is_minus, ""), zero, r);
+	}
+	q = choose(e, adjust, LLVMBuildSub(builder, q, one, ""), q);
+	q = choose(e, is_minus, LLVMBuildNeg(builder, a, ""), q);
+	return choose(e, is_zero, zero, q);
+}
+
+static Value unary_intrinsic(Emit *e, const char *name, Value a) { return emit_intrinsic(e, name, LLVMTypeOf(a), 1, &a); }
+
+#define NEG(a) negate(e, a)
+#define ABS(a) absolute(e, a)
+#define SIGN(a) sign(e, a)
+#define FLOOR(a) unary_intrinsic(e, "llvm.floor", a)
+#define ROUND(a) unary_intrinsic(e, "llvm.rint", a)
+#define SQRT(a) unary_intrinsic(e, "llvm.sqrt", a)
+#define NOT(a) LLVMBuildNot(e->builder, a, "")
+#define ADD(a, b) either(e, a, b, LLVMBuildFAdd, LLVMBuildAdd)
+#define SUB(a, b) either(e, a, b, LLVMBuildFSub, LLVMBuildSub)
+#define MUL(a, b) either(e, a, b, LLVMBuildFMul, LLVMBuildMul)
+#define DIV(a, b) LLVMBuildFDiv(e->builder, a, b, "")
+#define MAXIMUM(a, b) lower_maximum(e, a, b)
+#define MINIMUM(a, b) lower_minimum(e, a, b)
+#define IDIV(a, b) floor_division(e, a, b, false)
+#define MOD(a, b) floor_division(e, a, b, true)
+#define LT(a, b) compare(e, a, b, LLVMRealOLT, LLVMIntSLT)
+#define LE(a, b) compare(e, a, b, LLVMRealOLE, LLVMIntSLE)
+#define EQ(a, b) compare(e, a, b, LLVMRealOEQ, LLVMIntEQ)
+#define AND(a, b) LLVMBuildAnd(e->builder, a, b, "")
+#define OR(a, b) LLVMBuildOr(e->builder, a, b, "")
+#define SELECT(a, b, c) choose(e, a, b, c)
+#define MATH(name, a) lower_math_##name(e, a)
+#define MATH2(name, a, b) lower_math_##name(e, a, b)
+
+/* i8 and u8 are computed as i32 and cut back to their range. */
+static Value narrow(Emit *e, Value v, DType dtype) {
+	if (dtype == DTYPE_U8) return LLVMBuildAnd(e->builder, v, like(e, v, 255), "");
+	if (dtype != DTYPE_I8) return v;
+	Value shift = like(e, v, 24);
+	return LLVMBuildAShr(e->builder, LLVMBuildShl(e->builder, v, shift, ""), shift, "");
+}
+
+Value lower_pointwise(Emit *e, const Val *v, Value *args) {
+	Value a = args[0], b = v->nargs > 1 ? args[1] : NULL, c = v->nargs > 2 ? args[2] : NULL, y;
+	(void)b, (void)c;
+	switch (v->op) {
+#define UNARY(Name, text, types, result, forward, ...) case Op##Name: y = forward; break;
+#define BINARY(Name, text, types, result, forward, ...) case Op##Name: y = forward; break;
+#define TERNARY(Name, text, types, result, forward, ...) case Op##Name: y = forward; break;
+#define STRUCTURAL(...)
+#include "ops.def"
+	default: die("op '%s' is not element-wise", op_info[v->op].text);
+	}
+	return narrow(e, y, v->type.dtype);
+}
+
+static Value real_to_integer(Emit *e, Value a, DType to) {
+	LLVMBuilderRef b = e->builder;
+	LLVMTypeRef i32 = emit_vector_type(e, e->i32, emit_lanes(a));
+	double least = to == DTYPE_U8 ? 0 : to == DTYPE_I8 ? -128 : -2147483648.0, most = to == DTYPE_U8 ? 255 : to == DTYPE_I8 ? 127 : 2147483647.0;
+	double bound = to == DTYPE_I32 ? 2147483648.0 : most;   /* the largest i32 is no float */
+	Value low = LLVMBuildFCmp(b, LLVMRealOLE, a, like(e, a, least), ""), high = LLVMBuildFCmp(b, LLVMRealOGE, a, like(e, a, bound), "");
+	Value nan = is_nan(e, a);
+	Value safe = choose(e, LLVMBuildOr(b, LLVMBuildOr(b, low, high, ""), nan, ""), like(e, a, 0), a);
+	Value whole = LLVMBuildFPToSI(b, safe, i32, "");
+	int lanes = emit_lanes(a);
+	whole = choose(e, low, emit_splat(e, emit_i32(e, (int64_t)least), lanes), whole);
+	return choose(e, high, emit_splat(e, emit_i32(e, (int64_t)most), lanes), whole);
+}
+
+Value lower_cast(Emit *e, Value a, DType from, DType to) {
+	LLVMBuilderRef b = e->builder;
+	int lanes = emit_lanes(a);
+	LLVMTypeRef i32 = emit_vector_type(e, e->i32, lanes), f32 = emit_vector_type(e, e->f32, lanes);
+	if (from == to) return a;
+	if (dtype_is_float(to)) {
+		if (dtype_is_float(from)) return a;
+		return from == DTYPE_BOOL ? LLVMBuildUIToFP(b, a, f32, "") : LLVMBuildSIToFP(b, a, f32, "");
+	}
+	if (to == DTYPE_BOOL)
+		return dtype_is_float(from) ? LLVMBuildFCmp(b, LLVMRealUNE, a, like(e, a, 0), "") : LLVMBuildICmp(b, LLVMIntNE, a, like(e, a, 0), "");
+	if (dtype_is_float(from)) return real_to_integer(e, a, to);
+	if (from == DTYPE_BOOL) return LLVMBuildZExt(b, a, i32, "");
+	return narrow(e, a, to);
+}
+
+/* Philox4x32-10 of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (2011). */
+Value lower_random(Emit *e, Value element, Value index, Value step, Value seed_low, Value seed_high, int64_t site, int word) {
+	LLVMBuilderRef b = e->builder;
+	int lanes = emit_lanes(element);
+	LLVMTypeRef i32 = emit_vector_type(e, e->i32, lanes), i64 = emit_vector_type(e, e->i64, lanes);
+	Value c[4] = {element, emit_splat(e, index, lanes), emit_splat(e, step, lanes), LLVMConstNull(i32)};
+	Value key[2] = {LLVMBuildXor(b, seed_low, emit_i32(e, (int32_t)(uint32_t)site), ""),
+	                LLVMBuildXor(b, seed_high, emit_i32(e, (int32_t)(uint32_t)((uint64_t)site >> 32)), "")};
+	const int64_t weyl[2] = {0x9E3779B9, 0xBB67AE85}, factor[2] = {0xD2511F53, 0xCD9E8D57};
+	for (int round = 0; round < 10; round++) {
+		Value high[2], low[2];
+		for (int h = 0; h < 2; h++) {
+			Value wide = LLVMBuildZExt(b, c[2 * h], i64, "");
+			Value product = LLVMBuildMul(b, wide, emit_splat(e, LLVMConstInt(e->i64, (unsigned long long)factor[h], false), lanes), "");
+			low[h] = LLVMBuildTrunc(b, product, i32, "");
+			Value shift = emit_splat(e, LLVMConstInt(e->i64, 32, false), lanes);
+			high[h] = LLVMBuildTrunc(b, LLVMBuildLShr(b, product, shift, ""), i32, "");
+		}
+		Value next0 = LLVMBuildXor(b, LLVMBuildXor(b, high[1], c[1], ""), emit_splat(e, key[0], lanes), "");
+		Value next2 = LLVMBuildXor(b, LLVMBuildXor(b, high[0], c[3], ""), emit_splat(e, key[1], lanes), "");
+		c[0] = next0, c[1] = low[1], c[2] = next2, c[3] = low[0];
+		for (int h = 0; h < 2; h++) key[h] = LLVMBuildAdd(b, key[h], emit_i32(e, (int32_t)(uint32_t)weyl[h]), "");
+	}
+	Value bits = LLVMBuildLShr(b, c[word], emit_splat(e, emit_i32(e, 8), lanes), "");
+	Value real = LLVMBuildUIToFP(b, bits, emit_vector_type(e, e->f32, lanes), "");
+	return LLVMBuildFMul(b, real, emit_f32(e, 0x1p-24, lanes), "");
+}

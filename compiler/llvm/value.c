@@ -1,0 +1,518 @@
+/* value.c: in: a value of the Fn and an index; out: the code that computes that element (or 16 neighbours).
+ * Guarantees: each element is computed by the same operations in the same order as the f32 interpreter's; nothing outside
+ * a buffer is touched except padding that belongs to it. */
+#include "lower.h"
+
+#include <string.h>
+
+static LLVMTypeRef memory_type(Emit *e, DType dtype) {
+	switch (dtype) {
+	case DTYPE_F32: return e->f32;
+	case DTYPE_I32: return e->i32;
+	default: return e->i8;
+	}
+}
+
+Value lower_as_lanes(Lower *k, Value v) { return emit_lanes(v) > 1 ? v : emit_splat(k->e, v, LANES); }
+
+void level_open(Lower *k, EmitLoop *loop, Value begin, Value end, int64_t step, int64_t extent, bool lanes) {
+	if (k->depth + 1 >= MAX_LOOPS) die("loops nested too deep");
+	*loop = emit_loop_begin(k->e, begin, end, step);
+	k->level[++k->depth] = (Level){.variable = loop->i, .extent = extent, .loop = loop};
+	if (lanes) k->lane_level = k->depth;
+}
+
+void level_close(Lower *k, EmitLoop *loop) {
+	if (k->lane_level == k->depth) k->lane_level = -1;
+	k->depth--;
+	emit_loop_end(k->e, loop);
+}
+
+void level_single(Lower *k) {
+	if (k->depth + 1 >= MAX_LOOPS) die("loops nested too deep");
+	k->level[++k->depth] = (Level){.variable = emit_index(k->e, 0), .extent = 1};
+}
+
+static bool at_equal(const At *a, const At *b, int rank) {
+	if (a->flat != b->flat) return false;
+	for (int i = 0; i < (a->flat ? 1 : rank); i++)
+		if (!index_equal(&a->axis[i], &b->axis[i])) return false;
+	return true;
+}
+
+static int at_level(const Lower *k, const At *at, int rank) {
+	int level = 0;
+	for (int i = 0; i < (at->flat ? 1 : rank); i++) {
+		int l = index_level(k, &at->axis[i]);
+		level = MAX(level, l);
+	}
+	return level;
+}
+
+/* May the 16 lanes from a multiple of 16 on be read or written whole, although only `tail` of them exist? */
+static bool lanes_are_padded(const Lower *k, const Buffer *b, const At *at) {
+	int last = b->type.rank - 1;
+	if (b->kind == BUFFER_IO || at->flat || last < 0) return false;
+	const Index *i = &at->axis[last];
+	if (i->computed || i->constant != 0 || i->coefficient[k->lane_level] != 1) return false;
+	for (int l = 1; l < MAX_LOOPS; l++)
+		if (l != k->lane_level && i->coefficient[l]) return false;
+	return b->type.rank == 1 || b->row % LANES == 0;
+}
+
+/* Element offset of `at` in the buffer. */
+static Index buffer_offset(Lower *k, const Buffer *b, At *at) {
+	int64_t stride[MAX_RANK];
+	bool dense = b->type.rank == 0 || b->row == b->type.dim[b->type.rank - 1];
+	if (at->flat && dense) return at->axis[0];
+	*at = index_split(k, at, b->type);
+	buffer_strides(b, stride);
+	Index offset = index_constant(0);
+	for (int i = 0; i < b->type.rank; i++) {
+		Index scaled = index_scale_add(k, at->axis[i], stride[i], &offset);
+		offset = scaled;
+	}
+	return offset;
+}
+
+static Value tail_mask(Lower *k) {
+	Value bits[LANES];
+	for (int i = 0; i < LANES; i++) bits[i] = LLVMConstInt(k->e->i1, (unsigned)(i < k->tail), false);
+	return LLVMConstVector(bits, LANES);
+}
+
+static Value all_mask(Lower *k, Value mask) {
+	if (!k->tail) return mask ? lower_as_lanes(k, mask) : NULL;
+	return mask ? LLVMBuildAnd(k->e->builder, lower_as_lanes(k, mask), tail_mask(k), "") : tail_mask(k);
+}
+
+static Value from_memory(Lower *k, Value raw, DType dtype) {
+	Emit *e = k->e;
+	int lanes = emit_lanes(raw);
+	LLVMTypeRef i32 = emit_vector_type(e, e->i32, lanes);
+	switch (dtype) {
+	case DTYPE_U8: return LLVMBuildZExt(e->builder, raw, i32, "");
+	case DTYPE_I8: return LLVMBuildSExt(e->builder, raw, i32, "");
+	case DTYPE_BOOL: return LLVMBuildICmp(e->builder, LLVMIntNE, raw, LLVMConstNull(LLVMTypeOf(raw)), "");
+	default: return raw;
+	}
+}
+
+static Value to_memory(Lower *k, Value v, DType dtype) {
+	Emit *e = k->e;
+	LLVMTypeRef i8 = emit_vector_type(e, e->i8, emit_lanes(v));
+	switch (dtype) {
+	case DTYPE_U8: case DTYPE_I8: return LLVMBuildTrunc(e->builder, v, i8, "");
+	case DTYPE_BOOL: return LLVMBuildZExt(e->builder, v, i8, "");
+	default: return v;
+	}
+}
+
+/* Reads element(s) at `offset` (in elements) from `base`; `mask`: elements that exist. */
+static Value load_at(Lower *k, Value base, DType dtype, const Index *offset, Value mask, bool padded) {
+	Emit *e = k->e;
+	LLVMTypeRef element = memory_type(e, dtype);
+	if (!index_uses_lanes(k, offset)) {
+		if (mask && emit_lanes(mask) == 1) {   /* outside: read element 0 instead, which always exists */
+			Value i = LLVMBuildSelect(e->builder, mask, index_value(k, offset), emit_index(e, 0), "");
+			return from_memory(k, emit_load(e, element, 1, emit_at(e, base, element, i)), dtype);
+		}
+		if (!mask) return from_memory(k, emit_load(e, element, 1, emit_at(e, base, element, index_value(k, offset))), dtype);
+		Value all = emit_splat(e, index_value(k, offset), LANES);
+		return from_memory(k, emit_gather(e, element, base, all, all_mask(k, mask)), dtype);
+	}
+	if (!offset->computed && offset->coefficient[k->lane_level] == 1) {
+		Index first = *offset;
+		first.coefficient[k->lane_level] = 0;
+		Value start = emit_add(e, index_value(k, &first), k->level[k->lane_level].variable);
+		Value pointer = emit_at(e, base, element, start);
+		Value raw;
+		if (mask) raw = emit_load_masked(e, element, LANES, pointer, all_mask(k, mask));
+		else if (k->tail && !padded) raw = emit_load_partial(e, element, LANES, pointer, k->tail);
+		else raw = emit_load(e, element, LANES, pointer);
+		return from_memory(k, raw, dtype);
+	}
+	return from_memory(k, emit_gather(e, element, base, index_value(k, offset), all_mask(k, mask)), dtype);
+}
+
+static Value load_buffer(Lower *k, int buffer, const At *from, Value mask) {
+	const Buffer *b = &k->kp->buffers.data[buffer];
+	At at = *from;
+	Index offset = buffer_offset(k, b, &at);
+	bool padded = k->lane_level >= 0 && lanes_are_padded(k, b, &at);
+	return load_at(k, k->pointer[buffer], b->type.dtype, &offset, mask, padded);
+}
+
+void lower_store(Lower *k, Val *root, const At *from, Value value) {
+	Emit *e = k->e;
+	int buffer = k->kp->buffer_of[root->id];
+	const Buffer *b = &k->kp->buffers.data[buffer];
+	At at = *from;
+	Index offset = buffer_offset(k, b, &at);
+	Value raw = to_memory(k, value, b->type.dtype);
+	LLVMTypeRef element = memory_type(e, b->type.dtype);
+	if (!index_uses_lanes(k, &offset)) {
+		if (emit_lanes(raw) > 1) raw = LLVMBuildExtractElement(e->builder, raw, emit_i32(e, 0), "");
+		emit_store(e, raw, emit_at(e, k->pointer[buffer], element, index_value(k, &offset)));
+		return;
+	}
+	raw = lower_as_lanes(k, raw);
+	Index first = offset;
+	first.coefficient[k->lane_level] = 0;
+	if (offset.computed || offset.coefficient[k->lane_level] != 1) die("a root is stored along its last axis");
+	Value start = emit_add(e, index_value(k, &first), k->level[k->lane_level].variable);
+	Value pointer = emit_at(e, k->pointer[buffer], element, start);
+	if (k->tail && !lanes_are_padded(k, b, &at)) emit_store_partial(e, raw, pointer, k->tail);
+	else emit_store(e, raw, pointer);
+}
+
+static Value load_tile(Lower *k, const Val *v, const At *at) {
+	Emit *e = k->e;
+	const Contraction *c = &k->kernel->contraction;
+	Index zero = index_constant(0);
+	At split = index_split(k, at, v->type);
+	Index row = c->axis_m >= 0 ? split.axis[c->axis_m] : zero, column = c->axis_n >= 0 ? split.axis[c->axis_n] : zero;
+	/* the tile's rows and columns are counted by the loop variables themselves */
+	Index offset = index_scale_add(k, row, k->tile_stride, &column);
+	Index first = offset;
+	bool lanes = k->lane_level >= 0 && offset.coefficient[k->lane_level] == 1;
+	if (k->lane_level >= 0) first.coefficient[k->lane_level] = 0;
+	Value i = index_value(k, &first);
+	if (k->lane_level >= 0) i = emit_add(e, i, k->level[k->lane_level].variable);
+	(void)lanes;
+	return emit_load(e, e->f32, k->lane_level >= 0 ? LANES : 1, emit_at(e, k->tile, e->f32, i));
+}
+
+/* A reduction over an axis that is not the last (or any, inside a scalar): a loop in the midst of the element's code. */
+static Value reduce_loop(Lower *k, Val *v, const At *at, Value mask, Op op, Value maximum) {
+	Emit *e = k->e;
+	Val *a = v->arg[0];
+	int axis = (int)v->list[0].data[0];
+	int64_t n = a->type.dim[axis];
+	int lanes = k->lane_level >= 0 ? LANES : 1;
+	int lane_level = k->lane_level;
+	Value start = reduce_start(e, op, v->type.dtype, lanes);
+	EmitLoop blocks, loop;
+	bool blocked = n > SUM_BLOCK;
+	Value begin = emit_index(e, 0), end = emit_index(e, n), total = NULL;
+	if (blocked) {
+		level_open(k, &blocks, begin, end, SUM_BLOCK, n, false);
+		total = emit_loop_carry(e, &blocks, start);
+		begin = blocks.i;
+		end = emit_min(e, emit_add(e, begin, emit_index(e, SUM_BLOCK)), emit_index(e, n));
+	}
+	level_open(k, &loop, begin, end, 1, n, false);
+	k->lane_level = lane_level;
+	Value accumulator = emit_loop_carry(e, &loop, start);
+	At below = {0};
+	for (int i = 0; i < a->type.rank; i++)
+		below.axis[i] = i == axis ? index_variable(k->depth) : at->axis[i > axis ? i - 1 : i];
+	Value x = lower_value(k, a, &below, mask);
+	if (lanes > 1) x = lower_as_lanes(k, x);
+	if (maximum) x = lower_exp(e, LLVMBuildFSub(e->builder, x, maximum, ""));
+	emit_loop_next(e, &loop, 0, reduce_step(e, op, accumulator, x));
+	level_close(k, &loop);
+	Value result = loop.result[0];
+	if (blocked) {
+		/* the first block's total is taken as it is: adding it to the start would lose the sign of a zero */
+		Value first = LLVMBuildICmp(e->builder, LLVMIntEQ, blocks.i, emit_index(e, 0), "");
+		Value sum = LLVMBuildSelect(e->builder, first, result, reduce_step(e, op, total, result), "");
+		emit_loop_next(e, &blocks, 0, sum);
+		level_close(k, &blocks);
+		result = blocks.result[0];
+	}
+	k->lane_level = lane_level;
+	return result;
+}
+
+Value lower_finish_lse(Lower *k, Value maximum, Value sum) {
+	Emit *e = k->e;
+	Value infinite = LLVMBuildFCmp(e->builder, LLVMRealUNE, LLVMBuildFSub(e->builder, maximum, maximum, ""),
+	                               LLVMConstNull(LLVMTypeOf(maximum)), "");   /* inf - inf and NaN - NaN are NaN */
+	Value value = LLVMBuildFAdd(e->builder, maximum, lower_log(e, sum), "");
+	return LLVMBuildSelect(e->builder, infinite, maximum, value, "");
+}
+
+static Value argmax_loop(Lower *k, Val *v, const At *at, Value mask) {
+	Emit *e = k->e;
+	Val *a = v->arg[0];
+	int axis = (int)v->list[0].data[0], lanes = k->lane_level >= 0 ? LANES : 1, lane_level = k->lane_level;
+	bool real = dtype_is_float(a->type.dtype);
+	Value start = reduce_start(e, OpReduceMax, a->type.dtype, lanes);
+	EmitLoop loop;
+	level_open(k, &loop, emit_index(e, 0), emit_index(e, a->type.dim[axis]), 1, a->type.dim[axis], false);
+	k->lane_level = lane_level;
+	Value best = emit_loop_carry(e, &loop, start);
+	Value where = emit_loop_carry(e, &loop, LLVMConstNull(emit_vector_type(e, e->i32, lanes)));
+	At below = {0};
+	for (int i = 0; i < a->type.rank; i++)
+		below.axis[i] = i == axis ? index_variable(k->depth) : at->axis[i > axis ? i - 1 : i];
+	Value x = lower_value(k, a, &below, mask);
+	if (lanes > 1) x = lower_as_lanes(k, x);
+	Value larger;
+	if (real) {   /* larger, or the first NaN */
+		Value ordered = LLVMBuildFCmp(e->builder, LLVMRealOGT, x, best, "");
+		Value nan = LLVMBuildFCmp(e->builder, LLVMRealUNO, x, x, ""), was = LLVMBuildFCmp(e->builder, LLVMRealORD, best, best, "");
+		larger = LLVMBuildOr(e->builder, ordered, LLVMBuildAnd(e->builder, nan, was, ""), "");
+	} else {
+		larger = LLVMBuildICmp(e->builder, LLVMIntSGT, x, best, "");
+	}
+	Value i = LLVMBuildTrunc(e->builder, loop.i, e->i32, "");
+	emit_loop_next(e, &loop, 0, LLVMBuildSelect(e->builder, larger, x, best, ""));
+	emit_loop_next(e, &loop, 1, LLVMBuildSelect(e->builder, larger, emit_splat(e, i, lanes), where, ""));
+	level_close(k, &loop);
+	k->lane_level = lane_level;
+	return loop.result[1];
+}
+
+static Value and_masks(Lower *k, Value a, Value b) {
+	if (!a) return b;
+	if (!b) return a;
+	if (emit_lanes(a) != emit_lanes(b)) a = lower_as_lanes(k, a), b = lower_as_lanes(k, b);
+	return LLVMBuildAnd(k->e->builder, a, b, "");
+}
+
+static Value select_value(Lower *k, Value mask, Value a, Value b) {
+	if (emit_lanes(a) != emit_lanes(b) || emit_lanes(mask) > emit_lanes(a)) a = lower_as_lanes(k, a), b = lower_as_lanes(k, b);
+	if (emit_lanes(a) > 1 && emit_lanes(mask) == 1) mask = lower_as_lanes(k, mask);
+	return LLVMBuildSelect(k->e->builder, mask, a, b, "");
+}
+
+/* 0 <= index < n, or NULL when that is certain. */
+static Value in_range(Lower *k, const Index *index, int64_t n) {
+	Emit *e = k->e;
+	Value v = index_value(k, index);
+	Value limit = emit_lanes(v) > 1 ? emit_splat(e, emit_index(e, n), LANES) : emit_index(e, n);
+	return LLVMBuildICmp(e->builder, LLVMIntULT, v, limit, "");   /* unsigned: negative numbers are large */
+}
+
+static Value constant_value(Emit *e, DType dtype, double value) {
+	if (dtype == DTYPE_F32) return emit_f32(e, (double)(float)value, 1);
+	if (dtype == DTYPE_BOOL) return LLVMConstInt(e->i1, value != 0, false);
+	return emit_i32(e, (int64_t)value);
+}
+
+static Value pad_value(Lower *k, Val *v, const At *at, Value mask) {
+	Emit *e = k->e;
+	At below = {0};
+	Value inside = NULL;
+	for (int i = 0; i < v->type.rank; i++) {
+		int64_t lo = v->list[0].data[i], inner = v->list[2].data[i], n = v->arg[0]->type.dim[i];
+		Index shift = index_constant(-lo);
+		below.axis[i] = index_scale_add(k, at->axis[i], 1, &shift);
+		if (inner) {   /* only every (inner + 1)-th element is there */
+			Value x = index_value(k, &below.axis[i]);
+			Value step = emit_lanes(x) > 1 ? emit_splat(e, emit_index(e, inner + 1), LANES) : emit_index(e, inner + 1);
+			Value rest = LLVMBuildSRem(e->builder, x, step, "");
+			inside = and_masks(k, inside, LLVMBuildICmp(e->builder, LLVMIntEQ, rest, LLVMConstNull(LLVMTypeOf(rest)), ""));
+			inside = and_masks(k, inside, LLVMBuildICmp(e->builder, LLVMIntSGE, x, LLVMConstNull(LLVMTypeOf(x)), ""));
+			below.axis[i] = (Index){.computed = LLVMBuildSDiv(e->builder, x, step, "")};
+		}
+		if (lo != 0 || inner || v->type.dim[i] != n) inside = and_masks(k, inside, in_range(k, &below.axis[i], n));
+	}
+	Value x = lower_value(k, v->arg[0], &below, and_masks(k, mask, inside));
+	return inside ? select_value(k, inside, x, constant_value(e, v->type.dtype, v->number)) : x;
+}
+
+static Value concat_value(Lower *k, Val *v, const At *at, Value mask) {
+	int axis = (int)v->list[0].data[0];
+	int64_t start = 0;
+	Value result = NULL;
+	for (int i = 0; i < v->nargs; i++) {
+		At below = *at;
+		Index shift = index_constant(-start);
+		below.axis[axis] = index_scale_add(k, at->axis[axis], 1, &shift);
+		Value inside = in_range(k, &below.axis[axis], v->arg[i]->type.dim[axis]);
+		Value x = lower_value(k, v->arg[i], &below, and_masks(k, mask, inside));
+		result = result ? select_value(k, inside, x, result) : x;
+		start += v->arg[i]->type.dim[axis];
+	}
+	return result;
+}
+
+/* a[batch.., b[batch.., i..], rest..]: 0 where the index is out of range. */
+static Value gather_value(Lower *k, Val *v, const At *at, Value mask) {
+	Emit *e = k->e;
+	Val *table = v->arg[0], *index = v->arg[1];
+	int batch = (int)v->list[0].data[0], ni = index->type.rank - batch;
+	At iat = {0};
+	for (int i = 0; i < index->type.rank; i++) iat.axis[i] = at->axis[i];
+	Value position = lower_value(k, index, &iat, mask);
+	LLVMTypeRef wide = emit_vector_type(e, e->index, emit_lanes(position));
+	if (LLVMTypeOf(position) != wide) position = LLVMBuildSExt(e->builder, position, wide, "");
+	Index computed = {.computed = position};
+	Value inside = in_range(k, &computed, table->type.dim[batch]);
+	View view;
+	if (!view_resolve(k->kp, table, &view)) die("gather: table is not addressable");
+	Index offset = index_constant(view.offset);
+	for (int i = 0; i < table->type.rank; i++) {
+		Index axis = i < batch ? at->axis[i] : i == batch ? computed : at->axis[i - 1 + ni];
+		offset = index_scale_add(k, axis, view.stride[i], &offset);
+	}
+	DType dtype = k->kp->buffers.data[view.buffer].type.dtype;
+	Value x = load_at(k, k->pointer[view.buffer], dtype, &offset, and_masks(k, mask, inside), false);
+	return select_value(k, inside, x, constant_value(e, v->type.dtype, 0));
+}
+
+static Value iota_value(Lower *k, const Index *i) {
+	Emit *e = k->e;
+	if (i->computed) {
+		Value v = index_value(k, i);
+		return LLVMBuildTrunc(e->builder, v, emit_vector_type(e, e->i32, emit_lanes(v)), "");
+	}
+	Index scalar = *i;
+	if (k->lane_level >= 0) scalar.coefficient[k->lane_level] = 0;
+	int64_t c = k->lane_level >= 0 ? i->coefficient[k->lane_level] : 0;
+	Value v = LLVMBuildTrunc(e->builder, index_value(k, &scalar), e->i32, "");
+	if (!c) return v;
+	Value first = LLVMBuildMul(e->builder, LLVMBuildTrunc(e->builder, k->level[k->lane_level].variable, e->i32, ""), emit_i32(e, c), "");
+	Value ramp = emit_ramp(e, e->i32, LANES);
+	if (c != 1) ramp = LLVMBuildMul(e->builder, ramp, emit_splat(e, emit_i32(e, c), LANES), "");
+	return LLVMBuildAdd(e->builder, emit_splat(e, LLVMBuildAdd(e->builder, v, first, ""), LANES), ramp, "");
+}
+
+static Value random_value(Lower *k, Val *v, const At *at) {
+	Emit *e = k->e;
+	At none = {0}, low = {0}, high = {0};
+	high.axis[0] = index_constant(1);
+	Index flat = index_flatten(k, at, v->type);
+	Value element = iota_value(k, &flat);
+	Value step = lower_value(k, v->arg[1], &none, NULL), index = lower_value(k, v->arg[2], &none, NULL);
+	Value seed_low = lower_value(k, v->arg[0], &low, NULL), seed_high = lower_value(k, v->arg[0], &high, NULL);
+	return lower_random(e, element, index, step, seed_low, seed_high, v->list[0].data[0], (int)v->list[1].data[0]);
+}
+
+static Value pointwise_value(Lower *k, Val *v, const At *at, Value mask) {
+	Value args[4];
+	int lanes = 1, nargs = v->op == OpCustom ? 1 : v->nargs;
+	for (int i = 0; i < nargs; i++) {
+		args[i] = lower_value(k, v->arg[i], at, mask);
+		lanes = MAX(lanes, emit_lanes(args[i]));
+	}
+	if (v->op == OpMark || v->op == OpCustom) return args[0];
+	if (v->op == OpCast) return lower_cast(k->e, args[0], v->arg[0]->type.dtype, v->type.dtype);
+	for (int i = 0; i < nargs && lanes > 1; i++) args[i] = lower_as_lanes(k, args[i]);
+	return lower_pointwise(k->e, v, args);
+}
+
+static Value compute(Lower *k, Val *v, const At *from, Value mask) {
+	int buffer = k->kp->buffer_of[v->id];
+	bool own = false;
+	for (int i = 0; i < k->kernel->roots.length; i++) own = own || k->kernel->roots.data[i] == v;
+	if (v == k->tile_value) return load_tile(k, v, from);
+	if (buffer >= 0 && !own) return load_buffer(k, buffer, from, mask);
+	if (is_pointwise(v)) return pointwise_value(k, v, from, mask);
+	At at = *from, below = {0};
+	if (v->op == OpConst) return constant_value(k->e, v->type.dtype, v->number);
+	if (v->op == OpReshape) {
+		below = index_reshape(k, &at, v->type, v->arg[0]->type);
+		return lower_value(k, v->arg[0], &below, mask);
+	}
+	if (v->op == OpRandom) return random_value(k, v, &at);
+	at = index_split(k, &at, v->type);
+	switch (v->op) {
+	case OpIota: return iota_value(k, &at.axis[v->list[0].data[0]]);
+	case OpTranspose:
+		for (int i = 0; i < v->type.rank; i++) below.axis[v->list[0].data[i]] = at.axis[i];
+		return lower_value(k, v->arg[0], &below, mask);
+	case OpBroadcast:
+		for (int i = 0; i < v->list[0].length; i++) below.axis[i] = at.axis[v->list[0].data[i]];
+		return lower_value(k, v->arg[0], &below, mask);
+	case OpSlice:
+		for (int i = 0; i < v->type.rank; i++) {
+			Index start = index_constant(v->list[0].data[i]);
+			below.axis[i] = index_scale_add(k, at.axis[i], v->list[1].data[i], &start);
+		}
+		return lower_value(k, v->arg[0], &below, mask);
+	case OpFlip:
+		below = at;
+		for (int i = 0; i < v->list[0].length; i++) {
+			int64_t axis = v->list[0].data[i];
+			Index top = index_constant(v->type.dim[axis] - 1);
+			below.axis[axis] = index_scale_add(k, at.axis[axis], -1, &top);
+		}
+		return lower_value(k, v->arg[0], &below, mask);
+	case OpWindow: {
+		int64_t axis = v->list[0].data[0];
+		for (int i = 0; i < v->arg[0]->type.rank; i++) below.axis[i] = at.axis[i > axis ? i + 1 : i];
+		Index tap = index_scale_add(k, at.axis[axis + 1], v->list[2].data[0], NULL);
+		below.axis[axis] = index_scale_add(k, at.axis[axis], v->list[1].data[0], &tap);
+		return lower_value(k, v->arg[0], &below, mask);
+	}
+	case OpPad: return pad_value(k, v, &at, mask);
+	case OpConcat: return concat_value(k, v, &at, mask);
+	case OpGather: return gather_value(k, v, &at, mask);
+	case OpArgMax: return argmax_loop(k, v, &at, mask);
+	case OpReduceLse: {
+		Value m = reduce_loop(k, v, &at, mask, OpReduceMax, NULL);
+		return lower_finish_lse(k, m, reduce_loop(k, v, &at, mask, OpReduceSum, m));
+	}
+	case OpReduceSum: case OpReduceMax: case OpReduceMin: case OpReduceProd: return reduce_loop(k, v, &at, mask, v->op, NULL);
+	default: die("no code for op '%s'", op_info[v->op].text);
+	}
+}
+
+Value lower_value(Lower *k, Val *v, const At *at, Value mask) {
+	for (Memo *m = k->given; m; m = m->next)
+		if (m->v == v) return m->value;
+	bool loops = is_reduce(v) || v->op == OpArgMax;
+	int level = mask || loops || v == k->tile_value ? k->depth : at_level(k, at, v->type.rank);
+	for (int l = level; l <= (mask ? k->depth : level); l++)
+		for (Memo *m = k->level[l].memo; m; m = m->next)
+			if (m->v == v && m->mask == mask && at_equal(&m->at, at, v->type.rank)) return m->value;
+	LLVMBasicBlockRef here = NULL;
+	int depth = k->depth;
+	if (level < depth) {
+		for (int l = level + 1; l <= depth && !here; l++)
+			if (k->level[l].loop) {
+				here = LLVMGetInsertBlock(k->e->builder);
+				LLVMPositionBuilderBefore(k->e->builder, LLVMGetBasicBlockTerminator(k->level[l].loop->before));
+			}
+	}
+	int lane_level = k->lane_level, tail = k->tail;
+	if (lane_level > level) k->lane_level = -1, k->tail = 0;
+	k->depth = level;
+	Value value = compute(k, v, at, mask);
+	k->depth = depth;
+	k->lane_level = lane_level;
+	k->tail = tail;
+	if (here) LLVMPositionBuilderAtEnd(k->e->builder, here);
+	Memo *m = NEW(k->e->arena, Memo);
+	*m = (Memo){v, *at, mask, value, k->level[level].memo};
+	k->level[level].memo = m;
+	return value;
+}
+
+Value reduce_start(Emit *e, Op op, DType dtype, int lanes) {
+	bool real = dtype_is_float(dtype);
+	double start = op == OpReduceProd ? 1 : op == OpReduceSum ? 0 : 0;
+	if (op == OpReduceMax || op == OpReduceMin) {
+		if (real) return emit_f32(e, op == OpReduceMax ? -__builtin_inf() : __builtin_inf(), lanes);
+		return emit_splat(e, emit_i32(e, op == OpReduceMax ? INT32_MIN : INT32_MAX), lanes);
+	}
+	return real ? emit_f32(e, start, lanes) : emit_splat(e, emit_i32(e, (int64_t)start), lanes);
+}
+
+Value reduce_step(Emit *e, Op op, Value accumulator, Value x) {
+	LLVMTypeRef t = LLVMTypeOf(x);
+	if (LLVMGetTypeKind(t) == LLVMVectorTypeKind) t = LLVMGetElementType(t);
+	bool real = t == e->f32;
+	switch (op) {
+	case OpReduceMax: return lower_maximum(e, accumulator, x);
+	case OpReduceMin: return lower_minimum(e, accumulator, x);
+	case OpReduceProd: return real ? LLVMBuildFMul(e->builder, accumulator, x, "") : LLVMBuildMul(e->builder, accumulator, x, "");
+	default: return real ? LLVMBuildFAdd(e->builder, accumulator, x, "") : LLVMBuildAdd(e->builder, accumulator, x, "");
+	}
+}
+
+Value reduce_fold(Emit *e, Op op, Value lanes) {
+	for (int half = LANES / 2; half >= 1; half /= 2) {
+		Value low[LANES], high[LANES];
+		for (int i = 0; i < half; i++) low[i] = emit_i32(e, i), high[i] = emit_i32(e, i + half);
+		Value undefined = LLVMGetUndef(LLVMTypeOf(lanes));
+		Value a = LLVMBuildShuffleVector(e->builder, lanes, undefined, LLVMConstVector(low, (unsigned)half), "");
+		Value b = LLVMBuildShuffleVector(e->builder, lanes, undefined, LLVMConstVector(high, (unsigned)half), "");
+		lanes = reduce_step(e, op, a, b);
+	}
+	return LLVMBuildExtractElement(e->builder, lanes, emit_i32(e, 0), "");
+}

@@ -16,15 +16,15 @@
 
 #include "emit.h"
 
-enum { CONTRACT_BLOCK = 4096, CONTRACT_LANES = 16, MAX_ROW_COUNTS = 4, MAX_HEIGHTS = 6 };
+enum { CONTRACT_BLOCK = 4096, CONTRACT_LANES = 16, MAX_ROW_COUNTS = 4, MAX_HEIGHTS = 8 };
 
 /* A block of an operand to be made: element (row + r, column + s), r < rows, s < columns (both >= 1, run time), goes to
  * ((float *)to)[r * stride + s], or [s * stride + r] when the operand is `down`.  Rows and columns of A are (m, k), of B (k, n). */
 typedef struct ContractBlock { Value to; int64_t stride; Value row, rows, column, columns; } ContractBlock;
 typedef void ContractFill(Emit *e, void *context, const ContractBlock *block);
 
-/* An operand in memory, element (r, s) at pointer[r * row + s * column] floats; or made by `fill` while packing, each element
- * once per range (A), or once per range and packed row block (B). */
+/* An operand in memory, element (r, s) at pointer[r * row + s * column] floats; or made by `fill` while packing: A once for each
+ * column block, B once for each row block of the range; as a rule there is one of each. */
 typedef struct ContractOperand {
 	int64_t row, column;
 	int64_t pad;             /* B in memory with column == 1: floats past column n of every row that may be read */
@@ -65,7 +65,7 @@ typedef struct ContractPlan {
 	int64_t epilogue_columns;
 	bool split_columns;                  /* advice: give workers panels rather than rows (m small, or B packed) */
 	size_t scratch_bytes;                /* per worker, aligned to 64 */
-	size_t a_at, b_at, c_at, chain_at;   /* offsets in it */
+	size_t a_at, b_at, b_filled_at, c_at, chain_at;   /* offsets in it */
 	int64_t c_stride, chain_stride;
 } ContractPlan;
 ContractPlan contract_plan(const Target *target, const Contract *c);

@@ -1,0 +1,213 @@
+/* contract_dot.c: the product with one column, a dot of 16 lanes for each row.
+ *
+ * In: a Contract with n == 1.  Out: code.  Element k belongs to lane k % 16; a block of 4096 ends with the tree lane l += lane l + 8,
+ * + 4, + 2, + 1, and its total is added to the row's.  Lanes past a tail keep their sum untouched: adding zero would turn
+ * a -0 into a +0.
+ *
+ * Along: k is adjacent in memory; the 16 lanes are a vector, or a few.  Across: anything else; there are 16 sums, each
+ * a vector over adjacent rows. */
+#include "contract_parts.h"
+
+enum { ALONG_ROWS = 4 };
+
+static bool is_across(const Contract *c) { return c->a.fill ? c->a.down : c->a.column != 1; }
+
+void contract_dot_plan(const Target *target, const Contract *c, ContractPlan *plan) {
+	bool across = is_across(c), adjacent = c->a.fill || c->a.row == 1;
+	plan->dot = true;
+	plan->lanes = MIN(CONTRACT_LANES, MAX(1, target->lanes));
+	if (across && !adjacent) plan->lanes = 1;
+	plan->height = across ? plan->lanes : ALONG_ROWS;
+	plan->heights[plan->nheights++] = plan->height;
+	plan->vectors = 1;
+	plan->panels = plan->wide_panels = plan->panel_columns = plan->panel_block = plan->epilogue_columns = 1;
+	plan->k_block = MIN(c->k, CONTRACT_BLOCK);
+	plan->row_block = plan->height;
+	plan->pack_a = c->a.fill;
+	plan->pack_b = c->b.fill || (!across && c->b.row != 1);
+	plan->c_stride = c->c_dropped ? 1 : c->c_row;
+	size_t at = 0;
+	if (plan->pack_a) plan->a_at = at, at += (size_t)(plan->k_block + 16) * (size_t)plan->height * 4 / 64 * 64 + 64;
+	if (plan->pack_b) plan->b_at = at, at += (size_t)c->k * 4 / 64 * 64 + 64;
+	if (c->c_dropped) plan->c_at = at, at += 64;
+	plan->scratch_bytes = at;
+}
+
+/* One group of rows: where its operands are, and its sums. */
+typedef struct Dot {
+	Emit *e;
+	const Contract *c;
+	bool across;
+	int rows, lanes;            /* rows of the group; lanes of a vector */
+	int nsums;                  /* along: rows * 16 / lanes, row by row; across: 16 */
+	Value a, b;                 /* at the block's first k */
+	int64_t a_row, a_step, b_step;
+	Value sum[CONTRACT_LANES * ALONG_ROWS];
+} Dot;
+
+/* Adds the products of k .. k + 16, or of the first n of these. */
+static void add_sixteen(Dot *d, Value k, int n) {
+	Emit *e = d->e;
+	Value a = emit_at(e, d->a, e->f32, emit_mul(e, k, emit_index(e, d->a_step)));
+	Value b = emit_at(e, d->b, e->f32, emit_mul(e, k, emit_index(e, d->b_step)));
+	if (d->across) {
+		for (int l = 0; l < n; l++) {
+			Value x = emit_load(e, e->f32, d->lanes, emit_at_constant(e, a, e->f32, l * d->a_step));
+			Value y = emit_load(e, e->f32, 1, emit_at_constant(e, b, e->f32, l * d->b_step));
+			d->sum[l] = emit_fma(e, x, emit_splat(e, y, d->lanes), d->sum[l]);
+		}
+		return;
+	}
+	int parts = CONTRACT_LANES / d->lanes;
+	for (int p = 0; p < parts; p++) {
+		int used = MIN(d->lanes, n - p * d->lanes);
+		if (used <= 0) break;
+		Value y = emit_load_partial(e, e->f32, d->lanes, emit_at_constant(e, b, e->f32, p * d->lanes), used), mask = NULL;
+		if (used < d->lanes) {
+			Value bits[CONTRACT_LANES];
+			for (int l = 0; l < d->lanes; l++) bits[l] = LLVMConstInt(e->i1, l < used, false);
+			mask = LLVMConstVector(bits, (unsigned)d->lanes);
+		}
+		for (int r = 0; r < d->rows; r++) {
+			Value at = emit_at_constant(e, a, e->f32, r * d->a_row + p * d->lanes), *sum = &d->sum[r * parts + p];
+			Value next = emit_fma(e, emit_load_partial(e, e->f32, d->lanes, at, used), y, *sum);
+			*sum = mask ? LLVMBuildSelect(e->builder, mask, next, *sum, "") : next;
+		}
+	}
+}
+
+static Value half(Emit *e, Value v, int first, int n) {
+	if (n == 1) return LLVMBuildExtractElement(e->builder, v, emit_i32(e, first), "");
+	Value pick[CONTRACT_LANES];
+	for (int i = 0; i < n; i++) pick[i] = emit_i32(e, first + i);
+	return LLVMBuildShuffleVector(e->builder, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(pick, (unsigned)n), "");
+}
+
+/* The tree over 16 lanes, which are `count` vectors. */
+static Value fold(Emit *e, Value *v, int count, bool across) {
+	for (; count > 1; count /= 2)
+		for (int i = 0; i < count / 2; i++) v[i] = LLVMBuildFAdd(e->builder, v[i], v[i + count / 2], "");
+	Value x = v[0];
+	for (int lanes = across ? 1 : emit_lanes(x); lanes > 1; lanes /= 2)
+		x = LLVMBuildFAdd(e->builder, half(e, x, 0, lanes / 2), half(e, x, lanes / 2, lanes / 2), "");
+	return x;
+}
+
+/* The sums of one block: k elements, of which the last `tail` (a constant) are no whole sixteen. */
+static void block_totals(Dot *d, Value k, int tail, Value has_tail, Value *total) {
+	Emit *e = d->e;
+	Value whole = tail ? LLVMBuildAnd(e->builder, k, emit_index(e, -CONTRACT_LANES), "") : k;
+	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), whole, CONTRACT_LANES);
+	for (int i = 0; i < d->nsums; i++) d->sum[i] = emit_loop_carry(e, &loop, emit_f32(e, 0, d->lanes));
+	add_sixteen(d, loop.i, CONTRACT_LANES);
+	for (int i = 0; i < d->nsums; i++) emit_loop_next(e, &loop, i, d->sum[i]);
+	emit_loop_end(e, &loop);
+	for (int i = 0; i < d->nsums; i++) d->sum[i] = loop.result[i];
+	if (tail) {
+		EmitIf branch = emit_if(e, has_tail);
+		add_sixteen(d, whole, tail);
+		LLVMBasicBlockRef inside = LLVMGetInsertBlock(e->builder);
+		emit_end_if(e, &branch);
+		for (int i = 0; i < d->nsums; i++) {
+			Value phi = LLVMBuildPhi(e->builder, LLVMTypeOf(d->sum[i]), "");
+			LLVMAddIncoming(phi, (Value[]){d->sum[i], loop.result[i]}, (LLVMBasicBlockRef[]){inside, branch.otherwise}, 2);
+			d->sum[i] = phi;
+		}
+	}
+	int parts = CONTRACT_LANES / d->lanes;
+	if (d->across) total[0] = fold(e, d->sum, CONTRACT_LANES, true);
+	else
+		for (int r = 0; r < d->rows; r++) total[r] = fold(e, d->sum + r * parts, parts, false);
+}
+
+/* Rows row .. row + d.rows, written to `to`, stride floats apart. */
+static void group(Dot *d, const ContractPlan *plan, ContractArguments x, Value row, Value b, Value to, int64_t stride) {
+	Emit *e = d->e;
+	const Contract *c = d->c;
+	int tail = (int)(c->k % CONTRACT_LANES), ntotals = d->across ? 1 : d->rows;
+	Value k = emit_index(e, c->k), size = emit_index(e, CONTRACT_BLOCK), total[ALONG_ROWS];
+	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), k, CONTRACT_BLOCK);
+	Value before[ALONG_ROWS];
+	for (int i = 0; i < ntotals; i++) before[i] = emit_loop_carry(e, &loop, emit_f32(e, 0, d->across ? d->lanes : 1));
+	Value left = emit_min(e, emit_sub(e, k, loop.i), size);
+	if (plan->pack_a) {
+		d->a = emit_at_constant(e, x.scratch, e->i8, (int64_t)plan->a_at);
+		d->a_row = d->across ? 1 : plan->k_block + 16;
+		d->a_step = d->across ? d->lanes : 1;
+		ContractBlock block = {d->a, d->across ? d->a_step : d->a_row, row, emit_index(e, d->rows), loop.i, left};
+		c->a.fill(e, c->a.context, &block);
+	} else {
+		d->a_row = c->a.row;
+		d->a_step = c->a.column;
+		d->a = emit_at(e, x.a, e->f32, emit_mul(e, row, emit_index(e, c->a.row)));
+		d->a = emit_at(e, d->a, e->f32, emit_mul(e, loop.i, emit_index(e, c->a.column)));
+	}
+	d->b_step = plan->pack_b ? 1 : c->b.row;
+	d->b = emit_at(e, b, e->f32, emit_mul(e, loop.i, emit_index(e, d->b_step)));
+	Value has_tail = LLVMBuildICmp(e->builder, LLVMIntNE, LLVMBuildAnd(e->builder, left, emit_index(e, CONTRACT_LANES - 1), ""), emit_index(e, 0), "");
+	block_totals(d, left, tail, has_tail, total);
+	Value first = LLVMBuildICmp(e->builder, LLVMIntEQ, loop.i, emit_index(e, 0), "");
+	for (int i = 0; i < ntotals; i++) {
+		Value sum = LLVMBuildFAdd(e->builder, before[i], total[i], "");
+		emit_loop_next(e, &loop, i, LLVMBuildSelect(e->builder, first, total[i], sum, ""));
+	}
+	emit_loop_end(e, &loop);
+	if (d->across && stride == 1) emit_store(e, loop.result[0], to);
+	else
+		for (int r = 0; r < d->rows; r++) {
+			Value v = d->across && d->lanes > 1 ? half(e, loop.result[0], r, 1) : loop.result[r];
+			emit_store(e, v, emit_at_constant(e, to, e->f32, r * stride));
+		}
+}
+
+static Value pack_whole_b(Emit *e, const Contract *c, const ContractPlan *plan, ContractArguments x) {
+	Value to = emit_at_constant(e, x.scratch, e->i8, (int64_t)plan->b_at), zero = emit_index(e, 0);
+	if (c->b.fill) {
+		ContractBlock block = {to, c->b.down ? c->k : 1, zero, emit_index(e, c->k), zero, emit_index(e, 1)};
+		c->b.fill(e, c->b.context, &block);
+		return to;
+	}
+	EmitLoop loop = emit_loop_begin(e, zero, emit_index(e, c->k), 1);
+	Value v = emit_load(e, e->f32, 1, emit_at(e, x.b, e->f32, emit_mul(e, loop.i, emit_index(e, c->b.row))));
+	emit_store(e, v, emit_at(e, to, e->f32, loop.i));
+	emit_loop_end(e, &loop);
+	return to;
+}
+
+void contract_dot(Emit *e, const Contract *c, const ContractPlan *plan, ContractArguments x) {
+	Value b = plan->pack_b ? pack_whole_b(e, c, plan, x) : x.b;
+	Value end = emit_add(e, x.row, x.rows), height = emit_index(e, plan->height);
+	Value whole = emit_mul(e, LLVMBuildSDiv(e->builder, x.rows, height, ""), height);
+	Value middle = emit_add(e, x.row, whole);
+	Value to_scratch = c->c_dropped ? emit_at_constant(e, x.scratch, e->i8, (int64_t)plan->c_at) : NULL;
+	/* Groups, then single rows; the epilogue is emitted once, in a loop over both. */
+	LLVMBasicBlockRef before = LLVMGetInsertBlock(e->builder), head = LLVMAppendBasicBlockInContext(e->context, e->function, "");
+	LLVMBasicBlockRef body = LLVMAppendBasicBlockInContext(e->context, e->function, "");
+	LLVMBasicBlockRef after = LLVMAppendBasicBlockInContext(e->context, e->function, "");
+	LLVMBuildBr(e->builder, head);
+	LLVMPositionBuilderAtEnd(e->builder, head);
+	Value row = LLVMBuildPhi(e->builder, e->index, "");
+	LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, row, end, ""), body, after);
+	LLVMPositionBuilderAtEnd(e->builder, body);
+	Value to = to_scratch ? to_scratch : emit_at(e, x.c, e->f32, emit_mul(e, row, emit_index(e, c->c_row)));
+	Dot d = {.e = e, .c = c, .across = is_across(c)};
+	Value is_group = LLVMBuildICmp(e->builder, LLVMIntSLT, row, middle, "");
+	EmitIf branch = emit_if(e, is_group);
+	d.rows = plan->height, d.lanes = plan->lanes, d.nsums = d.across ? CONTRACT_LANES : d.rows * CONTRACT_LANES / d.lanes;
+	group(&d, plan, x, row, b, to, plan->c_stride);
+	if (plan->height > 1) {
+		emit_else(e, &branch);
+		d.rows = 1, d.lanes = d.across ? 1 : plan->lanes, d.nsums = CONTRACT_LANES / (d.across ? 1 : d.lanes);
+		group(&d, plan, x, row, b, to, plan->c_stride);
+	}
+	emit_end_if(e, &branch);
+	Value rows = LLVMBuildSelect(e->builder, is_group, height, emit_index(e, 1), "");
+	if (c->epilogue) {
+		ContractTile tile = {to, plan->c_stride, row, rows, emit_index(e, 0), emit_index(e, 1)};
+		c->epilogue(e, c->context, &tile);
+	}
+	Value next = emit_add(e, row, rows);
+	LLVMAddIncoming(row, (Value[]){x.row, next}, (LLVMBasicBlockRef[]){before, LLVMGetInsertBlock(e->builder)}, 2);
+	LLVMBuildBr(e->builder, head);
+	LLVMPositionBuilderAtEnd(e->builder, after);
+}

@@ -1,0 +1,315 @@
+/* contract_nest.c: the loops around the microkernels.
+ *
+ *     column blocks j { row blocks i { passes over k { [pack B] tiles of rows { [pack A] panels { microkernel } [epilogue] } } } }
+ *
+ * B is packed outside the row blocks when there is one pass.  Sums of a pass wait in C for the next one; when k is longer than 4096,
+ * or C is dropped, they wait in scratch. */
+#include "contract_parts.h"
+
+typedef struct Nest {
+	Emit *e;
+	const Contract *c;
+	const ContractPlan *plan;
+	ContractArguments x;
+	bool chained;                             /* several passes over k */
+	Value panel_end;
+	/* What the number of rows decides: tiles of `base` rows, the first `taller` of a range one row more. */
+	Value tiles, base, taller;
+	Value kernel[2][PANEL_KINDS];             /* [taller]; NULL: no such tile */
+	Value pack_a[2];
+	/* The current column block, row block and pass. */
+	Value panel0, panels, column0, tile0, tile_count, row0;
+	Value k0, k, chain_in, chain_stride, out_is_chain, add, last_pass;
+} Nest;
+
+static Value select_value(Emit *e, Value condition, Value yes, Value no) {
+	if (yes == no) return yes;
+	if (LLVMIsAConstantInt(condition)) return LLVMConstIntGetZExtValue(condition) ? yes : no;
+	return LLVMBuildSelect(e->builder, condition, yes, no, "");
+}
+
+static Value less(Emit *e, Value a, Value b) { return LLVMBuildICmp(e->builder, LLVMIntSLT, a, b, ""); }
+static Value equal(Emit *e, Value a, Value b) { return LLVMBuildICmp(e->builder, LLVMIntEQ, a, b, ""); }
+
+/* The first column of a panel, at run time. */
+static Value panel_column(Nest *n, Value panel) {
+	Emit *e = n->e;
+	const ContractPlan *plan = n->plan;
+	Value column = emit_mul(e, panel, emit_index(e, plan->panel_columns));
+	if (plan->wide_panels == plan->panels) return column;
+	Value past = emit_sub(e, panel, emit_index(e, plan->wide_panels)), zero = emit_index(e, 0);
+	Value narrow = select_value(e, less(e, zero, past), past, zero);
+	return emit_sub(e, column, emit_mul(e, narrow, emit_index(e, plan->lanes)));
+}
+
+static bool has_last(const Nest *n) {
+	PanelShape last = contract_panel_shape(n->c, n->plan, PANEL_LAST);
+	return last.b_tail || last.c_tail;
+}
+
+static bool b_needs_last(const Nest *n) {
+	int tail = (int)(n->c->n % n->plan->lanes);
+	return n->c->b.column == 1 && tail && n->c->b.pad < n->plan->lanes - tail;
+}
+
+/* One of three values, by panel number. */
+static Value by_panel(Nest *n, Value panel, bool with_last, Value wide, Value narrow, Value last) {
+	Emit *e = n->e;
+	const ContractPlan *plan = n->plan;
+	Value v = wide;
+	if (plan->wide_panels < plan->panels) v = select_value(e, less(e, panel, emit_index(e, plan->wide_panels)), wide, narrow);
+	if (with_last) v = select_value(e, equal(e, panel, emit_index(e, plan->panels - 1)), last, v);
+	return v;
+}
+
+/* Tile counts and microkernels for the number of rows, chosen among the lengths the Contract names. */
+static void choose_by_rows(Nest *n, const int64_t *counts, int ncounts) {
+	Emit *e = n->e;
+	const ContractPlan *plan = n->plan;
+	for (int i = 0; i < ncounts; i++) {
+		int64_t rows = counts[i], tiles = (rows + plan->height - 1) / plan->height, base = rows / tiles, taller = rows % tiles;
+		Value is = i ? equal(e, n->x.rows, emit_index(e, rows)) : NULL;
+		Value tiles_v = emit_index(e, tiles), base_v = emit_index(e, base), taller_v = emit_index(e, taller);
+		n->tiles = i ? select_value(e, is, tiles_v, n->tiles) : tiles_v;
+		n->base = i ? select_value(e, is, base_v, n->base) : base_v;
+		n->taller = i ? select_value(e, is, taller_v, n->taller) : taller_v;
+		for (int tall = 0; tall < 2; tall++) {
+			int height = (int)base + (tall && taller);
+			for (int kind = 0; kind < PANEL_KINDS; kind++) {
+				if (kind == PANEL_NARROW && plan->wide_panels == plan->panels) continue;
+				if (kind == PANEL_LAST && !has_last(n)) continue;
+				TileShape shape = {height, plan->lanes, contract_panel_shape(n->c, plan, kind), contract_a_row(n->c, plan), n->chained};
+				Value kernel = contract_tile(e, shape);
+				n->kernel[tall][kind] = i ? select_value(e, is, kernel, n->kernel[tall][kind]) : kernel;
+			}
+			if (plan->pack_a && !n->c->a.fill) {
+				Value pack = contract_pack_a(e, n->c, plan, height);
+				n->pack_a[tall] = i ? select_value(e, is, pack, n->pack_a[tall]) : pack;
+			}
+		}
+	}
+}
+
+/* ---- packing ---- */
+
+static void pack_b_from_memory(Nest *n, Value panel, Value column, Value to, Value columns) {
+	Emit *e = n->e;
+	const Contract *c = n->c;
+	const ContractPlan *plan = n->plan;
+	Value from = emit_at(e, n->x.b, e->f32, emit_mul(e, n->k0, emit_index(e, c->b.row)));
+	from = emit_at(e, from, e->f32, emit_mul(e, column, emit_index(e, c->b.column)));
+	Value kinds[PANEL_KINDS] = {contract_pack_b(e, c, plan, PANEL_WIDE)};
+	bool narrower = plan->wide_panels < plan->panels && plan->vectors > 1;
+	kinds[PANEL_NARROW] = narrower ? contract_pack_b(e, c, plan, PANEL_NARROW) : kinds[PANEL_WIDE];
+	if (b_needs_last(n)) kinds[PANEL_LAST] = contract_pack_b(e, c, plan, PANEL_LAST);
+	Value pack = by_panel(n, panel, b_needs_last(n), kinds[PANEL_WIDE], kinds[PANEL_NARROW], kinds[PANEL_LAST]);
+	LLVMTypeRef type = LLVMGlobalGetValueType(kinds[PANEL_WIDE]);
+	LLVMBuildCall2(e->builder, type, pack, (Value[]){to, from, n->k, columns}, 4, "");
+}
+
+static void pack_b(Nest *n) {
+	Emit *e = n->e;
+	const Contract *c = n->c;
+	const ContractPlan *plan = n->plan;
+	Value to = emit_at_constant(e, n->x.scratch, e->i8, (int64_t)plan->b_at);
+	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), n->panels, 1);
+	Value panel = emit_add(e, n->panel0, loop.i), column = panel_column(n, panel);
+	Value at = emit_at(e, to, e->f32, emit_mul(e, loop.i, emit_index(e, plan->k_block * plan->panel_columns)));
+	Value width = emit_index(e, plan->panel_columns), narrow = emit_index(e, plan->panel_columns - plan->lanes);
+	Value columns = by_panel(n, panel, false, width, narrow, NULL);
+	columns = emit_min(e, columns, emit_sub(e, emit_index(e, c->n), column));
+	if (c->b.fill) {
+		Value filled = c->b.down ? emit_at_constant(e, n->x.scratch, e->i8, (int64_t)plan->b_filled_at) : at;
+		int64_t stride = c->b.down ? contract_b_column(c, plan) : plan->panel_columns;
+		ContractBlock block = {filled, stride, n->k0, n->k, column, columns};
+		c->b.fill(e, c->b.context, &block);
+		if (c->b.down) emit_call(e, contract_pack_b(e, c, plan, PANEL_WIDE), 4, (Value[]){at, filled, n->k, columns});
+	} else {
+		pack_b_from_memory(n, panel, column, at, columns);
+	}
+	emit_loop_end(e, &loop);
+}
+
+/* A's tile as the microkernel will see it. */
+static Value tile_of_a(Nest *n, Value row, Value rows, Value is_tall) {
+	Emit *e = n->e;
+	const Contract *c = n->c;
+	const ContractPlan *plan = n->plan;
+	Value from = NULL;
+	if (!c->a.fill) {
+		from = emit_at(e, n->x.a, e->f32, emit_mul(e, row, emit_index(e, c->a.row)));
+		from = emit_at(e, from, e->f32, emit_mul(e, n->k0, emit_index(e, c->a.column)));
+	}
+	if (!plan->pack_a) return from;
+	Value to = emit_at_constant(e, n->x.scratch, e->i8, (int64_t)plan->a_at);
+	if (c->a.fill) {
+		int64_t stride = contract_a_down(c) ? contract_a_step(c, plan) : contract_a_row(c, plan);
+		ContractBlock block = {to, stride, row, rows, n->k0, n->k};
+		c->a.fill(e, c->a.context, &block);
+	} else {
+		Value pack = select_value(e, is_tall, n->pack_a[1], n->pack_a[0]);
+		LLVMTypeRef params[] = {e->ptr, e->ptr, e->index};
+		LLVMBuildCall2(e->builder, LLVMFunctionType(e->void_type, params, 3, false), pack, (Value[]){to, from, n->k}, 3, "");
+	}
+	return to;
+}
+
+/* ---- one pass over one row block ---- */
+
+/* Where C, or the sum that waits, of (row, first column of the block) stands. */
+static Value place_in(Nest *n, Value row, bool chain) {
+	Emit *e = n->e;
+	const ContractPlan *plan = n->plan;
+	if (!chain && !n->c->c_dropped) {
+		Value at = emit_at(e, n->x.c, e->f32, emit_mul(e, row, emit_index(e, n->c->c_row)));
+		return emit_at(e, at, e->f32, n->column0);
+	}
+	Value base = emit_at_constant(e, n->x.scratch, e->i8, (int64_t)(chain ? plan->chain_at : plan->c_at));
+	if (!n->chained) return base;
+	return emit_at(e, base, e->f32, emit_mul(e, emit_sub(e, row, n->row0), emit_index(e, chain ? plan->chain_stride : plan->c_stride)));
+}
+
+static void call_kernels(Nest *n, Value is_tall, Value a, Value row) {
+	Emit *e = n->e;
+	const Contract *c = n->c;
+	const ContractPlan *plan = n->plan;
+	bool waits_in_chain = n->out_is_chain != NULL;
+	Value c_at = place_in(n, row, false), chain_at = waits_in_chain ? place_in(n, row, true) : c_at;
+	Value out = waits_in_chain ? select_value(e, n->out_is_chain, chain_at, c_at) : c_at;
+	Value c_stride = emit_index(e, plan->c_stride), chain_stride = waits_in_chain ? emit_index(e, plan->chain_stride) : c_stride;
+	Value out_stride = waits_in_chain ? select_value(e, n->out_is_chain, chain_stride, c_stride) : c_stride;
+	Value kernel[PANEL_KINDS];
+	for (int kind = 0; kind < PANEL_KINDS; kind++)
+		kernel[kind] = n->kernel[0][kind] ? select_value(e, is_tall, n->kernel[1][kind], n->kernel[0][kind]) : NULL;
+	Value b_base = plan->pack_b ? emit_at_constant(e, n->x.scratch, e->i8, (int64_t)plan->b_at)
+	                            : emit_at(e, n->x.b, e->f32, emit_mul(e, n->k0, emit_index(e, c->b.row)));
+	Value b_step = emit_index(e, plan->pack_b ? plan->panel_columns : c->b.row);
+	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), n->panels, 1);
+	Value panel = emit_add(e, n->panel0, loop.i), column = panel_column(n, panel), beside = emit_sub(e, column, n->column0);
+	Value b = plan->pack_b ? emit_at(e, b_base, e->f32, emit_mul(e, loop.i, emit_index(e, plan->k_block * plan->panel_columns)))
+	                       : emit_at(e, b_base, e->f32, column);
+	Value f = by_panel(n, panel, has_last(n), kernel[PANEL_WIDE], kernel[PANEL_NARROW], kernel[PANEL_LAST]);
+	Value args[10] = {a, b, n->k, emit_index(e, contract_a_step(c, plan)), b_step, emit_at(e, out, e->f32, beside), out_stride};
+	LLVMTypeRef params[] = {e->ptr, e->ptr, e->index, e->index, e->index, e->ptr, e->index, e->ptr, e->index, e->i1};
+	if (n->chained) {
+		Value chain = emit_at(e, chain_at, e->f32, beside);
+		args[7] = select_value(e, n->chain_in, chain, LLVMConstNull(e->ptr));
+		args[8] = chain_stride;
+		args[9] = n->add;
+	}
+	unsigned count = n->chained ? 10 : 7;
+	LLVMBuildCall2(e->builder, LLVMFunctionType(e->void_type, params, count, false), f, args, count, "");
+	emit_loop_end(e, &loop);
+}
+
+static void call_epilogue(Nest *n, Value row, Value rows) {
+	Emit *e = n->e;
+	const Contract *c = n->c;
+	if (!c->epilogue) return;
+	EmitIf branch = {0};
+	bool guarded = n->last_pass && !LLVMIsAConstantInt(n->last_pass);
+	if (guarded) branch = emit_if(e, n->last_pass);
+	Value end = emit_min(e, panel_column(n, emit_add(e, n->panel0, n->panels)), emit_index(e, c->n));
+	ContractTile tile = {place_in(n, row, false), n->plan->c_stride, row, rows, n->column0, emit_sub(e, end, n->column0)};
+	c->epilogue(e, c->context, &tile);
+	if (guarded) emit_end_if(e, &branch);
+}
+
+static void tiles_of_rows(Nest *n) {
+	Emit *e = n->e;
+	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), n->tile_count, 1);
+	Value tile = emit_add(e, n->tile0, loop.i);
+	Value is_tall = less(e, tile, n->taller);
+	Value rows = emit_add(e, n->base, LLVMBuildZExt(e->builder, is_tall, e->index, ""));
+	Value row = emit_add(e, emit_mul(e, tile, n->base), emit_min(e, tile, n->taller));
+	row = emit_add(e, n->x.row, row);
+	Value a = tile_of_a(n, row, rows, is_tall);
+	call_kernels(n, is_tall, a, row);
+	call_epilogue(n, row, rows);
+	emit_loop_end(e, &loop);
+}
+
+/* ---- passes and blocks ---- */
+
+static void passes(Nest *n) {
+	Emit *e = n->e;
+	const Contract *c = n->c;
+	const ContractPlan *plan = n->plan;
+	if (!n->chained) {
+		tiles_of_rows(n);
+		return;
+	}
+	bool waits_in_chain = c->k > CONTRACT_BLOCK && plan->k_block < CONTRACT_BLOCK;
+	Value k = emit_index(e, c->k), step = emit_index(e, plan->k_block), zero = emit_index(e, 0);
+	EmitLoop loop = emit_loop_begin(e, zero, k, plan->k_block);
+	n->k0 = loop.i;
+	Value next = emit_add(e, n->k0, step);
+	n->k = emit_min(e, emit_sub(e, k, n->k0), step);
+	n->last_pass = LLVMBuildICmp(e->builder, LLVMIntSGE, next, k, "");
+	Value in_block = LLVMBuildAnd(e->builder, n->k0, emit_index(e, CONTRACT_BLOCK - 1), "");
+	n->chain_in = LLVMBuildICmp(e->builder, LLVMIntNE, c->k > CONTRACT_BLOCK ? in_block : n->k0, zero, "");
+	n->add = LLVMConstInt(e->i1, 0, false);
+	if (c->k > CONTRACT_BLOCK) {
+		Value ends = equal(e, LLVMBuildAnd(e->builder, next, emit_index(e, CONTRACT_BLOCK - 1), ""), zero);
+		ends = LLVMBuildOr(e->builder, ends, n->last_pass, "");
+		Value later = LLVMBuildICmp(e->builder, LLVMIntSGE, n->k0, emit_index(e, CONTRACT_BLOCK), "");
+		n->add = LLVMBuildAnd(e->builder, ends, later, "");
+		if (waits_in_chain) n->out_is_chain = LLVMBuildNot(e->builder, ends, "");
+	}
+	if (plan->pack_b) pack_b(n);
+	tiles_of_rows(n);
+	emit_loop_end(e, &loop);
+}
+
+static void row_blocks(Nest *n) {
+	Emit *e = n->e;
+	const ContractPlan *plan = n->plan;
+	Value zero = emit_index(e, 0);
+	n->k0 = zero;
+	n->k = emit_index(e, n->c->k);
+	if (plan->pack_b && !n->chained) pack_b(n);
+	int64_t most = n->c->m;
+	int64_t per_block = MAX(1, plan->row_block / plan->height);
+	if (!n->chained || plan->row_block >= most) {
+		n->tile0 = zero;
+		n->tile_count = n->tiles;
+		n->row0 = n->x.row;
+		passes(n);
+		return;
+	}
+	EmitLoop loop = emit_loop_begin(e, zero, n->tiles, per_block);
+	n->tile0 = loop.i;
+	n->tile_count = emit_min(e, emit_sub(e, n->tiles, loop.i), emit_index(e, per_block));
+	Value row = emit_add(e, emit_mul(e, loop.i, n->base), emit_min(e, loop.i, n->taller));
+	n->row0 = emit_add(e, n->x.row, row);
+	passes(n);
+	emit_loop_end(e, &loop);
+}
+
+void contract_emit(Emit *e, const Contract *c, const ContractPlan *plan, ContractArguments x) {
+	if (!x.row) x.row = emit_index(e, 0);
+	if (!x.rows) x.rows = emit_index(e, c->m);
+	if (plan->dot) {
+		contract_dot(e, c, plan, x);
+		return;
+	}
+	Value zero = emit_index(e, 0);
+	Nest n = {.e = e, .c = c, .plan = plan, .x = x, .chained = c->k > plan->k_block};
+	if (c->nrow_counts) choose_by_rows(&n, c->row_counts, c->nrow_counts);
+	else choose_by_rows(&n, &c->m, 1);
+	Value panel = x.panel ? x.panel : zero, panels = x.panel ? x.panels : emit_index(e, plan->panels);
+	Value size = emit_index(e, plan->panel_block);
+	if (plan->panel_block >= plan->panels) {
+		n.panel0 = panel;
+		n.panels = panels;
+		n.column0 = panel_column(&n, panel);
+		row_blocks(&n);
+		return;
+	}
+	EmitLoop loop = emit_loop_begin(e, zero, panels, plan->panel_block);
+	n.panel0 = emit_add(e, panel, loop.i);
+	n.panels = emit_min(e, emit_sub(e, panels, loop.i), size);
+	n.column0 = panel_column(&n, n.panel0);
+	row_blocks(&n);
+	emit_loop_end(e, &loop);
+}

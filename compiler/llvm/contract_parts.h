@@ -1,0 +1,34 @@
+/* contract_parts.h: the pieces of the contraction nest; inside contract*.c only. */
+#ifndef NNC_CONTRACT_PARTS_H
+#define NNC_CONTRACT_PARTS_H
+
+#include "contract.h"
+
+/* Kinds of column panels: wide, narrow (a vector less), and the last one, whose last vector may be partial. */
+typedef enum PanelKind { PANEL_WIDE, PANEL_NARROW, PANEL_LAST, PANEL_KINDS } PanelKind;
+typedef struct PanelShape { int vectors, b_tail, c_tail; } PanelShape;   /* tails: lanes of the last vector, 0 when whole */
+PanelShape contract_panel_shape(const Contract *c, const ContractPlan *plan, PanelKind kind);
+
+/* A microkernel: rows x (vectors * lanes) of C over a run of k.
+ *     void (ptr a, ptr b, index k, index a_step, index b_step, ptr c, index c_stride
+ *           [, ptr chain, index chain_stride, i1 add])
+ * A's rows are a_row apart (a constant); chained kernels start from *chain (NULL: zeros) and, with add, put C + sum into C. */
+typedef struct TileShape { int rows, lanes; PanelShape panel; int64_t a_row; bool chained; } TileShape;
+Value contract_tile(Emit *e, TileShape shape);
+
+/* Packers.  B: void (ptr to, ptr from, index k, index columns): k rows of one panel at stride plan->panel_columns.
+ * A: void (ptr to, ptr from, index k): the rows of one tile, at plan_a_row / plan_a_step. */
+Value contract_pack_b(Emit *e, const Contract *c, const ContractPlan *plan, PanelKind kind);
+Value contract_pack_a(Emit *e, const Contract *c, const ContractPlan *plan, int rows);
+
+/* Strides of A as the microkernel sees it: packed or in place. */
+int64_t contract_a_row(const Contract *c, const ContractPlan *plan);
+int64_t contract_a_step(const Contract *c, const ContractPlan *plan);
+/* Columns of B's source as the transposing packer sees it: in memory, or filled `down` into scratch. */
+int64_t contract_b_column(const Contract *c, const ContractPlan *plan);
+bool contract_a_down(const Contract *c);      /* packed A: m is the inner index */
+
+void contract_dot(Emit *e, const Contract *c, const ContractPlan *plan, ContractArguments x);
+void contract_dot_plan(const Target *target, const Contract *c, ContractPlan *plan);
+
+#endif

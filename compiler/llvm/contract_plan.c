@@ -1,0 +1,198 @@
+/* contract_plan.c: how a product is tiled, blocked and packed.  In: a target and a Contract.  Out: a ContractPlan, a function of
+ * these alone: shapes, strides, registers and cache sizes decide, no model does.
+ *
+ * The register tile is chosen by an estimate of cycles per k over all tiles: multiplications, loads, the latency of a chain and
+ * the stream of B from the next cache.  Measured (one core, 32 registers of 16 lanes): 6x4, 8x3 and 14x2 vectors reach 95 to 99 % of
+ * the peak wherever the operands stay in L2 or L3; packing pays when B is transposed, for 16 registers, when rows of B
+ * are a multiple of 2048 bytes apart, and past about 5e8 products. */
+#include "contract_parts.h"
+
+enum { MOST_VECTORS = 8, MOST_HEIGHT = 28, WANTED_CHAINS = 8, BLOCK_FLOATS = 384 };
+static const double big_product = 5e8;
+
+static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
+
+/* Rows that fit the registers beside `vectors` of B and a broadcast element of A. */
+static int most_rows(const Target *target, int vectors) {
+	int rows = (target->vector_registers - vectors - 2) / vectors;
+	return MAX(1, MIN(rows, MOST_HEIGHT));
+}
+
+/* Cycles for one k of a tile, with as many multiplications as loads possible in a cycle. */
+static double tile_cycles(const Contract *c, const Target *target, int rows, int vectors, bool small_b) {
+	double multiply = rows * vectors, load = rows + vectors;
+	double cycles = MAX(MAX(multiply, load), WANTED_CHAINS / 2);
+	double stream = small_b ? 0 : vectors * target->lanes * 4 / 24.0;
+	(void)c;
+	return MAX(cycles, stream) + 0.1 * load + 0.1 * stream;
+}
+
+static double row_range_cost(const Contract *c, const Target *target, const ContractPlan *plan, int64_t rows, int height) {
+	int64_t tiles = divide_up(rows, height), base = rows / tiles, taller = rows % tiles;
+	bool small_b = c->k * plan->panels * plan->panel_columns * 4 <= target->l1 / 2;
+	double cost = 0;
+	for (int tall = 0; tall < 2; tall++) {
+		int r = (int)base + tall;
+		double count = tall ? (double)taller : (double)(tiles - taller);
+		for (int narrow = 0; narrow < 2 && count > 0; narrow++) {
+			int v = plan->vectors - narrow;
+			double panels = narrow ? (double)(plan->panels - plan->wide_panels) : (double)plan->wide_panels;
+			if (panels > 0) cost += count * panels * ((double)c->k * tile_cycles(c, target, r, v, small_b) + 20 + 2.5 * r * v);
+		}
+	}
+	return cost;
+}
+
+static void set_panels(const Contract *c, ContractPlan *plan, int vectors) {
+	int64_t total = divide_up(c->n, plan->lanes);
+	plan->panels = divide_up(total, vectors);
+	plan->vectors = (int)divide_up(total, plan->panels);
+	plan->wide_panels = total - plan->panels * (plan->vectors - 1);
+	plan->panel_columns = (int64_t)plan->vectors * plan->lanes;
+}
+
+static void add_height(ContractPlan *plan, int height) {
+	for (int i = 0; i < plan->nheights; i++)
+		if (plan->heights[i] == height) return;
+	plan->heights[plan->nheights++] = height;
+}
+
+static void choose_tile(const Target *target, const Contract *c, ContractPlan *plan) {
+	double best = -1;
+	int best_vectors = 1, best_height = 1;
+	for (int vectors = 1; vectors <= MIN(MOST_VECTORS, divide_up(c->n, plan->lanes)); vectors++) {
+		set_panels(c, plan, vectors);
+		if (plan->vectors != vectors) continue;      /* the same panels as a smaller number gives */
+		for (int height = 1; height <= most_rows(target, vectors); height++) {
+			double cost = 0;
+			for (int i = 0; i < c->nrow_counts; i++) cost += row_range_cost(c, target, plan, c->row_counts[i], height);
+			if (best < 0 || cost < best) best = cost, best_vectors = vectors, best_height = height;
+		}
+	}
+	set_panels(c, plan, best_vectors);
+	for (int i = 0; i < c->nrow_counts; i++) {
+		int64_t rows = c->row_counts[i], tiles = divide_up(rows, best_height);
+		add_height(plan, (int)(rows / tiles));
+		if (rows % tiles) add_height(plan, (int)(rows / tiles) + 1);
+	}
+	for (int i = 0; i < plan->nheights; i++) plan->height = MAX(plan->height, plan->heights[i]);
+}
+
+static bool is_aliasing(int64_t stride) { return stride % 512 == 0; }
+
+static void choose_packing(const Target *target, const Contract *c, ContractPlan *plan, int64_t rows) {
+	double products = (double)rows * (double)c->n * (double)c->k;
+	int64_t tiles = divide_up(rows, plan->height);
+	int tail = (int)(c->n % plan->lanes);
+	bool big = products > big_product && tiles > 4;
+	bool few_registers = target->vector_registers < 32 && tiles > 4 && c->n > plan->panel_columns;
+	bool awkward_tail = tail && c->b.pad < plan->lanes - tail && !target->has_mask && tiles > 2;
+	bool aliasing = is_aliasing(c->b.row) && c->k > 128 && tiles > 4;
+	plan->pack_b = c->b.fill || c->b.column != 1 || big || few_registers || awkward_tail || aliasing;
+	plan->pack_a = c->a.fill || (big && plan->panels > 2);
+}
+
+/* k in equal passes.  Past 4096, passes divide the blocks of 4096. */
+static void choose_k_block(const Contract *c, ContractPlan *plan, int64_t rows) {
+	bool long_k = c->k > 1024 || (plan->pack_a && plan->pack_b && c->k > 512);
+	if (!long_k || rows <= 3 * plan->height) plan->k_block = MIN(c->k, CONTRACT_BLOCK);
+	else if (c->k > CONTRACT_BLOCK) plan->k_block = 256;
+	else plan->k_block = MIN(c->k, round_up(divide_up(c->k, divide_up(c->k, BLOCK_FLOATS)), 16));
+}
+
+/* Columns per column block: a packed block of B takes half of L2; rows handed to the epilogue stay in L1 or near it. */
+static void choose_panel_block(const Target *target, const Contract *c, ContractPlan *plan) {
+	int64_t block = plan->panels, l2 = MAX(target->l2, 64 << 10);
+	if (plan->pack_b) block = MIN(block, MAX(1, l2 * 5 / 8 / (plan->k_block * plan->panel_columns * 4)));
+	if (c->epilogue) {
+		int64_t wanted = MAX(512, l2 / 8 / (plan->height * 4));
+		int64_t limit = MAX(1, divide_up(wanted, plan->panel_columns));
+		if (c->n > 2 * wanted) block = MIN(block, limit);
+	}
+	plan->panel_block = divide_up(plan->panels, divide_up(plan->panels, block));
+	plan->epilogue_columns = plan->panel_block * plan->panel_columns;
+}
+
+/* Row blocks matter only when sums wait in scratch between passes. */
+static void choose_row_block(const Target *target, const Contract *c, ContractPlan *plan, int64_t rows) {
+	bool waiting = c->k > plan->k_block && (c->k > CONTRACT_BLOCK || c->c_dropped);
+	plan->row_block = c->m;
+	if (!waiting) return;
+	int64_t bytes = plan->panel_block * plan->panel_columns * 4;
+	int64_t wanted = MAX(target->l2, 64 << 10) / 4 / bytes / plan->height * plan->height;
+	plan->row_block = MIN(rows, MAX(wanted, 4 * plan->height));
+}
+
+static void place_scratch(const Contract *c, ContractPlan *plan) {
+	size_t at = 0;
+	int64_t wide = plan->panel_block * plan->panel_columns;
+	if (plan->pack_a) {
+		plan->a_at = at;
+		int64_t row = contract_a_row(c, plan), step = contract_a_step(c, plan);
+		at += (size_t)round_up((row == 1 ? step * plan->k_block : row * plan->height) * 4, 64);
+	}
+	if (plan->pack_b) {
+		plan->b_at = at;
+		at += (size_t)round_up(wide * plan->k_block * 4, 64);
+	}
+	if (c->b.fill && c->b.down) {
+		plan->b_filled_at = at;
+		at += (size_t)round_up(contract_b_column(c, plan) * plan->panel_columns * 4, 64);
+	}
+	plan->c_stride = c->c_row;
+	if (c->c_dropped) {
+		int64_t rows = c->k > plan->k_block ? plan->row_block + plan->height : plan->height;
+		plan->c_at = at;
+		plan->c_stride = wide + (is_aliasing(wide) ? 16 : 0);
+		at += (size_t)round_up(plan->c_stride * rows * 4, 64);
+	}
+	if (c->k > CONTRACT_BLOCK && plan->k_block < CONTRACT_BLOCK) {
+		plan->chain_at = at;
+		plan->chain_stride = wide + (is_aliasing(wide) ? 16 : 0);
+		at += (size_t)round_up(plan->chain_stride * (plan->row_block + plan->height) * 4, 64);
+	}
+	plan->scratch_bytes = at;
+}
+
+static int power_of_two(int64_t at_least, int most) {
+	int lanes = 1;
+	while (lanes < at_least && lanes < most) lanes *= 2;
+	return lanes;
+}
+
+ContractPlan contract_plan(const Target *target, const Contract *given) {
+	ContractPlan plan = {0};
+	Contract c = *given;
+	if (c.m < 1 || c.n < 1 || c.k < 1) die("contract %lld x %lld x %lld", (long long)c.m, (long long)c.n, (long long)c.k);
+	if (!c.nrow_counts) c.row_counts[0] = c.m, c.nrow_counts = 1;
+	int64_t rows = 1;
+	for (int i = 0; i < c.nrow_counts; i++) rows = MAX(rows, c.row_counts[i]);
+	if (c.n == 1) {
+		contract_dot_plan(target, &c, &plan);
+		return plan;
+	}
+	plan.lanes = power_of_two(c.n, MAX(1, target->lanes));
+	choose_tile(target, &c, &plan);
+	choose_packing(target, &c, &plan, rows);
+	choose_k_block(&c, &plan, rows);
+	choose_panel_block(target, &c, &plan);
+	choose_row_block(target, &c, &plan, rows);
+	place_scratch(&c, &plan);
+	plan.split_columns = plan.panels > 1 && (rows < 2 * plan.height || (plan.pack_b && rows < 8 * plan.height && plan.panels >= 4));
+	return plan;
+}
+
+int64_t contract_panel_column(const ContractPlan *plan, int64_t panel) {
+	return (panel * plan->vectors - MAX(0, panel - plan->wide_panels)) * plan->lanes;
+}
+
+PanelShape contract_panel_shape(const Contract *c, const ContractPlan *plan, PanelKind kind) {
+	bool last_is_wide = plan->wide_panels == plan->panels;
+	PanelShape shape = {.vectors = plan->vectors - (kind == PANEL_NARROW || (kind == PANEL_LAST && !last_is_wide))};
+	int tail = (int)(c->n % plan->lanes);
+	if (kind != PANEL_LAST || !tail) return shape;
+	if (!plan->pack_b && c->b.pad < plan->lanes - tail) shape.b_tail = tail;
+	if (!c->c_dropped && c->c_pad < plan->lanes - tail) shape.c_tail = tail;
+	return shape;
+}

@@ -1,0 +1,113 @@
+/* contract_tile.c: microkernels.  In: a shape.  Out: an internal function of the module, made once for each shape.
+ *
+ * The accumulators are carried values of the loop over k; each turn loads a row of the panel of B, then for each row of A
+ * broadcasts one element and adds a product to each accumulator.  k is not unrolled: it gains nothing and costs compile time. */
+#include "contract_parts.h"
+
+enum { MAX_ROWS = 32, MAX_VECTORS = 16 };
+
+static Value load_vector(Emit *e, const TileShape *s, Value row, int v) {
+	Value at = emit_at_constant(e, row, e->f32, (int64_t)v * s->lanes);
+	if (v == s->panel.vectors - 1 && s->panel.b_tail) return emit_load_partial(e, e->f32, s->lanes, at, s->panel.b_tail);
+	return emit_load(e, e->f32, s->lanes, at);
+}
+
+static Value load_c(Emit *e, const TileShape *s, Value row, int v) {
+	Value at = emit_at_constant(e, row, e->f32, (int64_t)v * s->lanes);
+	if (v == s->panel.vectors - 1 && s->panel.c_tail) return emit_load_partial(e, e->f32, s->lanes, at, s->panel.c_tail);
+	return emit_load(e, e->f32, s->lanes, at);
+}
+
+static void store_c(Emit *e, const TileShape *s, Value x, Value row, int v) {
+	Value at = emit_at_constant(e, row, e->f32, (int64_t)v * s->lanes);
+	if (v == s->panel.vectors - 1 && s->panel.c_tail) emit_store_partial(e, x, at, s->panel.c_tail);
+	else emit_store(e, x, at);
+}
+
+/* The chains so far: *chain when there is one, else zeros. */
+static void load_chain(Emit *e, const TileShape *s, Value chain, Value stride, Value *sum) {
+	int count = s->rows * s->panel.vectors;
+	Value zero = emit_f32(e, 0, s->lanes);
+	EmitIf branch = emit_if(e, LLVMBuildIsNotNull(e->builder, chain, ""));
+	Value row = chain;
+	for (int r = 0; r < s->rows; r++) {
+		for (int v = 0; v < s->panel.vectors; v++) sum[r * s->panel.vectors + v] = load_c(e, s, row, v);
+		row = emit_at(e, row, e->f32, stride);
+	}
+	LLVMBasicBlockRef inside = LLVMGetInsertBlock(e->builder);
+	emit_end_if(e, &branch);
+	for (int i = 0; i < count; i++) {
+		Value phi = LLVMBuildPhi(e->builder, LLVMTypeOf(zero), "");
+		LLVMAddIncoming(phi, (Value[]){sum[i], zero}, (LLVMBasicBlockRef[]){inside, branch.otherwise}, 2);
+		sum[i] = phi;
+	}
+}
+
+static void store_rows(Emit *e, const TileShape *s, Value *sum, Value c, Value stride, bool add) {
+	for (int r = 0; r < s->rows; r++) {
+		for (int v = 0; v < s->panel.vectors; v++) {
+			Value x = sum[r * s->panel.vectors + v];
+			if (add) x = LLVMBuildFAdd(e->builder, load_c(e, s, c, v), x, "");
+			store_c(e, s, x, c, v);
+		}
+		if (r + 1 < s->rows) c = emit_at(e, c, e->f32, stride);
+	}
+}
+
+/* One k: the products of a column of A and a row of B are added. */
+static void multiply(Emit *e, const TileShape *s, Value a, Value b, EmitLoop *loop, int first) {
+	Value row[MAX_VECTORS];
+	for (int v = 0; v < s->panel.vectors; v++) row[v] = load_vector(e, s, b, v);
+	for (int r = 0; r < s->rows; r++) {
+		Value x = emit_load(e, e->f32, 1, emit_at_constant(e, a, e->f32, r * s->a_row));
+		x = emit_splat(e, x, s->lanes);
+		for (int v = 0; v < s->panel.vectors; v++) {
+			int n = first + r * s->panel.vectors + v;
+			emit_loop_next(e, loop, n, emit_fma(e, x, row[v], loop->phi[n]));
+		}
+	}
+}
+
+static void tile_body(Emit *e, const TileShape *s) {
+	Value a = LLVMGetParam(e->function, 0), b = LLVMGetParam(e->function, 1), k = LLVMGetParam(e->function, 2);
+	Value a_step = LLVMGetParam(e->function, 3), b_step = LLVMGetParam(e->function, 4);
+	Value c = LLVMGetParam(e->function, 5), stride = LLVMGetParam(e->function, 6);
+	int count = s->rows * s->panel.vectors;
+	Value sum[MAX_CARRIED];
+	if (count + 2 > MAX_CARRIED || s->rows > MAX_ROWS || s->panel.vectors > MAX_VECTORS) die("tile %d x %d", s->rows, s->panel.vectors);
+	if (s->chained)
+		load_chain(e, s, LLVMGetParam(e->function, 7), LLVMGetParam(e->function, 8), sum);
+	else
+		for (int i = 0; i < count; i++) sum[i] = emit_f32(e, 0, s->lanes);
+	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), k, 1);
+	a = emit_loop_carry(e, &loop, a);
+	b = emit_loop_carry(e, &loop, b);
+	for (int i = 0; i < count; i++) emit_loop_carry(e, &loop, sum[i]);
+	multiply(e, s, a, b, &loop, 2);
+	emit_loop_next(e, &loop, 0, emit_at(e, a, e->f32, a_step));
+	emit_loop_next(e, &loop, 1, emit_at(e, b, e->f32, b_step));
+	emit_loop_end(e, &loop);
+	if (!s->chained) {
+		store_rows(e, s, loop.result + 2, c, stride, false);
+	} else {
+		EmitIf branch = emit_if(e, LLVMGetParam(e->function, 9));
+		store_rows(e, s, loop.result + 2, c, stride, true);
+		emit_else(e, &branch);
+		store_rows(e, s, loop.result + 2, c, stride, false);
+		emit_end_if(e, &branch);
+	}
+	LLVMBuildRetVoid(e->builder);
+}
+
+Value contract_tile(Emit *e, TileShape s) {
+	const char *name = arena_printf(e->arena, "tile_%dx%dx%d_b%d_c%d_a%lld%s", s.rows, s.panel.vectors, s.lanes, s.panel.b_tail,
+		s.panel.c_tail, (long long)s.a_row, s.chained ? "_chained" : "");
+	Value function = LLVMGetNamedFunction(e->module, name);
+	if (function) return function;
+	EmitPlace place = emit_pause(e);
+	LLVMTypeRef params[] = {e->ptr, e->ptr, e->index, e->index, e->index, e->ptr, e->index, e->ptr, e->index, e->i1};
+	function = emit_function(e, name, e->void_type, s.chained ? 10 : 7, params, true);
+	tile_body(e, &s);
+	emit_resume(e, place);
+	return function;
+}

@@ -5,19 +5,19 @@
 
 #include <string.h>
 
-Index index_constant(int64_t value) { return (Index){.constant = value}; }
+Affine index_constant(int64_t value) { return (Affine){.constant = value}; }
 
-Index index_variable(int level) {
-	Index i = {0};
+Affine index_variable(int level) {
+	Affine i = {0};
 	i.coefficient[level] = 1;
 	return i;
 }
 
-bool index_equal(const Index *a, const Index *b) {
+bool index_equal(const Affine *a, const Affine *b) {
 	return a->constant == b->constant && a->computed == b->computed && memcmp(a->coefficient, b->coefficient, sizeof a->coefficient) == 0;
 }
 
-int index_level(const Lower *k, const Index *i) {
+int index_level(const Lower *k, const Affine *i) {
 	if (i->computed) return k->depth;
 	int level = 0;
 	for (int l = 1; l <= k->depth; l++)
@@ -25,7 +25,7 @@ int index_level(const Lower *k, const Index *i) {
 	return level;
 }
 
-bool index_uses_lanes(const Lower *k, const Index *i) {
+bool index_uses_lanes(const Lower *k, const Affine *i) {
 	return (i->computed && emit_lanes(i->computed) > 1) || (k->lane_level >= 0 && i->coefficient[k->lane_level] != 0);
 }
 
@@ -43,9 +43,9 @@ static Value computed_sum(Lower *k, Value a, int64_t scale, Value b) {
 	return s;
 }
 
-Index index_scale_add(const Lower *lower, Index a, int64_t scale, const Index *b) {
+Affine index_scale_add(const Lower *lower, Affine a, int64_t scale, const Affine *b) {
 	Lower *k = (Lower *)lower;
-	Index r = {.constant = a.constant * scale + (b ? b->constant : 0)};
+	Affine r = {.constant = a.constant * scale + (b ? b->constant : 0)};
 	for (int l = 0; l < MAX_LOOPS; l++) r.coefficient[l] = a.coefficient[l] * scale + (b ? b->coefficient[l] : 0);
 	Value other = b ? b->computed : NULL;
 	if ((a.computed && scale != 0) || other) r.computed = computed_sum(k, scale ? a.computed : NULL, scale, other);
@@ -68,11 +68,11 @@ static void move_back(Lower *k, LLVMBasicBlockRef here) {
 }
 
 /* The scalar part: constant + products of the levels 1 .. level, each sum standing at its own level. */
-static Value partial_value(Lower *k, const Index *i, int level) {
+static Value partial_value(Lower *k, const Affine *i, int level) {
 	Emit *e = k->e;
 	while (level > 0 && i->coefficient[level] == 0) level--;
 	if (level == 0) return emit_index(e, i->constant);
-	Index key = {.constant = i->constant};
+	Affine key = {.constant = i->constant};
 	memcpy(key.coefficient, i->coefficient, sizeof(int64_t) * (size_t)(level + 1));
 	for (struct Partial *p = k->level[level].partial; p; p = p->next)
 		if (index_equal(&p->index, &key)) return p->value;
@@ -86,7 +86,7 @@ static Value partial_value(Lower *k, const Index *i, int level) {
 	return v;
 }
 
-Value index_value(Lower *k, const Index *i) {
+Value index_value(Lower *k, const Affine *i) {
 	Emit *e = k->e;
 	Value v = partial_value(k, i, k->depth);
 	if (k->lane_level >= 0 && i->coefficient[k->lane_level]) {
@@ -99,15 +99,15 @@ Value index_value(Lower *k, const Index *i) {
 	return v;
 }
 
-Index index_flatten(Lower *k, const At *at, Type type) {
+Affine index_flatten(Lower *k, const At *at, Type type) {
 	if (at->flat) return at->axis[0];
-	Index flat = index_constant(0);
+	Affine flat = index_constant(0);
 	for (int i = 0; i < type.rank; i++) flat = index_scale_add(k, flat, type.dim[i], &at->axis[i]);
 	return flat;
 }
 
 /* Largest and smallest value of the affine part over all turns of the loops. */
-static void index_range(const Lower *k, const Index *i, int64_t *low, int64_t *high) {
+static void index_range(const Lower *k, const Affine *i, int64_t *low, int64_t *high) {
 	*low = *high = i->constant;
 	for (int l = 1; l <= k->depth; l++) {
 		int64_t c = i->coefficient[l], top = k->level[l].extent - 1;
@@ -117,7 +117,7 @@ static void index_range(const Lower *k, const Index *i, int64_t *low, int64_t *h
 }
 
 /* quotient * n + rest == flat with 0 <= rest < n, by divisibility of the coefficients; false when that does not show it. */
-static bool split_affine(const Lower *k, const Index *flat, int64_t n, Index *quotient, Index *rest) {
+static bool split_affine(const Lower *k, const Affine *flat, int64_t n, Affine *quotient, Affine *rest) {
 	if (flat->computed) return false;
 	*quotient = *rest = index_constant(0);
 	for (int l = 1; l < MAX_LOOPS; l++) {
@@ -133,19 +133,19 @@ static bool split_affine(const Lower *k, const Index *flat, int64_t n, Index *qu
 	return low >= 0 && high < n;
 }
 
-static void split_computed(Lower *k, const Index *flat, int64_t n, Index *quotient, Index *rest) {
+static void split_computed(Lower *k, const Affine *flat, int64_t n, Affine *quotient, Affine *rest) {
 	Emit *e = k->e;
 	Value v = index_value(k, flat), divisor = widen(k, emit_index(e, n), emit_lanes(v));
-	*quotient = (Index){.computed = LLVMBuildUDiv(e->builder, v, divisor, "")};
-	*rest = (Index){.computed = LLVMBuildURem(e->builder, v, divisor, "")};
+	*quotient = (Affine){.computed = LLVMBuildUDiv(e->builder, v, divisor, "")};
+	*rest = (Affine){.computed = LLVMBuildURem(e->builder, v, divisor, "")};
 }
 
 At index_split(Lower *k, const At *at, Type type) {
 	if (!at->flat) return *at;
 	At out = {0};
-	Index flat = at->axis[0];
+	Affine flat = at->axis[0];
 	for (int i = type.rank - 1; i > 0; i--) {
-		Index quotient, rest;
+		Affine quotient, rest;
 		if (type.dim[i] == 1) quotient = flat, rest = index_constant(0);
 		else if (!split_affine(k, &flat, type.dim[i], &quotient, &rest)) split_computed(k, &flat, type.dim[i], &quotient, &rest);
 		out.axis[i] = rest;

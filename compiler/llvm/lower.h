@@ -13,9 +13,9 @@
 enum { MAX_LOOPS = 16 };
 
 /* constant + sum coefficient[l] * (variable of level l), plus a computed part when there is one. */
-typedef struct Index { int64_t constant; int64_t coefficient[MAX_LOOPS]; Value computed; } Index;
+typedef struct Affine { int64_t constant; int64_t coefficient[MAX_LOOPS]; Value computed; } Affine;
 /* An element of a value of rank r: axis[0 .. r), or, when flat, axis[0] counts elements in row-major order. */
-typedef struct At { bool flat; Index axis[MAX_RANK]; } At;
+typedef struct At { bool flat; Affine axis[MAX_RANK]; } At;
 
 /* Element values: a scalar where nothing depends on the lanes, else a vector of LANES. */
 typedef struct Memo { const Val *v; At at; Value mask; Value value; struct Memo *next; } Memo;
@@ -25,7 +25,7 @@ typedef struct Level {
 	int64_t extent;                  /* the variable is in 0 .. extent - 1 */
 	EmitLoop *loop;                  /* whose body this is; NULL: a level without a loop (one turn) */
 	Memo *memo;
-	struct Partial { Index index; Value value; struct Partial *next; } *partial;
+	struct Partial { Affine index; Value value; struct Partial *next; } *partial;
 } Level;
 
 typedef struct Lower {
@@ -55,17 +55,17 @@ Value lower_log(Emit *e, Value a);
 Value lower_random(Emit *e, Value element, Value index, Value step, Value seed_low, Value seed_high, int64_t site, int word);
 
 /* index.c */
-Index index_constant(int64_t value);
-Index index_variable(int level);
-Index index_scale_add(const Lower *k, Index a, int64_t scale, const Index *b);   /* a * scale + b */
-bool index_equal(const Index *a, const Index *b);
-int index_level(const Lower *k, const Index *i);       /* deepest level it uses */
-bool index_uses_lanes(const Lower *k, const Index *i);
-Value index_value(Lower *k, const Index *i);           /* e->index; a vector when it uses the lanes */
+Affine index_constant(int64_t value);
+Affine index_variable(int level);
+Affine index_scale_add(const Lower *k, Affine a, int64_t scale, const Affine *b);   /* a * scale + b */
+bool index_equal(const Affine *a, const Affine *b);
+int index_level(const Lower *k, const Affine *i);       /* deepest level it uses */
+bool index_uses_lanes(const Lower *k, const Affine *i);
+Value index_value(Lower *k, const Affine *i);           /* e->index; a vector when it uses the lanes */
 /* The operand's index for a reshape: `at` (of `from` dims) re-split to `to` dims. */
 At index_reshape(Lower *k, const At *at, Type from, Type to);
 At index_split(Lower *k, const At *flat, Type type);
-Index index_flatten(Lower *k, const At *at, Type type);
+Affine index_flatten(Lower *k, const At *at, Type type);
 
 /* value.c */
 Value lower_value(Lower *k, Val *v, const At *at, Value mask);

@@ -53,7 +53,7 @@ static int at_level(const Lower *k, const At *at, int rank) {
 static bool lanes_are_padded(const Lower *k, const Buffer *b, const At *at) {
 	int last = b->type.rank - 1;
 	if (b->kind == BUFFER_IO || at->flat || last < 0) return false;
-	const Index *i = &at->axis[last];
+	const Affine *i = &at->axis[last];
 	if (i->computed || i->constant != 0 || i->coefficient[k->lane_level] != 1) return false;
 	for (int l = 1; l < MAX_LOOPS; l++)
 		if (l != k->lane_level && i->coefficient[l]) return false;
@@ -61,15 +61,15 @@ static bool lanes_are_padded(const Lower *k, const Buffer *b, const At *at) {
 }
 
 /* Element offset of `at` in the buffer. */
-static Index buffer_offset(Lower *k, const Buffer *b, At *at) {
+static Affine buffer_offset(Lower *k, const Buffer *b, At *at) {
 	int64_t stride[MAX_RANK];
 	bool dense = b->type.rank == 0 || b->row == b->type.dim[b->type.rank - 1];
 	if (at->flat && dense) return at->axis[0];
 	*at = index_split(k, at, b->type);
 	buffer_strides(b, stride);
-	Index offset = index_constant(0);
+	Affine offset = index_constant(0);
 	for (int i = 0; i < b->type.rank; i++) {
-		Index scaled = index_scale_add(k, at->axis[i], stride[i], &offset);
+		Affine scaled = index_scale_add(k, at->axis[i], stride[i], &offset);
 		offset = scaled;
 	}
 	return offset;
@@ -109,7 +109,7 @@ static Value to_memory(Lower *k, Value v, DType dtype) {
 }
 
 /* Reads element(s) at `offset` (in elements) from `base`; `mask`: elements that exist. */
-static Value load_at(Lower *k, Value base, DType dtype, const Index *offset, Value mask, bool padded) {
+static Value load_at(Lower *k, Value base, DType dtype, const Affine *offset, Value mask, bool padded) {
 	Emit *e = k->e;
 	LLVMTypeRef element = memory_type(e, dtype);
 	if (!index_uses_lanes(k, offset)) {
@@ -122,7 +122,7 @@ static Value load_at(Lower *k, Value base, DType dtype, const Index *offset, Val
 		return from_memory(k, emit_gather(e, element, base, all, all_mask(k, mask)), dtype);
 	}
 	if (!offset->computed && offset->coefficient[k->lane_level] == 1) {
-		Index first = *offset;
+		Affine first = *offset;
 		first.coefficient[k->lane_level] = 0;
 		Value start = emit_add(e, index_value(k, &first), k->level[k->lane_level].variable);
 		Value pointer = emit_at(e, base, element, start);
@@ -138,7 +138,7 @@ static Value load_at(Lower *k, Value base, DType dtype, const Index *offset, Val
 static Value load_buffer(Lower *k, int buffer, const At *from, Value mask) {
 	const Buffer *b = &k->kp->buffers.data[buffer];
 	At at = *from;
-	Index offset = buffer_offset(k, b, &at);
+	Affine offset = buffer_offset(k, b, &at);
 	bool padded = k->lane_level >= 0 && lanes_are_padded(k, b, &at);
 	return load_at(k, k->pointer[buffer], b->type.dtype, &offset, mask, padded);
 }
@@ -148,7 +148,7 @@ void lower_store(Lower *k, Val *root, const At *from, Value value) {
 	int buffer = k->kp->buffer_of[root->id];
 	const Buffer *b = &k->kp->buffers.data[buffer];
 	At at = *from;
-	Index offset = buffer_offset(k, b, &at);
+	Affine offset = buffer_offset(k, b, &at);
 	Value raw = to_memory(k, value, b->type.dtype);
 	LLVMTypeRef element = memory_type(e, b->type.dtype);
 	if (!index_uses_lanes(k, &offset)) {
@@ -157,7 +157,7 @@ void lower_store(Lower *k, Val *root, const At *from, Value value) {
 		return;
 	}
 	raw = lower_as_lanes(k, raw);
-	Index first = offset;
+	Affine first = offset;
 	first.coefficient[k->lane_level] = 0;
 	if (offset.computed || offset.coefficient[k->lane_level] != 1) die("a root is stored along its last axis");
 	Value start = emit_add(e, index_value(k, &first), k->level[k->lane_level].variable);
@@ -169,12 +169,12 @@ void lower_store(Lower *k, Val *root, const At *from, Value value) {
 static Value load_tile(Lower *k, const Val *v, const At *at) {
 	Emit *e = k->e;
 	const Contraction *c = &k->kernel->contraction;
-	Index zero = index_constant(0);
+	Affine zero = index_constant(0);
 	At split = index_split(k, at, v->type);
-	Index row = c->axis_m >= 0 ? split.axis[c->axis_m] : zero, column = c->axis_n >= 0 ? split.axis[c->axis_n] : zero;
+	Affine row = c->axis_m >= 0 ? split.axis[c->axis_m] : zero, column = c->axis_n >= 0 ? split.axis[c->axis_n] : zero;
 	/* the tile's rows and columns are counted by the loop variables themselves */
-	Index offset = index_scale_add(k, row, k->tile_stride, &column);
-	Index first = offset;
+	Affine offset = index_scale_add(k, row, k->tile_stride, &column);
+	Affine first = offset;
 	bool lanes = k->lane_level >= 0 && offset.coefficient[k->lane_level] == 1;
 	if (k->lane_level >= 0) first.coefficient[k->lane_level] = 0;
 	Value i = index_value(k, &first);
@@ -279,7 +279,7 @@ static Value select_value(Lower *k, Value mask, Value a, Value b) {
 }
 
 /* 0 <= index < n, or NULL when that is certain. */
-static Value in_range(Lower *k, const Index *index, int64_t n) {
+static Value in_range(Lower *k, const Affine *index, int64_t n) {
 	Emit *e = k->e;
 	Value v = index_value(k, index);
 	Value limit = emit_lanes(v) > 1 ? emit_splat(e, emit_index(e, n), LANES) : emit_index(e, n);
@@ -298,7 +298,7 @@ static Value pad_value(Lower *k, Val *v, const At *at, Value mask) {
 	Value inside = NULL;
 	for (int i = 0; i < v->type.rank; i++) {
 		int64_t lo = v->list[0].data[i], inner = v->list[2].data[i], n = v->arg[0]->type.dim[i];
-		Index shift = index_constant(-lo);
+		Affine shift = index_constant(-lo);
 		below.axis[i] = index_scale_add(k, at->axis[i], 1, &shift);
 		if (inner) {   /* only every (inner + 1)-th element is there */
 			Value x = index_value(k, &below.axis[i]);
@@ -306,7 +306,7 @@ static Value pad_value(Lower *k, Val *v, const At *at, Value mask) {
 			Value rest = LLVMBuildSRem(e->builder, x, step, "");
 			inside = and_masks(k, inside, LLVMBuildICmp(e->builder, LLVMIntEQ, rest, LLVMConstNull(LLVMTypeOf(rest)), ""));
 			inside = and_masks(k, inside, LLVMBuildICmp(e->builder, LLVMIntSGE, x, LLVMConstNull(LLVMTypeOf(x)), ""));
-			below.axis[i] = (Index){.computed = LLVMBuildSDiv(e->builder, x, step, "")};
+			below.axis[i] = (Affine){.computed = LLVMBuildSDiv(e->builder, x, step, "")};
 		}
 		if (lo != 0 || inner || v->type.dim[i] != n) inside = and_masks(k, inside, in_range(k, &below.axis[i], n));
 	}
@@ -320,7 +320,7 @@ static Value concat_value(Lower *k, Val *v, const At *at, Value mask) {
 	Value result = NULL;
 	for (int i = 0; i < v->nargs; i++) {
 		At below = *at;
-		Index shift = index_constant(-start);
+		Affine shift = index_constant(-start);
 		below.axis[axis] = index_scale_add(k, at->axis[axis], 1, &shift);
 		Value inside = in_range(k, &below.axis[axis], v->arg[i]->type.dim[axis]);
 		Value x = lower_value(k, v->arg[i], &below, and_masks(k, mask, inside));
@@ -340,13 +340,13 @@ static Value gather_value(Lower *k, Val *v, const At *at, Value mask) {
 	Value position = lower_value(k, index, &iat, mask);
 	LLVMTypeRef wide = emit_vector_type(e, e->index, emit_lanes(position));
 	if (LLVMTypeOf(position) != wide) position = LLVMBuildSExt(e->builder, position, wide, "");
-	Index computed = {.computed = position};
+	Affine computed = {.computed = position};
 	Value inside = in_range(k, &computed, table->type.dim[batch]);
 	View view;
 	if (!view_resolve(k->kp, table, &view)) die("gather: table is not addressable");
-	Index offset = index_constant(view.offset);
+	Affine offset = index_constant(view.offset);
 	for (int i = 0; i < table->type.rank; i++) {
-		Index axis = i < batch ? at->axis[i] : i == batch ? computed : at->axis[i - 1 + ni];
+		Affine axis = i < batch ? at->axis[i] : i == batch ? computed : at->axis[i - 1 + ni];
 		offset = index_scale_add(k, axis, view.stride[i], &offset);
 	}
 	DType dtype = k->kp->buffers.data[view.buffer].type.dtype;
@@ -354,13 +354,13 @@ static Value gather_value(Lower *k, Val *v, const At *at, Value mask) {
 	return select_value(k, inside, x, constant_value(e, v->type.dtype, 0));
 }
 
-static Value iota_value(Lower *k, const Index *i) {
+static Value iota_value(Lower *k, const Affine *i) {
 	Emit *e = k->e;
 	if (i->computed) {
 		Value v = index_value(k, i);
 		return LLVMBuildTrunc(e->builder, v, emit_vector_type(e, e->i32, emit_lanes(v)), "");
 	}
-	Index scalar = *i;
+	Affine scalar = *i;
 	if (k->lane_level >= 0) scalar.coefficient[k->lane_level] = 0;
 	int64_t c = k->lane_level >= 0 ? i->coefficient[k->lane_level] : 0;
 	Value v = LLVMBuildTrunc(e->builder, index_value(k, &scalar), e->i32, "");
@@ -375,7 +375,7 @@ static Value random_value(Lower *k, Val *v, const At *at) {
 	Emit *e = k->e;
 	At none = {0}, low = {0}, high = {0};
 	high.axis[0] = index_constant(1);
-	Index flat = index_flatten(k, at, v->type);
+	Affine flat = index_flatten(k, at, v->type);
 	Value element = iota_value(k, &flat);
 	Value step = lower_value(k, v->arg[1], &none, NULL), index = lower_value(k, v->arg[2], &none, NULL);
 	Value seed_low = lower_value(k, v->arg[0], &low, NULL), seed_high = lower_value(k, v->arg[0], &high, NULL);
@@ -420,7 +420,7 @@ static Value compute(Lower *k, Val *v, const At *from, Value mask) {
 		return lower_value(k, v->arg[0], &below, mask);
 	case OpSlice:
 		for (int i = 0; i < v->type.rank; i++) {
-			Index start = index_constant(v->list[0].data[i]);
+			Affine start = index_constant(v->list[0].data[i]);
 			below.axis[i] = index_scale_add(k, at.axis[i], v->list[1].data[i], &start);
 		}
 		return lower_value(k, v->arg[0], &below, mask);
@@ -428,14 +428,14 @@ static Value compute(Lower *k, Val *v, const At *from, Value mask) {
 		below = at;
 		for (int i = 0; i < v->list[0].length; i++) {
 			int64_t axis = v->list[0].data[i];
-			Index top = index_constant(v->type.dim[axis] - 1);
+			Affine top = index_constant(v->type.dim[axis] - 1);
 			below.axis[axis] = index_scale_add(k, at.axis[axis], -1, &top);
 		}
 		return lower_value(k, v->arg[0], &below, mask);
 	case OpWindow: {
 		int64_t axis = v->list[0].data[0];
 		for (int i = 0; i < v->arg[0]->type.rank; i++) below.axis[i] = at.axis[i > axis ? i + 1 : i];
-		Index tap = index_scale_add(k, at.axis[axis + 1], v->list[2].data[0], NULL);
+		Affine tap = index_scale_add(k, at.axis[axis + 1], v->list[2].data[0], NULL);
 		below.axis[axis] = index_scale_add(k, at.axis[axis], v->list[1].data[0], &tap);
 		return lower_value(k, v->arg[0], &below, mask);
 	}

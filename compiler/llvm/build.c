@@ -330,8 +330,14 @@ EmitLoop emit_loop_begin(Emit *e, Value begin, Value end, int64_t step) {
 Value emit_loop_carry(Emit *e, EmitLoop *loop, Value init) {
 	if (loop->ncarried == MAX_CARRIED) die("more than %d carried values", MAX_CARRIED);
 	int n = loop->ncarried++;
+	LLVMBasicBlockRef block = LLVMGetInsertBlock(e->builder);
+	Value first = LLVMGetNextInstruction(loop->i);
+	while (first && LLVMIsAPHINode(first)) first = LLVMGetNextInstruction(first);
+	if (first) LLVMPositionBuilderBefore(e->builder, first);
+	else LLVMPositionBuilderAtEnd(e->builder, loop->body);
 	loop->init[n] = init;
 	loop->phi[n] = loop->next[n] = LLVMBuildPhi(e->builder, LLVMTypeOf(init), "");
+	LLVMPositionBuilderAtEnd(e->builder, block);
 	return loop->phi[n];
 }
 

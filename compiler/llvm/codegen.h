@@ -42,6 +42,9 @@ Linked *objects_link(Arena *arena, const Object *objects, int count, const char 
 void *linked_symbol(Linked *linked, const char *name);     /* NULL when there is none */
 void linked_free(Linked *linked);
 
+/* For benchmarks: an object with `void nnc_peak(float *values, int64_t turns)`, values of 2 * lanes floats (zeros). */
+Object peak_object(Arena *arena, const Target *target, double *flops_per_turn);
+
 /* The cache on disk.  Directory: $NNC_CACHE, else $XDG_CACHE_HOME/nnc, else $HOME/.cache/nnc; made when missing; not
  * used when it cannot be made, is not ours, or others may write to it.  "NNC_CACHE=off" turns it off.  A file holds its whole
  * key and a checksum: whatever does not match to the byte is never run, and the next write replaces it.  Writers

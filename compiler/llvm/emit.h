@@ -74,7 +74,7 @@ Value emit_tail_mask(Emit *e, int lanes, Value count);    /* lane number < count
 Value emit_alloca(Emit *e, LLVMTypeRef type, int64_t count, int alignment);   /* in the entry block */
 
 /* Control.  for (i = begin; i < end; i += step), tested at the bottom; the test before the first turn is left out when the
- * constants show that it succeeds.  Carried values: emit_loop_carry right after begin gives the value inside the loop,
+ * constants show that it succeeds.  Carried values: emit_loop_carry, anywhere in the loop, gives the value at the turn's start,
  * emit_loop_next sets what the next turn sees, and loop.result[n] is the value after emit_loop_end.
  *     EmitLoop l = emit_loop_begin(e, emit_index(e, 0), n, 1);
  *     Value acc = emit_loop_carry(e, &l, zero);

@@ -1,0 +1,101 @@
+/* contract_bench.c: products of training shapes on one core, as a part of the FMA peak measured right next to each.
+ *     contract_bench [cpu]       prints  m,n,k layout  GFLOP/s  % of peak  tile  packing */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "contract.h"
+
+static double now(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);      /* others on the machine do not count */
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+typedef void Peak(float *, int64_t);
+typedef void Product(const float *, const float *, float *, char *);
+
+static const struct { const char *layout; int64_t m, n, k; } shapes[] = {
+	{"NN", 32, 16, 784}, {"NN", 32, 16, 16}, {"TN", 784, 16, 32}, {"NN", 128, 512, 784}, {"NN", 784, 512, 128}, {"TN", 784, 512, 128},
+	{"NN", 128, 784, 512}, {"NT", 128, 784, 512}, {"NN", 64, 128, 784}, {"TN", 784, 128, 64}, {"NN", 1024, 384, 384}, {"NT", 1024, 384, 384},
+	{"NN", 384, 384, 1024}, {"TN", 384, 384, 1024}, {"NN", 1024, 1536, 384}, {"NT", 1024, 384, 1536}, {"TN", 384, 1536, 1024},
+	{"NN", 256, 64, 576}, {"NT", 256, 576, 64}, {"TN", 576, 64, 256}, {"NN", 1024, 1024, 1024}, {"NT", 1024, 1024, 1024},
+	{"NN", 2048, 2048, 2048}, {"NN", 1, 512, 784}, {"NT", 1, 784, 512}, {"NN", 4, 512, 784}, {"NN", 8, 512, 784}, {"NT", 8, 784, 512},
+	{"NN", 256, 1024, 784}, {"NN", 256, 1024, 1024}, {"TN", 1024, 1024, 256}, {"NT", 256, 1024, 1024}, {"TN", 576, 64, 20000},
+	{"NN", 20000, 64, 27}, {"NN", 20000, 64, 576}, {"NN", 1024, 64, 64}, {"NT", 64, 64, 64}, {"NN", 64, 256, 128}, {"TN", 256, 256, 64},
+	{"NN", 128, 1, 784}, {"TN", 784, 1, 128},
+};
+
+/* The compiler owns layouts: no row is a multiple of 2048 bytes long. */
+static int64_t padded(int64_t columns) {
+	if (columns == 1) return 1;
+	int64_t row = (columns + 15) / 16 * 16;
+	return row % 512 ? row : row + 16;
+}
+
+static double time_product(Product *f, float *a, float *b, float *c, char *scratch, int turns) {
+	double start = now();
+	for (int i = 0; i < turns; i++) f(a, b, c, scratch);
+	return (now() - start) / turns;
+}
+
+int main(int argc, char **argv) {
+	Arena *arena = arena_new();
+	const Target *target = argc > 1 && strcmp(argv[1], "host") ? target_named(arena, diag_new(arena), NULL, argv[1], NULL) : target_host(arena);
+	if (!target || !target->is_host) fatal("this cpu cannot be measured here");
+	printf("%s\n", target_text(arena, target));
+	double flops_per_turn;
+	const char *error = NULL;
+	Object peak_code = peak_object(arena, target, &flops_per_turn);
+	Linked *peak_linked = objects_link(arena, &peak_code, 1, &error);
+	Peak *peak = (Peak *)(uintptr_t)linked_symbol(peak_linked, "nnc_peak");
+	float *values = arena_alloc(arena, 4096);
+	for (size_t s = 0; s < COUNT(shapes); s++) {
+		int64_t m = shapes[s].m, n = shapes[s].n, k = shapes[s].k;
+		char wanted[64];
+		snprintf(wanted, sizeof wanted, "%s,%lld,%lld,%lld", shapes[s].layout, (long long)m, (long long)n, (long long)k);
+		if (argc > 2 && !strstr(wanted, argv[2])) continue;
+		bool ta = shapes[s].layout[0] == 'T', tb = shapes[s].layout[1] == 'T';
+		Contract c = {.m = m, .n = n, .k = k, .c_row = padded(n), .c_pad = padded(n) - n};
+		c.a = ta ? (ContractOperand){.row = 1, .column = padded(m)} : (ContractOperand){.row = padded(k), .column = 1};
+		c.b = tb ? (ContractOperand){.row = 1, .column = padded(k)} : (ContractOperand){.row = padded(n), .column = 1, .pad = padded(n) - n};
+		ContractPlan plan = contract_plan(target, &c);
+		double t0 = now();
+		Emit *e = emit_new(arena, target, "bench");
+		emit_function(e, "product", e->void_type, 4, (LLVMTypeRef[]){e->ptr, e->ptr, e->ptr, e->ptr}, false);
+		ContractArguments x = {LLVMGetParam(e->function, 0), LLVMGetParam(e->function, 1), LLVMGetParam(e->function, 2), LLVMGetParam(e->function, 3), 0, 0, 0, 0};
+		contract_emit(e, &c, &plan, x);
+		LLVMBuildRetVoid(e->builder);
+		Object object = emit_object(e, false);
+		emit_free(e);
+		double compile = now() - t0;
+		Linked *linked = objects_link(arena, &object, 1, &error);
+		if (!linked) fatal("%s", error);
+		Product *f = (Product *)(uintptr_t)linked_symbol(linked, "product");
+		size_t na = (size_t)(padded(m) * padded(k)), nb = (size_t)(padded(n) * padded(k)), nc = (size_t)(m * padded(n));
+		float *a = aligned_alloc(64, na * 4 + 64), *b = aligned_alloc(64, nb * 4 + 64), *out = aligned_alloc(64, nc * 4 / 64 * 64 + 128);
+		char *scratch = aligned_alloc(64, plan.scratch_bytes / 64 * 64 + 64);
+		for (size_t i = 0; i < na; i++) a[i] = (float)(i % 17) * 0.25f;
+		for (size_t i = 0; i < nb; i++) b[i] = (float)(i % 13) * 0.25f;
+		memset(out, 0, nc * 4);
+		memset(scratch, 0, plan.scratch_bytes);
+		double flops = 2.0 * (double)m * (double)n * (double)k, best = 1e9, best_peak = 1e9;
+		int turns = (int)MAX(1, 0.002 * 100e9 / flops);
+		time_product(f, a, b, out, scratch, MAX(1, turns / 4));
+		for (int round = 0; round < 15; round++) {
+			double start = now();
+			peak(values, 1 << 17);
+			best_peak = MIN(best_peak, (now() - start) / (1 << 17));
+			best = MIN(best, time_product(f, a, b, out, scratch, turns));
+		}
+		double rate = flops / best * 1e-9, limit = flops_per_turn / best_peak * 1e-9;
+		printf("%-18s %7.1f %5.1f%% of %5.1f  %dx%dx%d panels %lld k %lld cols %lld%s%s  %.1f ms %zu B\n", wanted, rate, 100 * rate / limit, limit, plan.height,
+			plan.vectors, plan.lanes, (long long)plan.panels, (long long)plan.k_block, (long long)plan.panel_block, plan.pack_a ? " packA" : "",
+			plan.pack_b ? " packB" : "", compile * 1e3, object_code_bytes(object));
+		fflush(stdout);
+		free(a), free(b), free(out), free(scratch);
+		linked_free(linked);
+	}
+	return 0;
+}

@@ -52,8 +52,7 @@ Affine index_scale_add(const Lower *lower, Affine a, int64_t scale, const Affine
 	return r;
 }
 
-/* Emission moves to the end of the code that runs once per turn of `level`; returns where to come back to. */
-static LLVMBasicBlockRef move_out(Lower *k, int level) {
+LLVMBasicBlockRef lower_move_out(Lower *k, int level) {
 	LLVMBasicBlockRef here = LLVMGetInsertBlock(k->e->builder);
 	for (int l = level + 1; l <= k->depth; l++)
 		if (k->level[l].loop) {
@@ -63,8 +62,11 @@ static LLVMBasicBlockRef move_out(Lower *k, int level) {
 	return NULL;
 }
 
-static void move_back(Lower *k, LLVMBasicBlockRef here) {
-	if (here) LLVMPositionBuilderAtEnd(k->e->builder, here);
+void lower_move_back(Lower *k, LLVMBasicBlockRef here) {
+	if (!here) return;
+	LLVMValueRef end = LLVMGetBasicBlockTerminator(here);   /* there is one when `here` itself was moved out to */
+	if (end) LLVMPositionBuilderBefore(k->e->builder, end);
+	else LLVMPositionBuilderAtEnd(k->e->builder, here);
 }
 
 /* The scalar part: constant + products of the levels 1 .. level, each sum standing at its own level. */
@@ -77,9 +79,9 @@ static Value partial_value(Lower *k, const Affine *i, int level) {
 	for (struct Partial *p = k->level[level].partial; p; p = p->next)
 		if (index_equal(&p->index, &key)) return p->value;
 	Value below = partial_value(k, i, level - 1);
-	LLVMBasicBlockRef here = move_out(k, level);
+	LLVMBasicBlockRef here = lower_move_out(k, level);
 	Value v = emit_add(e, emit_mul(e, k->level[level].variable, emit_index(e, i->coefficient[level])), below);
-	move_back(k, here);
+	lower_move_back(k, here);
 	struct Partial *p = NEW(e->arena, struct Partial);
 	*p = (struct Partial){key, v, k->level[level].partial};
 	k->level[level].partial = p;

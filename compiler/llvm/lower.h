@@ -62,6 +62,9 @@ bool index_equal(const Affine *a, const Affine *b);
 int index_level(const Lower *k, const Affine *i);       /* deepest level it uses */
 bool index_uses_lanes(const Lower *k, const Affine *i);
 Value index_value(Lower *k, const Affine *i);           /* e->index; a vector when it uses the lanes */
+/* Emission moves to the end of the code that runs once per turn of `level`, and back to where it was (NULL: it did not move). */
+LLVMBasicBlockRef lower_move_out(Lower *k, int level);
+void lower_move_back(Lower *k, LLVMBasicBlockRef here);
 /* The operand's index for a reshape: `at` (of `from` dims) re-split to `to` dims. */
 At index_reshape(Lower *k, const At *at, Type from, Type to);
 At index_split(Lower *k, const At *flat, Type type);

@@ -460,15 +460,8 @@ Value lower_value(Lower *k, Val *v, const At *at, Value mask) {
 	for (int l = level; l <= (mask ? k->depth : level); l++)
 		for (Memo *m = k->level[l].memo; m; m = m->next)
 			if (m->v == v && m->mask == mask && at_equal(&m->at, at, v->type.rank)) return m->value;
-	LLVMBasicBlockRef here = NULL;
 	int depth = k->depth;
-	if (level < depth) {
-		for (int l = level + 1; l <= depth && !here; l++)
-			if (k->level[l].loop) {
-				here = LLVMGetInsertBlock(k->e->builder);
-				LLVMPositionBuilderBefore(k->e->builder, LLVMGetBasicBlockTerminator(k->level[l].loop->before));
-			}
-	}
+	LLVMBasicBlockRef here = lower_move_out(k, level);
 	int lane_level = k->lane_level, tail = k->tail;
 	if (lane_level > level) k->lane_level = -1, k->tail = 0;
 	k->depth = level;
@@ -476,7 +469,7 @@ Value lower_value(Lower *k, Val *v, const At *at, Value mask) {
 	k->depth = depth;
 	k->lane_level = lane_level;
 	k->tail = tail;
-	if (here) LLVMPositionBuilderAtEnd(k->e->builder, here);
+	lower_move_back(k, here);
 	Memo *m = NEW(k->e->arena, Memo);
 	*m = (Memo){v, *at, mask, value, k->level[level].memo};
 	k->level[level].memo = m;

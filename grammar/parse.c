@@ -15,7 +15,7 @@ bool at_word(const Parser *parser, const char *word) {
 bool is_kind(const Parser *parser, TokenKind kind) { return peek(parser)->kind == kind; }
 
 /* After these a line goes on: operators that want an operand, `=`, a comma, an opening bracket. */
-static bool continues(TokenKind kind) {
+bool token_continues(TokenKind kind) {
 	switch (kind) {
 	case TOKEN_AND: case TOKEN_OR: case TOKEN_NOT: case TOKEN_COMMA: case TOKEN_COLON: case TOKEN_DOTS: case TOKEN_BAR:
 	case TOKEN_PIPE: case TOKEN_EQUALS: case TOKEN_UPDATE: case TOKEN_ARROW: case TOKEN_PLUS: case TOKEN_MINUS:
@@ -30,7 +30,7 @@ bool line_ended(const Parser *parser) {
 	const Token *token = peek(parser);
 	if (token->kind == TOKEN_END || token->closes_all) return true;
 	if (!token->newline || parser->inside > 0 || token->kind == TOKEN_PIPE || parser->at <= parser->start) return false;
-	return !continues(token[-1].kind);
+	return !token_continues(token[-1].kind);
 }
 
 /* Consumes a token of this kind if it is next; a newline before it that ends the statement hides it. */

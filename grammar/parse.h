@@ -29,6 +29,8 @@ static inline const Token *peek(const Parser *parser) { return &parser->tokens[p
 static inline const Token *peek_next(const Parser *parser) { return peek(parser) + (peek(parser)->kind == TOKEN_END ? 0 : 1); }
 bool at_word(const Parser *parser, const char *word);
 bool is_kind(const Parser *parser, TokenKind kind);
+/* Does a statement go on in the next line after this token? */
+bool token_continues(TokenKind kind);
 /* Does the token at the cursor start a new line that ends the statement before it? */
 bool line_ended(const Parser *parser);
 bool accept(Parser *parser, TokenKind kind);

@@ -33,13 +33,17 @@ static bool inverse_is_exact(const Val *v, double *inverse) {
 	return true;
 }
 
-static Val *simplify_neg(Fn *f, Val *a) {
+/* A constant that takes a sign and is a constant again. */
+static bool takes_sign(const Val *v) {
 	double x;
+	return (v->type.dtype == DTYPE_F32 || v->type.dtype == DTYPE_F64) && is_splat(v, &x) && !isnan(x);
+}
+
+static Val *simplify_neg(Fn *f, Val *a) {
 	if (a->op == OpNeg) return a->arg[0];
-	if (!dtype_is_float(a->type.dtype)) return NULL;
-	if ((a->op == OpMul || a->op == OpDiv) && is_splat(a->arg[1], &x)) /* the sign goes into the constant */
+	if ((a->op == OpMul || a->op == OpDiv) && takes_sign(a->arg[1]))
 		return make2(f, a->op, a->arg[0], make1(f, OpNeg, a->arg[1]));
-	if (a->op == OpMul && is_splat(a->arg[0], &x)) return make2(f, OpMul, make1(f, OpNeg, a->arg[0]), a->arg[1]);
+	if (a->op == OpMul && takes_sign(a->arg[0])) return make2(f, OpMul, make1(f, OpNeg, a->arg[0]), a->arg[1]);
 	return NULL;
 }
 

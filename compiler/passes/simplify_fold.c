@@ -54,7 +54,7 @@ static bool fold_integer(Op op, const double *x, double *y) {
 	case OpMax: r = MAX(a, b); break;
 	case OpMin: r = MIN(a, b); break;
 	case OpIdiv: r = b ? floor_div(a, b) : 0; break;
-	case OpMod: r = a - b * (b ? floor_div(a, b) : 0); break;
+	case OpMod: r = b ? a - b * floor_div(a, b) : 0; break;
 	case OpLt: *y = a < b; return true;
 	case OpLe: *y = a <= b; return true;
 	case OpEq: *y = a == b; return true;

@@ -1,0 +1,393 @@
+/* test_simplify.c: rewrites change no bit, and the ones that matter happen.
+ * link: nnc_passes nnc_ir */
+#include "test_passes.h"
+
+/* ---- random programs over awkward numbers ---- */
+
+static const double special[] = {0, -0.0, 1, -1, INFINITY, -INFINITY, NAN, 0.5, 2, 3, 1e-40, 1e38, -2.5, 1e-3};
+
+static Val *random_splat(Fn *f, Random *r, Val *a) {
+	double x = special[random_below(r, COUNT(special))];
+	DType d = a->type.dtype;
+	if (d == DTYPE_BOOL) x = random_below(r, 2);
+	else if (!dtype_is_float(d)) x = random_below(r, 4) - (d == DTYPE_U8 ? 0 : 1);
+	return ir_like(f, a, x);
+}
+
+static bool accepts(Op op, DType d) {
+	char class = dtype_info[d].class, want = op_info[op].operand_class;
+	return want == 'A' || want == class || (want == 'N' && class != 'B');
+}
+
+typedef struct Pool { Fn *f; Random *r; Val *v[128]; int n; } Pool;
+
+static Val *pick(Pool *p) { return p->v[p->n - 1 - random_below(p->r, MIN(p->n, 12))]; }
+
+/* Another value of this type: an old one, or a constant. */
+static Val *mate(Pool *p, Val *a) {
+	for (int k = 0; k < 12; k++) {
+		Val *b = p->v[random_below(p->r, p->n)];
+		if (type_equal(b->type, a->type) && random_below(p->r, 3)) return b;
+	}
+	return random_below(p->r, 4) ? random_splat(p->f, p->r, a) : a;
+}
+
+static Val *condition_like(Pool *p, Val *a) {
+	Type t = a->type;
+	t.dtype = DTYPE_BOOL;
+	for (int k = 0; k < 12; k++) {
+		Val *b = p->v[random_below(p->r, p->n)];
+		if (type_equal(b->type, t)) return b;
+	}
+	return ir_Eq(p->f, a, mate(p, a));
+}
+
+static Val *random_pointwise(Pool *p, Val *a) {
+	Op op;
+	do op = (Op)random_below(p->r, OpConst);
+	while (!accepts(op, a->type.dtype));
+	Val *b = mate(p, a);
+	if (random_below(p->r, 2)) {
+		Val *swap = a;
+		a = b;
+		b = swap;
+	}
+	switch (op) {
+#define UNARY(Name, ...) case Op##Name: return ir_##Name(p->f, a);
+#define BINARY(Name, ...) case Op##Name: return ir_##Name(p->f, a, b);
+#define TERNARY(Name, ...) case Op##Name: return ir_##Name(p->f, condition_like(p, a), a, b);
+#define STRUCTURAL(...)
+#include "ops.def"
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+#undef STRUCTURAL
+	default: return a;
+	}
+}
+
+static Val *random_broadcast(Pool *p, Val *a) {
+	static const int64_t extents[] = {1, 2, 3};
+	int more = random_below(p->r, 3);
+	Type t = {.rank = MIN(3, a->type.rank + more)};
+	int64_t dims[MAX_RANK];
+	for (int i = 0, k = 0; i < t.rank; i++) {
+		bool own = k < a->type.rank && (t.rank - i == a->type.rank - k || random_below(p->r, 2));
+		if (own) dims[k] = i;
+		t.dim[i] = own ? a->type.dim[k++] : extents[random_below(p->r, 3)];
+	}
+	return ir_broadcast(p->f, a, t.rank, t.dim, dims);
+}
+
+static Val *random_view(Pool *p, Val *a) {
+	Fn *f = p->f;
+	int rank = a->type.rank;
+	int64_t list[4][MAX_RANK] = {{0}};
+	switch (random_below(p->r, 7)) {
+	case 0: return random_broadcast(p, a);
+	case 1: {
+		static const DType to[] = {DTYPE_F32, DTYPE_F64, DTYPE_I32, DTYPE_U8, DTYPE_I8, DTYPE_F32};
+		return ir_cast(f, a, to[random_below(p->r, COUNT(to))]);
+	}
+	case 2: list[0][0] = type_count(a->type); return ir_reshape(f, a, 1, list[0]);
+	case 3:
+		for (int i = 0; i < rank; i++) {
+			int k = random_below(p->r, i + 1);
+			list[0][i] = list[0][k];
+			list[0][k] = i;
+		}
+		return ir_transpose(f, a, list[0]);
+	case 4:
+		for (int i = 0; i < rank; i++) {
+			list[0][i] = random_below(p->r, (int)a->type.dim[i]);
+			list[2][i] = 1 + random_below(p->r, 2);
+			list[1][i] = 1 + (a->type.dim[i] - 1 - list[0][i]) / list[2][i];
+		}
+		return ir_slice(f, a, list[0], list[1], list[2]);
+	case 5:
+		for (int i = 0; i < rank; i++) list[random_below(p->r, 2)][i] = random_below(p->r, 2);
+		return type_count(a->type) > 40 ? a : ir_pad(f, a, list[0], list[1], NULL, dtype_is_float(a->type.dtype) ? -0.0 : 0);
+	default: return rank ? ir_flip(f, a, 1, (int64_t[]){random_below(p->r, rank)}) : a;
+	}
+}
+
+static Val *random_along(Pool *p, Val *a) {
+	static const Op reductions[] = {OpReduceSum, OpReduceMax, OpReduceMin, OpReduceProd};
+	if (!a->type.rank || a->type.dtype == DTYPE_BOOL) return a;
+	int64_t axis = random_below(p->r, a->type.rank);
+	Val *b = mate(p, a);
+	if (!random_below(p->r, 4)) return ir_concat(p->f, 2, (Val *[]){a, b}, (int)axis);
+	/* Never a sum of a product itself: that becomes a contraction and rounds otherwise. */
+	return ir_reduce(p->f, reductions[random_below(p->r, 4)], a->op == OpMul ? ir_Neg(p->f, a) : a, 1, &axis);
+}
+
+static Val *random_contract(Pool *p, Val *a, Val *b) {
+	if (a->type.dtype != b->type.dtype || a->type.dtype == DTYPE_BOOL || a->type.rank + b->type.rank > 5) return a;
+	int64_t la[MAX_RANK], lb[MAX_RANK], ly[MAX_RANK];
+	int ny = 0, next = a->type.rank;
+	bool shared[MAX_RANK] = {false};
+	for (int i = 0; i < a->type.rank; i++) la[i] = i;
+	for (int i = 0; i < b->type.rank; i++) {
+		lb[i] = -1;
+		for (int k = 0; k < a->type.rank && lb[i] < 0; k++)
+			if (!shared[k] && a->type.dim[k] == b->type.dim[i] && random_below(p->r, 3)) lb[i] = k, shared[k] = true;
+		if (lb[i] < 0) lb[i] = next++;
+	}
+	for (int label = 0; label < next; label++)
+		if (label >= a->type.rank || !shared[label] || !random_below(p->r, 3)) ly[ny++] = label;
+	if (ny > 3) return a;
+	return ir_contract(p->f, a, la, b, lb, ny, ly);
+}
+
+static void build_random(Pool *p) {
+	static const DType dtypes[] = {DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_I32, DTYPE_BOOL, DTYPE_F64, DTYPE_U8};
+	for (int i = 0; i < 7; i++) {
+		Type t = {.dtype = dtypes[i], .rank = i == 0 ? 2 : random_below(p->r, 3)};
+		for (int k = 0; k < t.rank; k++) t.dim[k] = 1 + random_below(p->r, 3);
+		p->v[p->n++] = fn_input(p->f, arena_printf(p->f->arena, "x%d", i), INPUT_DATA, t);
+	}
+	int size = 10 + random_below(p->r, 60);
+	for (int i = 0; i < size; i++) {
+		Val *a = pick(p), *v;
+		int what = random_below(p->r, 10);
+		v = what < 6 ? random_pointwise(p, a) : what < 8 ? random_view(p, a) : what < 9 ? random_along(p, a) : random_contract(p, a, pick(p));
+		if (type_count(v->type) <= 200) p->v[p->n++] = v;
+	}
+	for (int i = 0; i < 8; i++) fn_output(p->f, arena_printf(p->f->arena, "y%d", i), p->v[MAX(p->n - 1 - i, 0)], -1);
+}
+
+static bool same_element(double a, double b) { return (isnan(a) && isnan(b)) || (a == b && signbit(a) == signbit(b)); }
+
+static int contractions(const Fn *f) {
+	int n = 0;
+	for (int i = 0; i < f->vals.length; i++) n += f->vals.data[i]->op == OpContract;
+	return n;
+}
+
+static void check_same(Arena *arena, const Fn *a, const Fn *b, EvalMode mode, double *const *values, uint64_t seed) {
+	Tensor *ta = run(arena, a, mode, values), *tb = run(arena, b, mode, values);
+	for (int i = 0; i < a->outputs.length; i++)
+		for (int64_t k = 0; k < type_count(ta[i].type); k++) {
+			double x = element(&ta[i], mode, k), y = element(&tb[i], mode, k);
+			if (same_element(x, y)) continue;
+			Text text = {.arena = arena};
+			fn_print(&text, a);
+			fn_print(&text, b);
+			fputs(text.data, stderr);
+			fail_msg("seed %llu, %s, output %d[%d]: %a became %a", (unsigned long long)seed, mode == EVAL_F32 ? "f32" : "f64", i, (int)k, x, y);
+		}
+}
+
+static void test_random_programs(void **state) {
+	(void)state;
+	const char *many = getenv("NNC_TEST_PROGRAMS");
+	uint64_t count = many ? strtoull(many, NULL, 10) : 3000;
+	int shrunk = 0;
+	for (uint64_t seed = 1; seed <= count; seed++) {
+		Random r = {hash_mix(seed)};
+		Arena *arena = arena_new();
+		Pool p = {.f = fn_new(arena, "random"), .r = &r};
+		build_random(&p);
+		Fn *before = fn_canonical(p.f), *after = pass_simplify(before);
+		fn_verify(after, "simplify");
+		shrunk += after->vals.length < before->vals.length;
+		double *values[8];
+		for (int i = 0; i < before->inputs.length; i++) {
+			Type t = before->inputs.data[i].type;
+			int64_t n = type_count(t);
+			values[i] = NEW_ARRAY(arena, double, n);
+			for (int64_t k = 0; k < n; k++)
+				values[i][k] = t.dtype == DTYPE_BOOL       ? random_below(&r, 2)
+				             : !dtype_is_float(t.dtype)    ? random_below(&r, 5) - (t.dtype == DTYPE_U8 ? 0 : 2)
+				             : random_below(&r, 3) == 0    ? special[random_below(&r, COUNT(special))]
+				                                           : random_real(&r, -3, 3);
+		}
+		if (contractions(after) <= contractions(before)) {
+			check_same(arena, before, after, EVAL_F32, values, seed);
+			check_same(arena, before, after, EVAL_F64, values, seed);
+		}
+		/* A fixed point, and one that the text preserves. */
+		Text one = {.arena = arena}, two = {.arena = arena};
+		fn_print(&one, after);
+		fn_print(&two, pass_simplify(after));
+		if (strcmp(one.data, two.data)) {
+			fputs(one.data, stderr);
+			fputs(two.data, stderr);
+			fail_msg("seed %llu: no fixed point", (unsigned long long)seed);
+		}
+		arena_free(arena);
+	}
+	assert_true(shrunk > (int)count / 2);
+}
+
+/* ---- single rewrites ---- */
+
+static Fn *f;
+static Arena *arena;
+
+static int set_up(void **state) {
+	(void)state;
+	arena = arena_new();
+	f = fn_new(arena, "case");
+	return 0;
+}
+
+static int tear_down(void **state) {
+	(void)state;
+	arena_free(arena);
+	return 0;
+}
+
+static Val *matrix(const char *name, int64_t m, int64_t n) {
+	return fn_input(f, name, INPUT_DATA, type_make(DTYPE_F32, 2, (int64_t[]){m, n}));
+}
+static Val *like(Val *a, double x) { return ir_like(f, a, x); }
+
+static Val *simplified(Val *y) {
+	fn_output(f, "y", y, -1);
+	return pass_simplify(f)->outputs.data[0].val;
+}
+
+static void expect_op(Val *y, Op op) {
+	Val *got = simplified(y);
+	if (got->op != op) fail_msg("%s instead of %s", op_info[got->op].text, op_info[op].text);
+}
+
+static void test_identities(void **state) {
+	(void)state;
+	Val *x = matrix("x", 2, 3);
+	Val *y = ir_Sub(f, ir_Div(f, ir_Mul(f, x, like(x, 1)), like(x, 1)), like(x, 0));
+	y = ir_Neg(f, ir_Neg(f, ir_Add(f, y, like(y, -0.0))));
+	y = ir_Where(f, ir_Eq(f, like(y, 1), like(y, 1)), y, ir_Exp(f, y));
+	expect_op(ir_transpose(f, ir_transpose(f, y, (int64_t[]){1, 0}), (int64_t[]){1, 0}), OpInput);
+}
+
+static void test_zero_keeps_signs(void **state) {
+	(void)state;
+	Val *x = matrix("x", 2, 3);
+	expect_op(ir_Add(f, x, like(x, 0)), OpAdd);          /* -0 + 0 is +0 */
+}
+
+static void test_times_zero_keeps_nan(void **state) {
+	(void)state;
+	Val *x = matrix("x", 2, 3);
+	expect_op(ir_Mul(f, x, like(x, 0)), OpMul);
+}
+
+static void test_negated_product_becomes_difference(void **state) {
+	(void)state;
+	Val *p = matrix("p", 2, 3), *g = matrix("g", 2, 3);
+	Val *y = simplified(ir_Add(f, p, ir_Neg(f, ir_Mul(f, g, g))));
+	assert_true(y->op == OpSub && y->arg[1]->op == OpMul);
+}
+
+static void test_division_by_power_of_two(void **state) {
+	(void)state;
+	Val *x = matrix("x", 2, 3);
+	Val *y = simplified(ir_Div(f, x, like(x, 128)));
+	double c = 0;
+	assert_true(y->op == OpMul && is_splat(y->arg[1], &c) && c == 1.0 / 128);
+}
+
+static void test_division_by_other_numbers_stays(void **state) {
+	(void)state;
+	Val *x = matrix("x", 2, 3);
+	expect_op(ir_Div(f, x, like(x, 100)), OpDiv);
+}
+
+/* 1/100 rounds to the same f32 either way; 0.1 * 3 does not. */
+static void test_folding(void **state) {
+	(void)state;
+	Val *one = ir_const(f, DTYPE_F32, 1), *tenth = ir_const(f, DTYPE_F32, 0.1);
+	Val *a = ir_Div(f, one, ir_const(f, DTYPE_F32, 100)), *b = ir_Mul(f, tenth, ir_const(f, DTYPE_F32, 3));
+	fn_output(f, "a", a, -1);
+	fn_output(f, "b", b, -1);
+	Fn *s = pass_simplify(f);
+	assert_true(is_const(s->outputs.data[0].val, 0.01));
+	float product = 0.1f * 3.0f;
+	double exact = 0.1 * 3;
+	assert_true((s->outputs.data[1].val->op == OpConst) == (product == (float)exact));
+}
+
+static void test_work_moves_inside_broadcast(void **state) {
+	(void)state;
+	Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 1, (int64_t[]){3}));
+	Val *wide = ir_broadcast(f, x, 2, (int64_t[]){50, 3}, (int64_t[]){1});
+	Val *y = simplified(ir_Exp(f, ir_Mul(f, wide, like(wide, 2))));
+	assert_true(y->op == OpBroadcast && y->arg[0]->op == OpExp && y->arg[0]->type.rank == 1);
+}
+
+/* sum over k of x(b,k) w(k,j), written as an indexed definition is lowered without contractions. */
+static Val *product(int64_t b, int64_t k, int64_t j) {
+	Val *x = matrix("x", b, k), *w = matrix("w", k, j);
+	int64_t dim[] = {b, k, j};
+	return ir_Mul(f, ir_broadcast(f, x, 3, dim, (int64_t[]){0, 1}), ir_broadcast(f, w, 3, dim, (int64_t[]){1, 2}));
+}
+
+static void test_sum_of_products(void **state) {
+	(void)state;
+	Val *y = simplified(ir_reduce(f, OpReduceSum, product(4, 5, 6), 1, (int64_t[]){1}));
+	assert_true(y->op == OpContract && y->arg[0]->op == OpInput && y->arg[1]->op == OpInput);
+	assert_true(y->arg[0]->list[0].data[0] == 0); /* x, which may carry the batch, first */
+}
+
+static void test_swapped_product(void **state) {
+	(void)state;
+	Val *y = product(4, 5, 6);
+	y = simplified(ir_reduce(f, OpReduceSum, ir_Mul(f, y->arg[1], y->arg[0]), 1, (int64_t[]){1}));
+	assert_true(y->op == OpContract && y->arg[0]->list[0].data[0] == 0);
+}
+
+/* Over all three axes only k is in both: one contraction, the rest stay sums. */
+static void test_sum_over_all(void **state) {
+	(void)state;
+	Val *y = simplified(ir_reduce(f, OpReduceSum, product(4, 5, 6), 2, (int64_t[]){0, 1}));
+	assert_true(y->op == OpReduceSum && y->arg[0]->op == OpContract);
+	assert_true(y->type.rank == 1 && y->type.dim[0] == 6);
+}
+
+static void test_dot_of_rows_stays(void **state) {
+	(void)state;
+	Val *x = matrix("x", 4, 5), *w = matrix("w", 4, 5);
+	expect_op(ir_reduce(f, OpReduceSum, ir_Mul(f, x, w), 1, (int64_t[]){1}), OpReduceSum);
+}
+
+static void test_transposes_vanish_in_contractions(void **state) {
+	(void)state;
+	Val *x = matrix("x", 5, 4), *w = matrix("w", 6, 5);
+	int64_t swap[] = {1, 0};
+	Val *y = ir_contract(f, ir_transpose(f, x, swap), (int64_t[]){0, 1}, ir_transpose(f, w, swap), (int64_t[]){1, 2}, 2, (int64_t[]){0, 2});
+	y = simplified(ir_transpose(f, y, swap));
+	assert_true(y->op == OpContract && y->arg[0]->op == OpInput && y->arg[1]->op == OpInput && y->type.dim[0] == 6);
+}
+
+/* Two summed labels: their order in a is the order of the sum. */
+static void test_transpose_that_orders_a_sum_stays(void **state) {
+	(void)state;
+	Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 3, (int64_t[]){2, 3, 4})), *w = matrix("w", 3, 4);
+	Val *t = ir_transpose(f, x, (int64_t[]){0, 2, 1});
+	Val *y = simplified(ir_contract(f, t, (int64_t[]){0, 1, 2}, w, (int64_t[]){2, 1}, 1, (int64_t[]){0}));
+	assert_true(y->op == OpContract && y->arg[0]->op == OpTranspose);
+}
+
+static void test_adjoint_of_mean_is_a_constant(void **state) {
+	(void)state;
+	Val *x = matrix("x", 4, 5);
+	Val *loss = ir_Div(f, dot(f, x, NULL), ir_const(f, DTYPE_F32, 20));
+	fn_output(f, "dx", ir_grad(f, loss, x), -1);
+	double c = 0;
+	assert_true(is_splat(run_passes(f, 0, pass_count)->outputs.data[0].val, &c) && c == 0.05);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_random_programs),
+		CASE(test_identities), CASE(test_zero_keeps_signs), CASE(test_times_zero_keeps_nan), CASE(test_negated_product_becomes_difference),
+		CASE(test_division_by_power_of_two), CASE(test_division_by_other_numbers_stays), CASE(test_folding),
+		CASE(test_work_moves_inside_broadcast), CASE(test_sum_of_products), CASE(test_swapped_product), CASE(test_sum_over_all),
+		CASE(test_dot_of_rows_stays), CASE(test_transposes_vanish_in_contractions), CASE(test_transpose_that_orders_a_sum_stays),
+		CASE(test_adjoint_of_mean_is_a_constant),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

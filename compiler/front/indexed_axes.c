@@ -69,7 +69,7 @@ bool axes_fit(Elab *e, Axes axes) {
 }
 
 Part part_align(Elab *e, Part part, Axes to) {
-	int64_t perm[MAX_RANK], dim[MAX_RANK], dims[MAX_RANK];
+	int64_t perm[MAX_RANK] = {0}, dim[MAX_RANK], dims[MAX_RANK];
 	int n = 0;
 	for (int i = 0; i < to.count; i++) {
 		int at = axes_find(part.axes, to.var[i]);

@@ -1,0 +1,290 @@
+/* test_indexed.c: indexed definitions, lowered and interpreted, against plain loops over the syntax tree.
+ * link: nnc_front nnc_passes nnc_ir nnc_grammar nnc_base */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "indexed_oracle.h"
+#include "session.h"
+
+enum { ROUNDS = 12, MAX_ARRAYS = 8 };
+
+/* tensors: "x:B,K" floats, "t#N:B" integers below N.  ranges: "b=B ..=B,K".  ops: "contract 1" how many there must be. */
+typedef struct Case { const char *text, *tensors, *ranges, *ops; } Case;
+
+static const Case cases[] = {
+	/* products */
+	{"let y[b, j] = sum[k](x[b, k] * w[k, j])", "x:B,K w:K,J", "b=B k=K j=J", "contract 1 transpose 0 reduce_sum 0"},
+	{"let y[j, b] = sum[k](x[b, k] * w[k, j])", "x:B,K w:K,J", "b=B k=K j=J", "contract 1"},
+	{"let y[b, j] = sum[k](w[k, j] * x[b, k]) + c[j]", "x:B,K w:K,J c:J", "b=B k=K j=J", "contract 1"},
+	{"let y[.., j] = sum[k](x[.., k] * w[k, j])", "x:B,M,K w:K,J", "..=B,M k=K j=J", "contract 1 transpose 0"},
+	{"let y[.., j] = sum[k](x[.., k] * w[k, j])", "x:K w:K,J", "..= k=K j=J", "contract 1"},
+	{"let y[b] = sum[k](x[b, k] * w[k])", "x:B,K w:K", "b=B k=K", "contract 1"},
+	{"let y[b] = sum[k](w[k] * x[b, k])", "x:B,K w:K", "b=B k=K", "contract 1"},
+	{"let y[j] = sum[b](x[b, j] * g[b])", "x:B,J g:B", "b=B j=J", "contract 1 transpose 0"},
+	{"let y[k, j] = sum[b](x[b, k] * g[b, j])", "x:B,K g:B,J", "b=B k=K j=J", "contract 1 transpose 0"},
+	{"let y[b] = sum[k](x[b, k] * z[b, k])", "x:B,K z:B,K", "b=B k=K", "contract 0 reduce_sum 1 transpose 0"},
+	{"let y[b, i, j] = sum[k](q[b, i, k] * p[b, j, k])", "q:B,N,K p:B,M,K", "b=B i=N j=M k=K", "contract 1 reduce_sum 0"},
+	{"let y[b, h, i, j] = sum[d](q[b, i, h, d] * p[b, j, h, d]) / 8", "q:B,N,2,K p:B,M,2,K", "b=B h=2 i=N j=M d=K", "contract 1"},
+	{"let y[i, j] = sum[k](a[i] * x[i, k] * w[k, j] * c[j])", "a:N x:N,K w:K,J c:J", "i=N j=J k=K", "contract 1"},
+	{"let y[i, j] = sum[k](x[i, k] * g[k] * w[k, j])", "x:N,K g:K w:K,J", "i=N j=J k=K", "contract 1"},
+	{"let y[i, j] = sum[k, l](x[i, k] * g[k, l] * w[l, j])", "x:N,K g:K,M w:M,J", "i=N j=J k=K l=M", "contract 2 reduce_sum 0"},
+	{"let y[i, j, m] = sum[k](x[i, k] * w[k, j] * z[m, k])", "x:N,K w:K,J z:M,K", "i=N j=J k=K m=M", "contract 1"},
+	{"let y[i] = sum[k, l](x[i, k] * w[k, l])", "x:N,K w:K,J", "i=N k=K l=J", "contract 1 reduce_sum 1"},
+	{"let y[i] = sum[k, l](x[i, k] * g[l])", "x:N,K g:J", "i=N k=K l=J", NULL},
+	{"let y[b, j] = sum[k](2 * x[b, k] * w[k, j] / c[j])", "x:B,K w:K,J c:J", "b=B k=K j=J", "contract 1"},
+	{"let y[b, j] = sum[k](x[b, k] / s[k] * w[k, j])", "x:B,K s:K w:K,J", "b=B k=K j=J", "contract 1"},
+	{"let y[b, j] = mean[k](x[b, k] * w[k, j])", "x:B,K w:K,J", "b=B k=K j=J", "contract 1"},
+	{"let y[b, j] = sum[k]((x[b, k] - m[b]) * max(w[k, j], 0))", "x:B,K m:B w:K,J", "b=B k=K j=J", "contract 1"},
+	{"let y[b] = sum[k](k * x[b, k])", "x:B,K", "b=B k=K", NULL},
+	{"let y[i] = sum[k](x[i, k] * sum[l](w[k, l] * c[l]))", "x:N,K w:K,J c:J", "i=N k=K l=J", "contract 2"},
+	/* other reductions */
+	{"let y[j] = sum[i](x[i, j])", "x:N,J", "i=N j=J", "transpose 0 reduce_sum 1"},
+	{"let y[j] = mean[..]((x[.., j] - m[j]) ^ 2)", "x:B,M,J m:J", "..=B,M j=J", "transpose 0 reduce_sum 2"},
+	{"let y[b] = logsumexp[j](z[b, j]) - z[b, t[b]]", "z:B,J t#J:B", "b=B j=J", "gather 1 reduce_lse 1"},
+	{"let y[..] = logsumexp[j](z[.., j]) - z[.., t[..]]", "z:B,M,J t#J:B,M", "..=B,M j=J", "gather 1"},
+	{"let y[..] = logsumexp[j](z[.., j]) - z[.., t[..]]", "z:J t#J:", "..= j=J", "gather 1"},
+	{"let y[b] = max[i, j](x[b, i, j])", "x:B,N,M", "b=B i=N j=M", "reduce_max 2"},
+	{"let y[b] = min[j](x[b, j]) + max[j](x[b, j])", "x:B,J", "b=B j=J", NULL},
+	{"let y[b] = prod[j](x[b, j])", "x:B,J", "b=B j=J", NULL},
+	{"let y[b] = argmax[j](x[b, j])", "x:B,J", "b=B j=J", "argmax 1"},
+	{"let y[b, i] = sum[j < 4](x[b, i])", "x:B,N", "b=B i=N j=4", NULL},
+	{"let y[b] = x[b, 0] - mean[j](x[b, j])", "x:B,J", "b=B j=J", NULL},
+	/* elements */
+	{"let y[i, j] = x[j, i]", "x:M,N", "i=N j=M", NULL},
+	{"let y[i, j, k] = a[j] + x[k, i] * x[i, k] - 2", "a:M x:N,N", "i=N j=M k=N", NULL},
+	{"let y[i, j] = a[i] * a[j]", "a:N", "i=N j=N", NULL},
+	{"let y[i] = x[i, i]", "x:N,N", "i=N", "transpose 0"},
+	{"let y[i, j] = x[i, j, i]", "x:N,M,N", "i=N j=M", NULL},
+	{"let y[i] = x[i, i, i]", "x:N,N,N", "i=N", NULL},
+	{"let y[i < N - 1] = x[i, i + 1] - x[i + 1, i]", "x:N,N", "i=N-1", NULL},
+	{"let y[b, j] = sum[i](x[b, i, i] * w[i, j])", "x:B,N,N w:N,J", "b=B i=N j=J", "contract 1"},
+	{"let y[i < N] = x[N - 1 - i]", "x:N", "i=N", "flip 1"},
+	{"let y[b, i < 3] = x[b, 2 * i + 1]", "x:B,9", "b=B i=3", "slice 1"},
+	{"let y[i < 3] = x[8 - 3 * i]", "x:10", "i=3", NULL},
+	{"let y[b, i < 3] = x[b, 2 * (i + 1) - i]", "x:B,9", "b=B i=3", NULL},
+	{"let y[i < 2] = x[i]", "x:12", "i=2", "slice 1"},
+	{"let y[i] = x[i, 2]", "x:N,5", "i=N", NULL},
+	{"let y[i] = x[i, N - 1] + x[0, i]", "x:N,N", "i=N", NULL},
+	{"let y[b, i] = x[b, i - 1 | 0] + x[b, i]", "x:B,N", "b=B i=N", "pad 1"},
+	{"let y[b, i] = x[b, i + 2 | -1] - x[b, i]", "x:B,N", "b=B i=N", NULL},
+	{"let y[i] = x[i] + x[2 * i - 3 | 0.5]", "x:N", "i=N", NULL},
+	{"let y[i] = x[i] + x[3 - i | 7]", "x:N", "i=N", NULL},
+	{"let y[i] = x[i] + x[3 - 2 * i | a[i]]", "x:N a:N", "i=N", NULL},
+	{"let y[i, j] = a[i] * c[j] + x[i - 1, 2 - j | a[i] + c[j]]", "x:N,M a:N c:M", "i=N j=M", NULL},
+	{"let y[i < 20] = x[i | 3]", "x:12", "i=20", NULL},
+	{"let y[i < 5] = x[i + 100 | 3] + x[i - 100 | i]", "x:12", "i=5", NULL},
+	{"let y[i] = x[i, i + 1 | 0]", "x:N,N", "i=N", NULL},
+	/* numbers */
+	{"let y[i, j] = where(i == j, x[i, j], 0)", "x:N,N", "i=N j=N", NULL},
+	{"let y[i, j] = where(j <= i and i - j < 3, x[i, j], -1)", "x:N,N", "i=N j=N", NULL},
+	{"let y[i < 5, j < 3] = i * 10 + j", "", "i=5 j=3", NULL},
+	{"let y[i < 4] = 1.5", "", "i=4", NULL},
+	{"let y[i] = i * x[i] + i // 2 + i % 3", "x:N", "i=N", NULL},
+	{"let y[i, j < M] = exp(-(abs(i - j) as f32)) * a[i]", "a:N", "i=N j=M", NULL},
+	{"let y[i, j < M] = a[i] / (j + 1)", "a:N", "i=N j=M", NULL},
+	/* gathers */
+	{"let y[b, j] = x[b, t[b, j], j]", "x:B,N,J t#N:B,J", "b=B j=J", "gather 1"},
+	{"let y[b, j] = x[b, j, t[b]]", "x:B,J,N t#N:B", "b=B j=J", "gather 1"},
+	{"let y[b] = x[t[b] - 1, b | 9]", "x:N,B t#N:B", "b=B", "gather 1"},
+	{"let y[b] = x[b, t[b] + b]", "x:B,N t#N:B", "b=B", "gather 1"},
+	{"let y[b] = x[b, t[b], b]", "x:M,N,M t#N:M", "b=M", NULL},
+	{"let y[b] = x[t[i0]] * a[b]", "x:N t#N:2 a:B", "b=B", NULL},
+};
+
+/* ---- sizes and tensors of one round ---- */
+
+typedef struct Round {
+	Elab e;
+	Build build;
+	Session session;
+	File file;
+	Scope *scope;
+	int64_t size[128];       /* by letter */
+	Array array[MAX_ARRAYS];
+	Tensor input[2][MAX_ARRAYS];   /* by mode */
+	int narrays;
+	Known known[ORACLE_NAMES];
+	int nknown;
+	uint64_t seed;
+} Round;
+
+static int64_t dice(Round *r, int64_t n) { return (int64_t)((r->seed = hash_mix(r->seed)) % (uint64_t)n); }
+
+/* "B", "12" or "N-1". */
+static int64_t read_size(Round *r, const char **at, Dim *dim) {
+	int64_t n = 0;
+	if (**at >= 'A' && **at <= 'Z') {
+		n = r->size[(int)**at];
+		if (dim) *dim = **at == 'B' ? dim_batch() : dim_number(n);
+		++*at;
+		if (**at == '-') n -= strtol(*at + 1, (char **)at, 10);
+		return n;
+	}
+	n = strtol(*at, (char **)at, 10);
+	if (dim) *dim = dim_number(n);
+	return n;
+}
+
+static Name name_of(Round *r, const char *text, size_t length) { return (Name){arena_intern(r->e.arena, text, length), {0}}; }
+
+static void add_tensor(Round *r, const char **at) {
+	const char *start = *at;
+	Array *a = &r->array[r->narrays];
+	Dim dims[MAX_RANK];
+	int64_t below = 0;
+	while (**at != ':' && **at != '#') ++*at;
+	Name name = name_of(r, start, (size_t)(*at - start));
+	if (*(*at)++ == '#') {
+		below = read_size(r, at, NULL);
+		++*at;
+	}
+	*a = (Array){.name = name.text};
+	while (**at && **at != ' ') {
+		a->dim[a->rank] = read_size(r, at, &dims[a->rank]);
+		a->rank++;
+		if (**at == ',') ++*at;
+	}
+	Type type = type_make(below ? DTYPE_I32 : DTYPE_F32, a->rank, a->dim);
+	int64_t count = type_count(type);
+	double *data = NEW_ARRAY(r->e.arena, double, count);
+	float *single = NEW_ARRAY(r->e.arena, float, count);
+	int32_t *whole = NEW_ARRAY(r->e.arena, int32_t, count);
+	for (int64_t i = 0; i < count; i++) {
+		data[i] = below ? (double)dice(r, below) : (double)(dice(r, 401) - 200) / 128 + 1.0 / 256;
+		single[i] = (float)data[i];
+		whole[i] = (int32_t)data[i];
+	}
+	a->data = data;
+	r->input[0][r->narrays] = (Tensor){type, below ? (void *)whole : data};
+	r->input[1][r->narrays++] = (Tensor){type, below ? (void *)whole : single};
+	Val *v = fn_input(r->build.fn, name.text, INPUT_DATA, type);
+	scope_bind(&r->e, r->scope, name, value_tensor(&r->e, v, dims, (Span){0}));
+}
+
+static void add_known(Round *r, const char *text) {
+	for (const char *c = "BKJNM"; *c; c++) {
+		r->known[r->nknown++] = (Known){.name = name_of(r, c, 1).text, .number = r->size[(int)*c]};
+		Value v = *c == 'B' ? value_dim(dim_batch(), (Span){0}) : value_int(r->size[(int)*c], (Span){0});
+		scope_bind(&r->e, r->scope, name_of(r, c, 1), v);
+	}
+	r->known[r->nknown++] = (Known){.name = "i0", .number = 1};
+	scope_bind(&r->e, r->scope, name_of(r, "i0", 2), value_int(1, (Span){0}));
+	while (*text) {
+		const char *start = text;
+		while (*text != '=') text++;
+		Known *k = &r->known[r->nknown++];
+		*k = (Known){.name = name_of(r, start, (size_t)(text - start)).text};
+		for (text++; *text && *text != ' '; text += *text == ',') k->range[k->count++] = read_size(r, &text, NULL);
+		while (*text == ' ') text++;
+	}
+}
+
+static SourceFile *parse_text(Round *r, const char *text) {
+	Arena *arena = r->e.arena;
+	const char *source = arena_printf(arena, "fn f() {\n%s\n}\n", text);
+	uint32_t number = diag_source(r->e.diag, "case.nn", source, strlen(source), false);
+	return parse_file(arena, r->e.diag, number);
+}
+
+static void round_start(Round *r, const char *text, uint64_t seed) {
+	*r = (Round){.seed = seed};
+	r->e.arena = arena_new();
+	r->e.diag = diag_new(r->e.arena);
+	r->e.build = &r->build;
+	r->e.session = &r->session;
+	r->build.fn = fn_new(r->e.arena, "case");
+	r->file.tree = parse_text(r, text);
+	r->scope = scope_new(&r->e, NULL);
+	r->scope->file = &r->file;
+	vec_push(r->e.arena, &r->session.files, &r->file);
+	static const int64_t sizes[] = {1, 2, 3, 5, 7, 16, 17, 19, 33};
+	for (const char *c = "BKJNM"; *c; c++) r->size[(int)*c] = sizes[dice(r, COUNT(sizes))];
+	if (r->size['N'] < 2) r->size['N'] = 2;   /* cases subtract 1 */
+	r->build.batch = r->size['B'];
+}
+
+static const Stmt *statement(const Round *r) { return r->file.tree->decls.data[0]->body.data[0]; }
+
+/* ---- checks ---- */
+
+static int count_ops(const Fn *f, const char *name, size_t length) {
+	int n = 0;
+	for (int i = 0; i < f->vals.length; i++) {
+		const char *text = op_info[f->vals.data[i]->op].text;
+		n += strlen(text) == length && !strncmp(text, name, length);
+	}
+	return n;
+}
+
+static void check_ops(const Case *c, const Fn *f, const Round *r) {
+	for (const char *at = c->ops; at && *at;) {
+		size_t length = strcspn(at, " ");
+		int want = atoi(at + length), got = count_ops(f, at, length);
+		if (want != got) {
+			Text text = {.arena = r->e.arena};
+			fn_print(&text, f);
+			fail_msg("%s: %d %.*s, not %d\n%s", c->text, got, (int)length, at, want, text.data);
+		}
+		at += length + 1 + strcspn(at + length + 1, " ");
+		at += *at == ' ';
+	}
+}
+
+static double tensor_element(const Tensor *t, EvalMode mode, int64_t i) {
+	if (!dtype_is_float(t->type.dtype)) return ((const int32_t *)t->data)[i];
+	return mode == EVAL_F64 ? ((const double *)t->data)[i] : (double)((const float *)t->data)[i];
+}
+
+static void check_values(const Case *c, const Fn *f, Round *r, const Filled *want) {
+	static const double tolerance[] = {1e-11, 2e-4};
+	for (int mode = 0; mode < 2; mode++) {
+		Tensor out, in[MAX_ARRAYS];
+		for (int i = 0; i < r->narrays; i++) in[i] = r->input[mode][i];
+		fn_eval(r->e.arena, f, mode ? EVAL_F32 : EVAL_F64, in, &out);
+		if (type_count(out.type) != want->count) fail_msg("%s: %s", c->text, type_text(r->e.arena, out.type));
+		for (int64_t i = 0; i < want->count; i++) {
+			double got = tensor_element(&out, mode ? EVAL_F32 : EVAL_F64, i), wanted = want->data[i];
+			if (!(fabs(got - wanted) <= tolerance[mode] * (20 + fabs(wanted))))
+				fail_msg("%s: element %lld of %s is %.17g, not %.17g", c->text, (long long)i, type_text(r->e.arena, out.type), got, wanted);
+		}
+	}
+}
+
+static void run_case(const Case *c, uint64_t seed) {
+	Round *r = calloc(1, sizeof *r);
+	round_start(r, c->text, seed);
+	for (const char *at = c->tensors; *at; at += *at == ' ') add_tensor(r, &at);
+	add_known(r, c->ranges);
+	Value v = elab_indexed_let(&r->e, r->scope, statement(r));
+	if (!value_ok(v) || r->e.diag->errors) {
+		diag_print(r->e.diag, stderr, false);
+		fail_msg("%s: not lowered", c->text);
+	}
+	assert_int_equal(v.as.tensor.nlabels, 0);
+	fn_output(r->build.fn, "y", v.as.tensor.val, -1);
+	fn_verify(r->build.fn, "elab");
+	Fn *f = r->build.fn;
+	Fn *short_f = fn_canonical(f);
+	if (seed % ROUNDS == 5) check_ops(c, short_f, r);
+	Oracle o = {.arrays = r->array, .narrays = r->narrays, .known = r->known, .nknown = r->nknown};
+	Filled want = {.data = NEW_ARRAY(r->e.arena, double, 64 + type_count(v.as.tensor.val->type))};
+	oracle_fill(&o, statement(r), 0, 0, &want);
+	check_values(c, f, r, &want);
+	arena_free(r->e.arena);
+	free(r);
+}
+
+static void test_cases(void **state) {
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++)
+		for (uint64_t k = 0; k < ROUNDS; k++) run_case(&cases[i], i * ROUNDS + k);
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases)};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -42,9 +42,10 @@ static bool read_header(File *file, Diag *diag, const DataField *field, Header *
 	ok = h->rank == field->type.rank + 1;
 	for (int i = 0; ok && i < field->type.rank; i++) ok = h->dim[i + 1] == field->type.dim[i];
 	if (!ok) {
-		diag_error(diag, field->span, "'%s' holds %s[%s]; field '%s' is %s per sample", file->path, code_info[h->code].text,
-		           h->rank ? dims_text(diag->arena, h->rank, h->dim) + 1 : "]", field->name, type_text(diag->arena, field->type));
-		diag_note(diag, (Span){0}, "the file's first dim is the samples, the others are the field's");
+		Text want = {.arena = diag->arena};
+		for (int i = 0; i < field->type.rank; i++) text_add(&want, ", %" PRId64, field->type.dim[i]);
+		diag_error(diag, field->span, "'%s' holds %s%s; field '%s' wants %s[samples%s]", file->path, code_info[h->code].text,
+		           dims_text(diag->arena, h->rank, h->dim), field->name, dtype_info[field->type.dtype].text, want.data ? want.data : "");
 		return false;
 	}
 	if (h->dim[0] > 0) return true;

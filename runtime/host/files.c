@@ -237,7 +237,7 @@ char *file_body(File *f, Diag *diag, Span span, size_t size) {
 	free(packed);
 	if (got == (int64_t)size) return body;
 	free(body);
-	if (overflow) diag_error(diag, span, "'%s' unpacks to more than the %zu bytes its header speaks of", f->path, size);
+	if (overflow) diag_error(diag, span, "'%s' is damaged or cut short, or holds more than the %zu bytes its header speaks of", f->path, size);
 	else if (got < 0) damaged(diag, span, f);
 	else diag_error(diag, span, "'%s' holds %lld bytes; its header speaks of %zu", f->path, (long long)got, size);
 	return NULL;

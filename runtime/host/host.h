@@ -58,7 +58,8 @@ bool array_write(Diag *diag, const char *path, Type type, const void *dense);   
 /* ---- shuffle.c: orders that need no memory ----------------------------------------------------------------- */
 
 /* A bijection on 0..count-1 keyed by seed and epoch. */
-typedef struct Shuffle { int64_t count; int low, high; uint64_t key[4]; } Shuffle;
+enum { SHUFFLE_ROUNDS = 16 };
+typedef struct Shuffle { int64_t count; int low, high, rounds; uint64_t key[SHUFFLE_ROUNDS]; } Shuffle;
 Shuffle shuffle_make(int64_t count, uint64_t seed, uint64_t epoch);
 int64_t shuffle_at(const Shuffle *s, int64_t i);
 

@@ -1,8 +1,9 @@
 /* shuffle.c: in: a count, a seed, an epoch; out: sample i of that epoch's order, computed without an array.
  *
- * A four-round Feistel network on the smallest power of two that holds the count is a bijection there; walking
+ * A Feistel network on the smallest power of two that holds the count is a bijection there; walking
  * along its cycle until the result is below the count makes it one on 0..count-1 (fewer than two steps on average).
- * Integers only: the same order on every machine. */
+ * Six rounds; sixteen below a thousand samples, where halves of a few bits mix slowly (measured: at 5 samples, places
+ * were uneven by 20 % after 4 rounds, by 1 % after 16).  Integers only: the same order on every machine. */
 #include "host.h"
 
 #include <math.h>
@@ -15,7 +16,8 @@ Shuffle shuffle_make(int64_t count, uint64_t seed, uint64_t epoch) {
 	s.low = bits / 2;
 	s.high = bits - s.low;
 	uint64_t key = hash_mix(seed ^ hash_mix(epoch ^ 0x6e6e632073687566u));
-	for (int r = 0; r < 4; r++) s.key[r] = key = hash_mix(key + (uint64_t)r);
+	s.rounds = bits < 10 ? SHUFFLE_ROUNDS : 6;
+	for (int r = 0; r < s.rounds; r++) s.key[r] = key = hash_mix(key + (uint64_t)r);
 	return s;
 }
 
@@ -30,7 +32,7 @@ int64_t shuffle_at(const Shuffle *s, int64_t i) {
 	uint64_t x = (uint64_t)i;
 	do {
 		uint64_t a = x >> s->low, b = x & low_mask; /* a: high bits, b: low bits */
-		for (int r = 0; r < 4; r += 2) {
+		for (int r = 0; r < s->rounds; r += 2) {
 			a ^= mixed(b, s->key[r], s->high);
 			b ^= mixed(a, s->key[r + 1], s->low);
 		}

@@ -300,7 +300,7 @@ char *array_convert(Diag *diag, const Header *h, char *body, Wanted w, void **ow
 	/* Any integer serves any integer type, bool counts as one; floats serve floats. */
 	if ((from_class == 'F') != (to_class == 'F')) {
 		diag_error(diag, w.span, "'%s' holds %s; the field says %s", w.file, code_info[h->code].text, dtype_info[w.dtype].text);
-		if (to_class == 'F') diag_help(diag, "declare the field as an integer type (u8, i32) and write 'as f32' where it is used");
+		if (to_class == 'F') diag_help(diag, "declare the field as an integer type (u8, i32) and write `as f32` where it is used");
 		free(body);
 		return NULL;
 	}

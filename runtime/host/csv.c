@@ -132,10 +132,10 @@ static bool find_column(Csv *csv, Diag *diag, const File *file, const DataField 
 		*at = i;
 		return true;
 	}
-	diag_error(diag, field->span, "'%s' has no column '%s'", file->path, name);
+	diag_error(diag, field->span, "'%s' has no column `%s`", file->path, name);
 	const char *near = nearest_name(name, names, csv->cells.length);
 	if (near) {
-		diag_help(diag, "did you mean '%s'?", near);
+		diag_help(diag, "did you mean `%s`?", near);
 	} else {
 		Text list = {.arena = diag->arena};
 		for (int i = 0; i < csv->cells.length && i < 20; i++) text_add(&list, i ? ", %s" : "%s", cell_text(diag->arena, csv->cells.data[i]));
@@ -226,7 +226,7 @@ char *csv_read(File *file, Diag *diag, const DataField *field, int64_t *samples)
 	const char *text = file_text(file, diag, field->span, &length);
 	if (!text) return NULL;
 	if (type_count(field->type) != field->ncolumns) {
-		diag_error(diag, field->span, "field '%s' is %s and takes %d columns", field->name, type_text(diag->arena, field->type), field->ncolumns);
+		diag_error(diag, field->span, "field `%s` is %s and takes %d columns", field->name, type_text(diag->arena, field->type), field->ncolumns);
 		return NULL;
 	}
 	Arena *arena = arena_new();

@@ -44,7 +44,7 @@ static bool read_header(File *file, Diag *diag, const DataField *field, Header *
 	if (!ok) {
 		Text want = {.arena = diag->arena};
 		for (int i = 0; i < field->type.rank; i++) text_add(&want, ", %" PRId64, field->type.dim[i]);
-		diag_error(diag, field->span, "'%s' holds %s%s; field '%s' wants %s[samples%s]", file->path, code_info[h->code].text,
+		diag_error(diag, field->span, "'%s' holds %s%s; field `%s` wants %s[samples%s]", file->path, code_info[h->code].text,
 		           dims_text(diag->arena, h->rank, h->dim), field->name, dtype_info[field->type.dtype].text, want.data ? want.data : "");
 		return false;
 	}
@@ -65,10 +65,11 @@ static bool read_array(Job *job) {
 }
 
 static int64_t raw_samples(File *file, Diag *diag, const DataField *field) {
-	size_t length = file->size, row = MAX(sample_bytes(field), (size_t)1);
+	size_t length = file->size, row = MAX(sample_bytes(field), (size_t)1), offset = (size_t)MAX(field->offset, 0);
 	if (file->gzip && !file_text(file, diag, field->span, &length)) return -1;
-	if (length && length % row == 0) return (int64_t)(length / row);
-	diag_error(diag, field->span, "'%s' holds %zu bytes, which is not a positive multiple of a sample's %zu", file->path, length, row);
+	if (length > offset && (length - offset) % row == 0) return (int64_t)((length - offset) / row);
+	if (offset) diag_error(diag, field->span, "'%s' holds %zu bytes, which is not an offset of %zu and whole samples of %zu", file->path, length, offset, row);
+	else diag_error(diag, field->span, "'%s' holds %zu bytes, which is not a positive multiple of a sample's %zu", file->path, length, row);
 	return -1;
 }
 
@@ -78,7 +79,7 @@ static bool read_raw(Job *job) {
 		[DTYPE_F32] = CODE_F32, [DTYPE_F64] = CODE_F64, [DTYPE_F16] = CODE_F16, [DTYPE_BF16] = CODE_U16,
 		[DTYPE_I32] = CODE_I32, [DTYPE_I8] = CODE_I8, [DTYPE_U8] = CODE_U8, [DTYPE_BOOL] = CODE_BOOL};
 	if ((job->samples = raw_samples(job->file, job->diag, f)) < 0) return false;
-	size_t size = (size_t)job->samples * sample_bytes(f), length;
+	size_t offset = (size_t)MAX(f->offset, 0), size = offset + (size_t)job->samples * sample_bytes(f), length;
 	char *body;
 	if (job->file->gzip) {
 		const char *text = file_text(job->file, job->diag, f->span, &length);
@@ -90,12 +91,12 @@ static bool read_raw(Job *job) {
 		body = file_body(job->file, job->diag, f->span, size);
 	}
 	if (!body) return false;
-	Header h = {.code = codes[f->type.dtype], .rank = 1, .dim = {job->samples}, .bytes = size};
-	h.count = job->samples * type_count(f->type);
-	h.dim[0] = h.count;
+	int64_t count = job->samples * type_count(f->type);
+	Header h = {.code = codes[f->type.dtype], .rank = 1, .dim = {count}, .count = count, .offset = offset, .bytes = size};
 	Wanted wanted = {f->type.dtype, f->classes, type_count(f->type), f->span, job->file->path};
 	if (f->type.dtype == DTYPE_BF16) {
-		job->data = job->owned = body;
+		job->data = body + offset;
+		job->owned = body;
 		return true;
 	}
 	job->data = array_convert(job->diag, &h, body, wanted, &job->owned);
@@ -116,7 +117,7 @@ static bool read_literal(Job *job) {
 		if (fits && (f->classes <= 0 || (v >= 0 && v < (double)f->classes))) continue;
 		Text value = {.arena = job->arena};
 		text_number(&value, v);
-		diag_error(job->diag, f->span, "field '%s', row %" PRId64 ": %s does not fit %s", f->name, i / MAX(type_count(f->type), 1), value.data,
+		diag_error(job->diag, f->span, "field `%s`, row %" PRId64 ": %s does not fit %s", f->name, i / MAX(type_count(f->type), 1), value.data,
 		           f->classes > 0 ? arena_printf(job->arena, "class[%" PRId64 "]", f->classes) : dtype_info[f->type.dtype].text);
 		return false;
 	}
@@ -124,7 +125,7 @@ static bool read_literal(Job *job) {
 }
 
 static bool unread(Diag *diag, const DataField *field) {
-	diag_error(diag, field->span, "data from 'chars' cannot be read yet");
+	diag_error(diag, field->span, "data from `chars` cannot be read yet");
 	return false;
 }
 
@@ -207,8 +208,8 @@ static int by_number(const void *a, const void *b) {
 }
 
 static bool unequal(Diag *diag, const DataField *a, int64_t na, const DataField *b, int64_t nb) {
-	diag_error(diag, b->span, "field '%s' has %" PRId64 " samples, field '%s' has %" PRId64, b->name, nb, a->name, na);
-	diag_note(diag, a->span, "'%s' is read here", a->name);
+	diag_error(diag, b->span, "field `%s` has %" PRId64 " samples, field `%s` has %" PRId64, b->name, nb, a->name, na);
+	diag_note(diag, a->span, "`%s` is read here", a->name);
 	return false;
 }
 

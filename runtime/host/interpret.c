@@ -138,7 +138,7 @@ void note_nonfinite(Diag *diag, const Runner *runner, const Program *p, const La
 			what = in->name;
 			kind = arena_printf(arena, "%s ", input_kind_text[in->kind]);
 		}
-		diag_note(diag, hunt.found->span, "the first value that is %s is %s'%s'%s, %s", nan ? "nan" : "inf", kind, what,
+		diag_note(diag, hunt.found->span, "the first value that is %s is %s`%s`%s, %s", nan ? "nan" : "inf", kind, what,
 		          element_text(arena, hunt.found->type, hunt.element), type_text(arena, hunt.found->type));
 	}
 	arena_free(arena);

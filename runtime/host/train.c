@@ -99,7 +99,7 @@ static void explain_nonfinite(Loop *l, double loss) {
 		l->runner->frame.persistent = live;
 		l->at = at;
 	}
-	diag_help(diag, "a smaller learning rate, 'clip', or a look at the data may help");
+	diag_help(diag, "a smaller learning rate, `clip`, or a look at the data may help");
 	if (!job->strict) print_now(job, diag);
 	l->warned = true;
 }

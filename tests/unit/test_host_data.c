@@ -124,7 +124,7 @@ static void idx_hostile(void **state) {
 	refuse(field(SOURCE_IDX, "large.gz", pair, 0), "cannot be in it");
 	refuse(field(SOURCE_IDX, "short", pair, 0), "ends within its header");
 	refuse(field(SOURCE_IDX, "cut", pair, 0), "holds 17 bytes; its header speaks of 18");
-	refuse(field(SOURCE_IDX, "a.idx", type_scalar(DTYPE_U8), 0), "holds u8[3, 2]; field 'x' wants u8[samples]");
+	refuse(field(SOURCE_IDX, "a.idx", type_scalar(DTYPE_U8), 0), "holds u8[3, 2]; field `x` wants u8[samples]");
 	refuse(field(SOURCE_IDX, "a.idx", vector(DTYPE_F32, 2), 0), "holds u8; the field says f32");
 	refuse(field(SOURCE_IDX, "a.idx", vector(DTYPE_I32, 2), 50), "row 2: 50 is no class of 0..49");
 	refuse(field(SOURCE_IDX, "a.idx", pair, 41), "row 2: 50 is no class of 0..40");
@@ -361,7 +361,7 @@ static void csv_hostile(void **state) {
 	csv_refuse("a,b\n1,2,3\n", "b", f32, 0, "line 2: 3 cells; the first line has 2");
 	csv_refuse("a,b\n1\n", "b", f32, 0, "line 2: 1 cells; the first line has 2");
 	csv_refuse("a,b\n1,\"2\n3,4\n", "b", f32, 0, "line 2, column 2");
-	csv_refuse("area,rooms\n1,2\n", "roms", f32, 0, "did you mean 'rooms'?");
+	csv_refuse("area,rooms\n1,2\n", "roms", f32, 0, "did you mean `rooms`?");
 	csv_refuse("area,rooms\n1,2\n", "price", f32, 0, "its columns are area, rooms");
 	csv_refuse("a\n", "a", f32, 0, "a header and no data");
 	csv_refuse("", "a", f32, 0, "is empty");
@@ -438,7 +438,17 @@ static void raw_and_literal(void **state) {
 	list[1] = 1;
 	fields[2].nvalues = 2;
 	assert_null(load(&f, fields, 3, &set));
-	expect_message(&f, "field 'x' has 2 samples, field 'x' has 3");
+	expect_message(&f, "field `x` has 2 samples, field `x` has 3");
+	fields[2].nvalues = 3;
+	fields[0].offset = fields[1].offset = 12;
+	fields[0].type = fields[1].type = type_scalar(DTYPE_F32);
+	d = load(&f, fields, 3, &set);
+	assert_non_null(d);
+	assert_memory_equal(d->field[0], values + 3, 12);
+	assert_memory_equal(d->field[1], values + 3, 12);
+	data_free(d);
+	fields[0].offset = 24;
+	refuse(fields[0], "not an offset of 24");
 	refuse(field(SOURCE_RAW, "r.bin", vector(DTYPE_F32, 5), 0), "not a positive multiple of a sample's 20");
 	end(&f);
 }

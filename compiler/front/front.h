@@ -167,6 +167,7 @@ typedef struct Build {
 	VEC(Val *) current;       /* by persistent index: newest version, NULL: not read yet */
 	VEC(bool) written;
 	struct TrainState *train; /* NULL outside train blocks */
+	struct Build *outer;      /* finishing: the evaluation Fn */
 } Build;
 
 struct Elab {

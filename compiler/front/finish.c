@@ -1,0 +1,72 @@
+/* finish.c: from the Fn as built to the Fn as others get it.
+ *
+ * In: a Build with its outputs.  Out: inputs in the order data, persistent, step, epoch, seed, settings, only the used ones (data fields of a
+ * train block: those it uses in any of its Fns), canonical and verified. */
+#include <string.h>
+
+#include "session.h"
+
+bool val_in(const Fn *f, const Val *v) { return v && v->id >= 0 && v->id < f->vals.length && f->vals.data[v->id] == v; }
+
+/* Marks seen[id] for everything `from` is computed from.  through_stop: also what no gradient flows to.  Operands have
+ * smaller numbers than their results, so one sweep downwards is enough. */
+void mark_reachable(const Fn *f, const Val *from, bool through_stop, bool *seen) {
+	seen[from->id] = true;
+	for (int i = from->id; i >= 0; i--) {
+		const Val *v = f->vals.data[i];
+		if (!seen[i] || (v->op == OpStop && !through_stop)) continue;
+		for (int k = 0; k < v->nargs; k++) seen[v->arg[k]->id] = true;
+	}
+}
+
+static const int kind_order[INPUT_KINDS] = {
+	[INPUT_DATA] = 0, [INPUT_PARAM] = 1, [INPUT_STATE] = 1, [INPUT_SLOT] = 1, [INPUT_STEP] = 2, [INPUT_EPOCH] = 3, [INPUT_SEED] = 4,
+	[INPUT_SETTING] = 5,
+};
+
+static int persistent_number(Elab *e, const Input *in, const TrainState *t) {
+	int train = in->kind == INPUT_SLOT && t ? t->index : -1;
+	return persistent_find(e, in->name, in->kind, train);
+}
+
+static bool field_wanted(Elab *e, const TrainState *t, const char *name) {
+	const Train *train = &e->program->trains.data[t->index];
+	const DataSet *set = &e->program->data.data[train->data];
+	for (int i = 0; i < train->ninputs; i++)
+		if (set->fields[train->inputs[i]].name == name) return true;
+	return false;
+}
+
+Fn *finish_fn(Elab *e, Build *b, TrainState *t) {
+	Fn *f = b->fn;
+	bool *seen = NEW_ARRAY(e->arena, bool, f->vals.length + 1);
+	for (int i = 0; i < f->outputs.length; i++) seen[f->outputs.data[i].val->id] = true;
+	for (int i = f->vals.length - 1; i >= 0; i--)
+		for (int k = 0; seen[i] && k < f->vals.data[i]->nargs; k++) seen[f->vals.data[i]->arg[k]->id] = true;
+	int n = f->inputs.length, m = 0;
+	int *order = NEW_ARRAY(e->arena, int, n + 1), *rank = NEW_ARRAY(e->arena, int, n + 1);
+	for (int i = 0; i < n; i++) {
+		const Input *in = &f->inputs.data[i];
+		bool used = seen[in->val->id];
+		for (int k = 0; k < f->outputs.length; k++) used |= f->outputs.data[k].updates == i;
+		if (in->kind == INPUT_DATA) used = t ? field_wanted(e, t, in->name) : true;
+		if (!used) continue;
+		rank[i] = kind_order[in->kind] << 24;
+		if (kind_order[in->kind] == 1) rank[i] += persistent_number(e, in, t);
+		int at = m++;
+		while (at > 0 && rank[order[at - 1]] > rank[i]) order[at] = order[at - 1], at--;
+		order[at] = i;
+	}
+	Fn sorted = *f;
+	memset(&sorted.inputs, 0, sizeof sorted.inputs);
+	int *moved = NEW_ARRAY(e->arena, int, n + 1);
+	for (int i = 0; i < m; i++) {
+		vec_push(e->arena, &sorted.inputs, f->inputs.data[order[i]]);
+		moved[order[i]] = i;
+	}
+	for (int i = 0; i < sorted.outputs.length; i++)
+		if (sorted.outputs.data[i].updates >= 0) sorted.outputs.data[i].updates = moved[sorted.outputs.data[i].updates];
+	Fn *done = fn_canonical(&sorted);
+	fn_verify(done, "elaboration");
+	return done;
+}

@@ -1,0 +1,321 @@
+/* optimizer.c: the update of parameters.
+ *
+ * In: a loss, rules that say which optimizer gets which parameter.  Out: gradients, clipped and accumulated as asked, and the
+ * optimizer's body run once per parameter, its states being slots "<instance path>#<name>". */
+#include <string.h>
+
+#include "session.h"
+
+/* ---- settings ---- */
+
+static bool check_settings(Elab *e, const Decl *decl, Bound *b, Span call) {
+	for (int i = 2; i < decl->params.length; i++) {
+		const Param *p = &decl->params.data[i];
+		if (b->args[i].kind != VALUE_NOTHING || b->args[i].span.source || p->value) continue;
+		elab_error(e, call, "`%s` needs `%s`", decl->name.text, p->name.text);
+		elab_note(e, p->name.span, "it is declared here, without a default");
+		return false;
+	}
+	return true;
+}
+
+static Value bound_value(Bound *b, Span span) { return (Value){.kind = VALUE_OPTIMIZER, .span = span, .as.optimizer = b}; }
+
+Value bind_optimizer(Elab *e, Scope *scope, const Decl *decl, File *file, const Expr *call) {
+	int n = decl->params.length;
+	if (n < 2 || n > MAX_ARGUMENTS) return elab_error(e, decl->name.span, "an optimizer takes a parameter, its gradient, and settings");
+	Bound *b = NEW(e->arena, Bound);
+	*b = (Bound){decl, file, NEW_ARRAY(e->arena, Value, n), NEW_ARRAY(e->arena, Span, n), call->span};
+	if (!bind_arguments(e, scope, decl, call, 2, b->args, b->spans)) return value_poison();
+	return check_settings(e, decl, b, call->span) ? bound_value(b, call->span) : value_poison();
+}
+
+static void add_rule(Elab *e, Scope *scope, Update *u, const char *pattern, Span span, const Expr *value) {
+	Value v = eval_expr(e, scope, value);
+	if (v.kind == VALUE_FUNCTION && v.as.function.decl->kind == DECL_OPTIMIZER) {
+		const Decl *d = v.as.function.decl;
+		Bound *b = NEW(e->arena, Bound);
+		*b = (Bound){d, v.as.function.file, NEW_ARRAY(e->arena, Value, d->params.length + 1), NEW_ARRAY(e->arena, Span, d->params.length + 1), value->span};
+		for (int i = 0; i < d->params.length; i++) b->args[i] = (Value){.kind = VALUE_NOTHING};
+		v = check_settings(e, d, b, value->span) ? bound_value(b, value->span) : value_poison();
+	}
+	if (!value_ok(v)) {
+		u->scalar = NULL;   /* nothing sensible can be updated */
+		return;
+	}
+	if (v.kind != VALUE_OPTIMIZER && v.kind != VALUE_NOTHING) {
+		elab_error(e, value->span, "an optimizer is wanted here, or `none`, not %s", value_text(e, v));
+		u->scalar = NULL;
+		return;
+	}
+	vec_push(e->arena, &u->rules, ((UpdateRule){pattern, v.kind == VALUE_OPTIMIZER ? v.as.optimizer : NULL, span, false}));
+}
+
+void read_rules(Elab *e, Scope *scope, Update *u, const TrainItem *item) {
+	u->has_rules = true;
+	if (item->kind == ITEM_SETTING) {
+		add_rule(e, scope, u, "*", item->value->span, item->value);
+		return;
+	}
+	for (int i = 0; i < item->rules.length; i++)
+		add_rule(e, scope, u, item->rules.data[i].pattern, item->rules.data[i].span, item->rules.data[i].value);
+}
+
+void read_update_params(Elab *e, Scope *scope, Update *u, const Expr *value) {
+	Value v = eval_expr(e, scope, value);
+	Value *items = v.kind == VALUE_LIST || v.kind == VALUE_TUPLE ? v.as.list.items : &v;
+	int n = items == &v ? 1 : v.as.list.count;
+	u->has_params = true;
+	for (int i = 0; i < n && value_ok(v); i++) {
+		if (items[i].kind != VALUE_FUNCTION || items[i].as.function.decl->kind != DECL_MODEL) {
+			elab_error(e, value->span, "`params` is a model, or a list of models, not %s", value_text(e, items[i]));
+			return;
+		}
+		vec_push(e->arena, &u->prefixes, arena_printf(e->arena, "%s/", items[i].as.function.decl->name.text));
+	}
+}
+
+/* '*' stands for any text, '/' included. */
+static bool matches(const char *pattern, const char *path) {
+	const char *star = NULL, *resume = NULL;
+	while (*path) {
+		if (*pattern == '*') star = pattern++, resume = path;
+		else if (*pattern == *path) pattern++, path++;
+		else if (star) pattern = star + 1, path = ++resume;
+		else return false;
+	}
+	while (*pattern == '*') pattern++;
+	return !*pattern;
+}
+
+/* ---- which parameters ---- */
+
+typedef struct Target { int index; UpdateRule *rule; Val *gradient; } Target;
+typedef struct Targets { VEC(Target) all; } Targets;
+
+static bool in_update(const Update *u, const char *path) {
+	for (int i = 0; i < u->prefixes.length; i++)
+		if (!strncmp(path, u->prefixes.data[i], strlen(u->prefixes.data[i]))) return true;
+	return !u->has_params;
+}
+
+static void unmatched_rule(Elab *e, const UpdateRule *rule, const char *const *paths, int count) {
+	elab_error(e, rule->span, "no parameter matches \"%s\"", rule->pattern);
+	Text text = {.arena = e->arena};
+	for (int i = 0; i < count && i < 6; i++) text_add(&text, "%s%s", i ? ", " : "", paths[i]);
+	if (count) elab_help(e, "parameters are %s%s", text.data, count > 6 ? ", ..." : "");
+}
+
+/* Parameters of this update that some rule updates, in order; reports rules that match nothing. */
+static bool find_targets(Elab *e, Update *u, Targets *targets) {
+	Program *p = e->program;
+	VEC(const char *) paths = {0};
+	bool ok = true;
+	for (int i = 0; i < p->persistent.length; i++) {
+		const Persistent *x = &p->persistent.data[i];
+		bool here = x->kind == INPUT_PARAM && i < e->build->current.length && e->build->current.data[i];
+		if (!here || !in_update(u, x->path)) continue;
+		vec_push(e->arena, &paths, x->path);
+		UpdateRule *rule = NULL;
+		for (int k = 0; k < u->rules.length; k++) {
+			if (!matches(u->rules.data[k].pattern, x->path)) continue;
+			u->rules.data[k].matched = true;
+			if (!rule) rule = &u->rules.data[k];
+		}
+		if (rule && rule->optimizer) vec_push(e->arena, &targets->all, ((Target){i, rule, NULL}));
+		e->session->infos.data[i].trained |= rule != NULL;
+		if (rule) continue;
+		elab_error(e, u->span, "no rule of `optimizer` matches the parameter `%s`", x->path);
+		elab_note(e, x->span, "declared here");
+		elab_help(e, "end the rules with `\"*\": ...`, or freeze it: `\"%s\": none`", x->path);
+		ok = false;
+	}
+	for (int k = 0; k < u->rules.length; k++)
+		if (!u->rules.data[k].matched && paths.length) unmatched_rule(e, &u->rules.data[k], paths.data, paths.length), ok = false;
+	if (paths.length) return ok;
+	if (ok) elab_error(e, u->loss_span, u->has_params ? "nothing to train: `params` names models without parameters in use" : "nothing to train: no parameter is used in this train block");
+	return false;
+}
+
+/* ---- gradients ---- */
+
+static Val *norm_scale(Elab *e, Update *u, const Targets *targets) {
+	Fn *f = fn_of(e);
+	Val *total = NULL;
+	for (int i = 0; i < targets->all.length; i++) {
+		Val *g = targets->all.data[i].gradient, *square;
+		if (!g) continue;
+		if (g->type.dtype != DTYPE_F32) g = ir_cast(f, g, DTYPE_F32);
+		int64_t axes[MAX_RANK];
+		for (int k = 0; k < g->type.rank; k++) axes[k] = k;
+		square = ir_Mul(f, g, g);
+		if (g->type.rank) square = ir_reduce(f, OpReduceSum, square, g->type.rank, axes);
+		total = total ? ir_Add(f, total, square) : square;
+	}
+	Value c = to_tensor(e, u->clip, DTYPE_F32, u->span);
+	if (!total || !value_ok(c)) return NULL;
+	return ir_Min(f, ir_const(f, DTYPE_F32, 1), ir_Div(f, c.as.tensor.val, ir_Sqrt(f, total)));
+}
+
+static Val *spread(Fn *f, Val *scalar, Type like) {
+	Val *x = ir_cast(f, scalar, like.dtype);
+	return like.rank ? ir_broadcast(f, x, like.rank, like.dim, NULL) : x;
+}
+
+static void clip_gradients(Elab *e, Update *u, Targets *targets) {
+	Val *scale = norm_scale(e, u, targets);
+	for (int i = 0; scale && i < targets->all.length; i++) {
+		Val **g = &targets->all.data[i].gradient;
+		if (*g) *g = ir_Mul(fn_of(e), *g, spread(fn_of(e), scale, (*g)->type));
+	}
+}
+
+/* Adds 1/k of each gradient to a slot; the step counts when k are together.  Returns that condition. */
+static Val *accumulate_gradients(Elab *e, TrainState *t, Update *u, Targets *targets, int64_t k) {
+	Fn *f = fn_of(e);
+	const char *count_path = u->name ? arena_printf(e->arena, "%s#accumulated", u->name) : "#accumulated";
+	int counter = declare_slot(e, count_path, t->index, type_scalar(DTYPE_I32), u->span);
+	Val *count = ir_Add(f, persistent_read(e, counter, u->span).as.tensor.val, ir_const(f, DTYPE_I32, 1));
+	Val *ready = ir_Eq(f, count, ir_const(f, DTYPE_I32, (double)k));
+	persistent_write(e, counter, ir_Where(f, ready, ir_const(f, DTYPE_I32, 0), count));
+	for (int i = 0; i < targets->all.length; i++) {
+		Target *x = &targets->all.data[i];
+		if (!x->gradient) continue;
+		Type type = x->gradient->type;
+		const char *path = arena_printf(e->arena, "%s#%s%saccumulated", e->program->persistent.data[x->index].path, u->name ? u->name : "", u->name ? "." : "");
+		int slot = declare_slot(e, path, t->index, type, e->program->persistent.data[x->index].span);
+		Val *sum = ir_Add(f, persistent_read(e, slot, u->span).as.tensor.val, ir_Div(f, x->gradient, ir_like(f, x->gradient, (double)k)));
+		persistent_write(e, slot, ir_Where(f, spread(f, ready, type_make(DTYPE_BOOL, type.rank, type.dim)), ir_like(f, sum, 0), sum));
+		x->gradient = sum;
+	}
+	return ready;
+}
+
+/* ---- the optimizer's body ---- */
+
+static void run_optimizer(Elab *e, TrainState *t, Target *x) {
+	Bound *b = x->rule->optimizer;
+	const Decl *decl = b->decl;
+	const PersistentInfo *info = &e->session->infos.data[x->index];
+	int n = decl->params.length;
+	Value *args = NEW_ARRAY(e->arena, Value, n);
+	Span *spans = NEW_ARRAY(e->arena, Span, n);
+	memcpy(args, b->args, sizeof *args * (size_t)n);
+	memcpy(spans, b->spans, sizeof *spans * (size_t)n);
+	Activation *a = activation_enter(e, decl, b->span, NULL, true);
+	a->counters->slot_of = x->index + 1;
+	a->counters->slot_train = t->index;
+	Span place = e->program->persistent.data[x->index].span;
+	args[0] = persistent_read(e, x->index, place);
+	args[1] = value_tensor(e, x->gradient, info->dims, place);
+	spans[0] = spans[1] = b->span;
+	Scope *scope = scope_new(e, NULL);
+	scope->file = b->file;
+	scope->activation = a;
+	Value result = {.kind = VALUE_NOTHING};
+	if (bind_parameters(e, scope, decl, args, spans, b->span)) {
+		scope_find(scope, decl->params.data[0].name.text)->persistent = x->index;
+		exec_block(e, scope_new(e, scope), &decl->body, &result);
+	}
+	activation_leave(e);
+}
+
+/* What was written while `ready` is false keeps its old value. */
+static void gate_writes(Elab *e, const Val *const *before, int nbefore, Val *ready) {
+	Fn *f = fn_of(e);
+	for (int i = 0; i < e->build->current.length; i++) {
+		Val *now = e->build->current.data[i];
+		if (!now || !e->build->written.data[i] || (i < nbefore && before[i] == now)) continue;
+		const Val *old = i < nbefore ? before[i] : NULL;
+		for (int k = 0; !old && k < f->inputs.length; k++)
+			if (f->inputs.data[k].kind == INPUT_SLOT && f->inputs.data[k].name == e->program->persistent.data[i].path) old = f->inputs.data[k].val;
+		if (!old || now == old) continue;
+		e->build->current.data[i] = ir_Where(f, spread(f, ready, type_make(DTYPE_BOOL, now->type.rank, now->type.dim)), now, f->vals.data[old->id]);
+	}
+}
+
+/* A parameter updated here is, for what comes later, a constant and a variable of its own. */
+static void seal_parameters(Elab *e, const Targets *targets) {
+	for (int i = 0; i < targets->all.length; i++) {
+		Val **now = &e->build->current.data[targets->all.data[i].index];
+		if ((*now)->op != OpInput) *now = ir_mark(fn_of(e), ir_Stop(fn_of(e), *now));
+	}
+}
+
+void apply_update(Elab *e, TrainState *t, Update *u) {
+	Targets targets = {0};
+	Fn *f = fn_of(e);
+	if (!u->has_rules) {
+		elab_error(e, u->span, "`%s` needs `optimizer = ...`", u->name ? u->name : "train");
+		return;
+	}
+	if (!find_targets(e, u, &targets)) return;
+	bool *seen = NEW_ARRAY(e->arena, bool, f->vals.length + 1);
+	mark_reachable(f, u->scalar, false, seen);
+	for (int i = 0; i < targets.all.length; i++) {
+		Target *x = &targets.all.data[i];
+		Val *by = e->build->current.data[x->index];
+		PersistentInfo *info = &e->session->infos.data[x->index];
+		info->trained = true;
+		if (!seen[by->id]) continue;   /* no gradient: it stays as it is, with a warning at the end */
+		info->has_gradient = true;
+		f->span = e->program->persistent.data[x->index].span;
+		x->gradient = ir_grad(f, u->scalar, by);
+	}
+	int64_t k = e->program->trains.data[t->index].accumulate;
+	Val *ready = k > 1 ? accumulate_gradients(e, t, u, &targets, k) : NULL;
+	if (u->has_clip) clip_gradients(e, u, &targets);
+	int nbefore = e->build->current.length;
+	const Val **before = NEW_ARRAY(e->arena, const Val *, nbefore + 1);
+	for (int i = 0; i < nbefore; i++) before[i] = e->build->current.data[i];
+	for (int i = 0; i < targets.all.length && !e->gave_up; i++)
+		if (targets.all.data[i].gradient) run_optimizer(e, t, &targets.all.data[i]);
+	if (ready) gate_writes(e, before, nbefore, ready);
+	if (t->more_updates > 0) seal_parameters(e, &targets);
+}
+
+/* ---- grad(..) and params(..) ---- */
+
+Value builtin_grad(Elab *e, Call *c) {
+	Value loss = c->slot[0], *results = NEW_ARRAY(e->arena, Value, c->nrest + 1);
+	Fn *f = fn_of(e);
+	if (loss.kind != VALUE_TENSOR || loss.as.tensor.rank || loss.as.tensor.nlabels || !dtype_is_float(value_dtype(&loss)))
+		return elab_error(e, c->slot_span[0], "`grad` wants a float scalar first, not %s", value_text(e, loss));
+	if (!c->nrest) return elab_error(e, c->at, "`grad` needs what to differentiate by");
+	bool *seen = NEW_ARRAY(e->arena, bool, f->vals.length + 1);
+	mark_reachable(f, loss.as.tensor.val, false, seen);
+	for (int i = 0; i < c->nrest; i++) {
+		Value x = c->rest[i];
+		if (x.kind != VALUE_TENSOR || !dtype_is_float(value_dtype(&x)) || x.as.tensor.nlabels)
+			return elab_error(e, c->rest_span[i], "`grad` differentiates by a float tensor, not %s", value_text(e, x));
+		Val *by = x.as.tensor.val;
+		if (by->op != OpInput && by->op != OpMark) {
+			elab_error(e, c->rest_span[i], "`grad` differentiates by a name: a field, a `let` or a `param`");
+			elab_help(e, "bind it with `let` before the scalar is computed from it");
+			return value_poison();
+		}
+		if (!seen[by->id]) {
+			elab_error(e, c->rest_span[i], "the scalar is not computed from this, so its derivative is zero");
+			note_value(e, "the scalar", loss);
+			return value_poison();
+		}
+		results[i] = value_tensor(e, ir_grad(f, loss.as.tensor.val, by), x.as.tensor.dims, c->span);
+	}
+	return c->nrest == 1 ? results[0] : value_list(VALUE_TUPLE, c->nrest, results, c->span);
+}
+
+Value builtin_params(Elab *e, Call *c) {
+	Value v = c->slot[0];
+	const char *path = v.kind == VALUE_INSTANCE ? v.as.instance->path
+		: v.kind == VALUE_FUNCTION && v.as.function.decl->kind == DECL_MODEL ? v.as.function.decl->name.text : NULL;
+	if (!path) return elab_error(e, c->slot_span[0], "`params` wants a model, not %s", value_text(e, v));
+	VEC(Value) items = {0};
+	size_t length = strlen(path);
+	for (int i = 0; i < e->program->persistent.length; i++) {
+		const Persistent *p = &e->program->persistent.data[i];
+		if (p->kind != INPUT_PARAM || strncmp(p->path, path, length) || p->path[length] != '/') continue;
+		vec_push(e->arena, &items, persistent_read(e, i, c->at));
+	}
+	if (!items.length) return elab_error(e, c->slot_span[0], "`%s` has no parameters yet: it was not called before this line", path);
+	return value_list(VALUE_LIST, items.length, items.data, c->span);
+}

@@ -200,13 +200,50 @@ static Val *back_fold(Fn *f, Val *x, const Val *y) {
 }
 void grad_fold(Sweep *s, Val *y, Adjoint g) { give(s, y->arg[0], each(s, g, y, back_fold)); }
 
+static int find_label(const int64_t *labels, int n, int64_t label) {
+	for (int i = 0; i < n; i++)
+		if (labels[i] == label) return i;
+	return -1;
+}
+
+/* v with labels lv as a tensor whose axes are these labels; it is repeated along those it lacks. */
+static Val *align(Fn *f, Val *v, const int64_t *lv, const Type *type, const int64_t *labels) {
+	int64_t perm[MAX_RANK] = {0}, dims[MAX_RANK] = {0};
+	int n = 0;
+	for (int i = 0; i < type->rank; i++) {
+		int at = find_label(lv, v->type.rank, labels[i]);
+		if (at >= 0) perm[n] = at, dims[n++] = i;
+	}
+	return ir_broadcast(f, ir_transpose(f, v, perm), type->rank, type->dim, dims);
+}
+
+/* The sum of products for an operand x of a contraction, from two tensors.  As in indexed definitions: nothing to sum is
+ * a product, equal labels are a product and a sum; both are element-wise work that fuses.  Anything else contracts. */
+static Val *sum_of_products(Fn *f, Val *a, const int64_t *la, Val *b, const int64_t *lb, const Val *x, const int64_t *lx) {
+	int64_t axes[MAX_RANK];
+	int summed = 0;
+	bool same = a->type.rank == b->type.rank;
+	for (int i = 0; i < a->type.rank; i++) {
+		if (find_label(lx, x->type.rank, la[i]) < 0) axes[summed++] = i;
+		same &= find_label(lb, b->type.rank, la[i]) >= 0;
+	}
+	if (!summed) return ir_Mul(f, align(f, a, la, &x->type, lx), align(f, b, lb, &x->type, lx));
+	if (!same) return ir_contract(f, a, la, b, lb, x->type.rank, lx);
+	int64_t left[MAX_RANK];
+	int n = 0;
+	for (int i = 0; i < a->type.rank; i++)
+		if (find_label(lx, x->type.rank, la[i]) >= 0) left[n++] = la[i];
+	Val *sum = ir_reduce(f, OpReduceSum, ir_Mul(f, a, align(f, b, lb, &a->type, la)), summed, axes);
+	return align(f, sum, left, &x->type, lx);
+}
+
 /* The order of the operands decides the order of the sums: what may carry the batch comes first. */
 void grad_contract(Sweep *s, Val *y, Adjoint g) {
 	Val *a = y->arg[0], *b = y->arg[1];
 	const int64_t *la = y->list[0].data, *lb = y->list[1].data, *ly = y->list[2].data;
 	Val *dy = whole(s, g);
-	if (wanted(s, a)) give(s, a, plain(ir_contract(s->f, dy, ly, b, lb, a->type.rank, la)));
-	if (wanted(s, b)) give(s, b, plain(ir_contract(s->f, a, la, dy, ly, b->type.rank, lb)));
+	if (wanted(s, a)) give(s, a, plain(sum_of_products(s->f, dy, ly, b, lb, a, la)));
+	if (wanted(s, b)) give(s, b, plain(sum_of_products(s->f, a, la, dy, ly, b, lb)));
 }
 
 /* One index per row and nothing behind it: a comparison finds the element, no scatter. */

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { SHOWN_COLUMNS = 160, SHOWN_BEFORE = 100 };
+enum { SHOWN_COLUMNS = 160, SHOWN_BEFORE = 100, MAX_WARNINGS = 100 };
 
 Diag *diag_new(Arena *arena) {
 	Diag *diag = NEW(arena, Diag);
@@ -43,7 +43,7 @@ static bool blamed(const Diag *diag, Severity severity, Span span, const char *t
 
 static bool report(Diag *diag, Severity severity, Span span, const char *format, va_list args) {
 	diag->muted = true;
-	if (diag_full(diag)) return false;
+	if (diag_full(diag) || (severity == SEVERITY_WARNING && diag->warnings >= MAX_WARNINGS)) return false;
 	const char *text = arena_vprintf(diag->arena, format, args);
 	if (blamed(diag, severity, span, text)) return false;
 	diag->muted = false;

@@ -66,5 +66,6 @@ TokenList *lex_source(Arena *arena, const Source *source);
 const char *token_kind_text(TokenKind kind);
 /* Is token `at` a declaration word followed by a name (or a string, or `{`)? */
 bool starts_declaration(const TokenList *tokens, int at);
+bool is_declaration_word(const Token *token);
 
 #endif

@@ -210,14 +210,19 @@ static bool skip_blanks(const Lexer *lexer, const char **at) {
 
 static bool is_word(const Token *token, const char *word) { return token->kind == TOKEN_NAME && strcmp(token->text, word) == 0; }
 
+static const char *const declaration_words[] = {"import", "const", "data", "fn", "vjp", "layer", "model", "optimizer", "train"};
+
+bool is_declaration_word(const Token *token) {
+	for (size_t i = 0; i < COUNT(declaration_words); i++)
+		if (is_word(token, declaration_words[i])) return true;
+	return false;
+}
+
 bool starts_declaration(const TokenList *tokens, int at) {
-	static const char *const words[] = {"const", "data", "fn", "vjp", "layer", "model", "optimizer", "train"};
 	const Token *token = &tokens->data[at], *next = token->kind == TOKEN_END ? token : token + 1;
 	if (is_word(token, "import")) return next->kind == TOKEN_STRING;
 	if (is_word(token, "train") && next->kind == TOKEN_LEFT_BRACE) return true;
-	for (size_t i = 0; i < COUNT(words); i++)
-		if (is_word(token, words[i])) return next->kind == TOKEN_NAME && !next->newline;
-	return false;
+	return is_declaration_word(token) && next->kind == TOKEN_NAME && !next->newline;
 }
 
 /* A word that can only start a statement, first on its line. */

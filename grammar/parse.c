@@ -123,6 +123,7 @@ void unexpected(Parser *parser, const char *what) {
 	parser->panic = true;
 	const Token *token = peek(parser);
 	Diag *diag = parser->diag;
+	parser->stray_brace |= token->kind == TOKEN_LEFT_BRACE;
 	if (token->kind == TOKEN_ERROR) report_lexical(parser, token);
 	else if (token->newline && parser->at > parser->start) {
 		/* Blame the place where it is missing: behind the last token, not the line that follows. */

@@ -22,6 +22,7 @@ typedef struct Parser {
 	int inside;       /* parentheses and brackets open: a newline ends nothing */
 	int depth;        /* of recursion */
 	bool panic, stopped;
+	bool stray_brace; /* an error was at a `{`: a `}` may be missing for that reason alone */
 } Parser;
 
 /* The cursor (parse.c). */

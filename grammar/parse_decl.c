@@ -13,6 +13,7 @@ static void skip_declaration(Parser *parser, int from) {
 	for (; parser->tokens[i].kind != TOKEN_END; i++) {
 		const Token *token = &parser->tokens[i];
 		if (i > from && (token->closes_all || (token->newline && starts_declaration(parser->list, i)))) break;
+		if (i > from && token->column_one && is_declaration_word(token)) break;
 		if (token->match > i) i = token->match;
 	}
 	parser->at = i;
@@ -71,7 +72,7 @@ static void parse_const(Parser *parser, Decl *decl) {
 static void parse_field(Parser *parser, Decl *decl) {
 	int from = parser->start = parser->at;
 	Field field = {.name = parse_name(parser, "the name of a field")};
-	if (decl->like.text) {
+	if (decl->like.span.source) {
 		if (accept(parser, TOKEN_COLON)) field.type = parse_type(parser);
 	} else {
 		expect(parser, TOKEN_COLON, "`:` and the type of one sample");
@@ -107,7 +108,11 @@ static void parse_data_item(Parser *parser, Decl *decl, TrainItem *owner) {
 static void parse_data(Parser *parser, Decl *decl) {
 	int from = parser->at;
 	decl->name = parse_name(parser, "a name after `data`");
-	if (accept_word(parser, "like")) decl->like = parse_name(parser, "the name of a data declaration");
+	Span like = token_span(parser, peek(parser));
+	if (accept_word(parser, "like")) {
+		decl->like = parse_name(parser, "the name of a data declaration");
+		if (parser->panic) decl->like.span = like;       /* the fields need no types all the same */
+	}
 	parse_items(parser, from, decl, NULL, parse_data_item);
 }
 
@@ -200,12 +205,13 @@ static void add_item(Parser *parser, Decl *decl, TrainItem *owner, TrainItem ite
 	else vec_push(parser->arena, &decl->items, item);
 }
 
+static const char *const settings[] = {"data", "validate", "batch", "epochs", "steps", "seed", "shuffle", "precision", "clip",
+                                       "accumulate", "patience", "save", "loss", "params", "optimizer"};
+
 static bool at_setting(const Parser *parser) {
-	static const char *const names[] = {"data", "validate", "batch", "epochs", "steps", "seed", "shuffle", "precision", "clip",
-	                                    "accumulate", "patience", "save", "loss", "params", "optimizer"};
 	if (peek_next(parser)->kind != TOKEN_EQUALS) return false;
-	for (size_t i = 0; i < COUNT(names); i++)
-		if (at_word(parser, names[i])) return true;
+	for (size_t i = 0; i < COUNT(settings); i++)
+		if (at_word(parser, settings[i])) return true;
 	return false;
 }
 
@@ -255,8 +261,10 @@ static void parse_train_item(Parser *parser, Decl *decl, TrainItem *owner) {
 	TrainItem item = {.kind = ITEM_SETTING};
 	if (!parse_setting(parser, &item, owner != NULL)) {
 		if (owner) {
+			const char *near = is_kind(parser, TOKEN_NAME) ? nearest_name(peek(parser)->text, settings, COUNT(settings)) : NULL;
 			unexpected(parser, "a setting of the update");
-			diag_help(parser->diag, "an update has `loss = ...`, `params = ...` and `optimizer = ...`");
+			if (near) diag_help(parser->diag, "did you mean `%s`?", near);
+			else diag_help(parser->diag, "an update has `loss = ...`, `params = ...` and `optimizer = ...`");
 		} else {
 			item.kind = ITEM_STMT;
 			item.stmt = parse_stmt(parser);
@@ -287,7 +295,9 @@ static void expected_declaration(Parser *parser) {
 	const Token *token = peek(parser);
 	unexpected(parser, "a declaration");
 	const char *near = token->kind == TOKEN_NAME ? nearest_name(token->text, words, COUNT(words)) : NULL;
+	bool statement = token->kind != TOKEN_NAME && token->kind != TOKEN_ERROR;
 	if (near) diag_help(parser->diag, "did you mean `%s`?", near);
+	else if (statement) diag_help(parser->diag, "statements stand inside a layer, model, fn or train; is there a `}` too many above?");
 	else if (token->kind != TOKEN_ERROR)
 		diag_help(parser->diag, "a file consists of import, const, data, fn, vjp, layer, model, optimizer and train");
 }

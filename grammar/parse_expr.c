@@ -88,7 +88,10 @@ static Expr *parse_if_expr(Parser *parser) {
 	for (int i = 0; i < 2; i++) {
 		if (i == 1) {
 			if (is_kind(parser, TOKEN_ELSE) && !parser->panic) parser->at++;      /* may stand on a line of its own */
-			else unexpected(parser, "`else`: an `if` that is a value needs both branches");
+			else if (!parser->panic) {
+				unexpected(parser, "`else`");
+				diag_help(parser->diag, "an `if` that is a value needs both branches");
+			}
 		}
 		int opener = parser->at;
 		expect(parser, TOKEN_LEFT_BRACE, "`{`");

@@ -242,7 +242,13 @@ void close_block(Parser *parser, int opener) {
 		parser->at++;
 		return;
 	}
-	const char *place = is_kind(parser, TOKEN_END) ? "the end of the file" : "the next declaration";
-	diag_error(parser->diag, token_span(parser, peek(parser)), "expected `}` before %s", place);
+	if (parser->stray_brace) {
+		parser->stray_brace = false;
+		return;
+	}
+	const Token *token = peek(parser);
+	bool end = token->kind == TOKEN_END;
+	Span span = end ? (Span){parser->source, token[-1].end, token[-1].end} : token_span(parser, token);
+	diag_error(parser->diag, span, "expected `}` before %s", end ? "the end of the file" : "the next declaration");
 	diag_note(parser->diag, token_span(parser, &parser->tokens[opener]), "this `{` is not closed");
 }

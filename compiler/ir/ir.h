@@ -24,6 +24,7 @@ typedef struct DTypeInfo { const char *text; int bytes; char class; } DTypeInfo;
 extern const DTypeInfo dtype_info[DTYPE_COUNT];
 static inline bool dtype_is_float(DType d) { return dtype_info[d].class == 'F'; }
 
+/* Every extent is at least 1, and a tensor has at most 2^40 elements. */
 typedef struct Type { DType dtype; int rank; int64_t dim[MAX_RANK]; } Type;
 Type type_make(DType dtype, int rank, const int64_t *dim);
 static inline Type type_scalar(DType dtype) { return (Type){.dtype = dtype}; }
@@ -140,7 +141,8 @@ Val *ir_reduce(Fn *f, Op op, Val *a, int naxes, const int64_t *axes);
 Val *ir_argmax(Fn *f, Val *a, int axis);
 Val *ir_cumsum(Fn *f, Val *a, int axis);
 Val *ir_argsort(Fn *f, Val *a, int axis);
-/* The summed index runs over the labels that y lacks, in a's order, row-major.  N is the product of the labels only b has:
+/* Labels are renamed on building: a's axes become 0, 1, .., then what only b has, in b's order; so la[i] == i in every value.
+ * The summed index runs over the labels that y lacks, in a's order, row-major.  N is the product of the labels only b has:
  * N = 1 (a dot) sums in 16 lanes, everything else is one FMA chain per output; so put the operand that carries the batch first.
  * Labels are small integers, one per axis, distinct within a tensor.  A label in a and b and y is a batch
  * axis; in a and b only: summed; each label of y occurs in a or b.  A label of one operand alone that y lacks
@@ -148,6 +150,8 @@ Val *ir_argsort(Fn *f, Val *a, int axis);
 Val *ir_contract(Fn *f, Val *a, const int64_t *la, Val *b, const int64_t *lb, int ny, const int64_t *ly);
 Val *ir_gather(Fn *f, Val *table, Val *index, int batch);
 Val *ir_scatter_add(Fn *f, Val *rows, Val *index, int batch, int64_t n);
+/* The scan itself is no tensor (its type is written i32[]): it is read through ir_project only.  Body inputs: index i32[],
+ * carries, constants; emitted values stand at the row of their index, also when reversed. */
 Val *ir_scan(Fn *f, Fn *body, int64_t count, bool reversed, int ncarries, int nargs, Val **args);
 Val *ir_project(Fn *f, Val *scan, int index);
 Val *ir_mark(Fn *f, Val *a);                                            /* a new variable each time */

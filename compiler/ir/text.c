@@ -170,6 +170,7 @@ static bool wrong(Reader *r, Span span, const char *what) {
 
 static bool expected(Reader *r, const char *what) {
 	const Token *token = peek(r);
+	if (token->kind == TOKEN_ERROR && token->error == LEX_SIZE) return wrong(r, (Span){0}, "it is longer than 4 MiB");
 	return wrong(r, span_of(r, token), arena_printf(r->arena, "expected %s, found %s", what, token_kind_text(token->kind)));
 }
 

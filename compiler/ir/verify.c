@@ -198,7 +198,10 @@ static const char *problem_along(const Val *v, bool dropped) {
 		t.rank--;
 		for (int i = (int)axis; i < t.rank; i++) t.dim[i] = t.dim[i + 1];
 	}
-	if (v->op == OpArgMax || v->op == OpArgSort) t.dtype = DTYPE_I32;
+	if (v->op == OpArgMax || v->op == OpArgSort) {
+		if (v->arg[0]->type.dim[axis] > INT32_MAX) return "an index beyond i32";
+		t.dtype = DTYPE_I32;
+	}
 	return type_equal(t, v->type) ? NULL : "the result has another type";
 }
 
@@ -309,7 +312,8 @@ static const char *problem_structural(const Val *v) {
 	case OpInput: return first->data[0] >= 0 && first->data[0] < INT32_MAX ? NULL : "index out of range";
 	case OpIota:
 		if (y.dtype != DTYPE_I32) return "the result is not i32";
-		return first->data[0] >= 0 && first->data[0] < y.rank ? NULL : "an axis out of range";
+		if (first->data[0] < 0 || first->data[0] >= y.rank) return "an axis out of range";
+		return y.dim[first->data[0]] <= INT32_MAX ? NULL : "an index beyond i32";
 	case OpRandom: return problem_random(v);
 	case OpCast: return type_same_dims(a, y) ? NULL : "the result has other dims";
 	case OpReshape: return type_count(a) == type_count(y) ? NULL : "another number of elements";

@@ -303,6 +303,10 @@ static void test_deep_text(void **state) {
 		text_add(&text, " %%0 = i32[] input \"t\" data %%1 = i32[] scan {carries=0 reversed=0 count=1} fn f {");
 	assert_null(parse(arena, text.data, text.length, &diag));
 	assert_non_null(strstr(diag->messages.data[0].text, "too deep"));
+	char *blanks = arena_alloc(arena, (4 << 20) + 2);
+	memset(blanks, ' ', (4 << 20) + 1);
+	assert_null(parse(arena, blanks, (4 << 20) + 1, &diag));
+	assert_non_null(strstr(diag->messages.data[0].text, "4 MiB"));
 	assert_null(parse(arena, "", 0, &diag));
 	assert_null(parse(arena, "\0\0\0", 3, &diag));
 	arena_free(arena);

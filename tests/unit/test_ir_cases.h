@@ -176,6 +176,8 @@ static const Broken broken[] = {
 	{OpInput, "f32[2] input \"z\" what", {NULL}, "expected the kind of an input, found a name"},
 	{OpIota, "f32[2] iota {axis=0}", {NULL}, "the result is not i32"},
 	{OpIota, "i32[2] iota {axis=1}", {NULL}, "an axis out of range"},
+	{OpIota, "i32[4294967296] iota {axis=0}", {NULL}, "an index beyond i32"},
+	{OpArgMax, "i32[] argmax %0 {axis=0}", {"f32[4294967296]"}, "an index beyond i32"},
 	{OpRandom, "f32[2] random %0, %1, %1 {site=1 word=4}", {"i32[2]", "i32[]"}, "word is 0 to 3"},
 	{OpRandom, "f32[2] random %0, %0, %0 {site=1 word=0}", {"i32[2]"}, "step and index are i32[]"},
 	{OpRandom, "i32[2] random %0, %1, %1 {site=1 word=0}", {"i32[2]", "i32[]"}, "the result is not float"},

@@ -226,7 +226,7 @@ static void test_random(void **state) {
 	Val *seed = fn_input(f, "seed", INPUT_SEED, type_make(DTYPE_I32, 1, (int64_t[]){2}));
 	Val *step = fn_input(f, "step", INPUT_STEP, type_scalar(DTYPE_I32)), *t = fn_input(f, "t", INPUT_DATA, type_scalar(DTYPE_I32));
 	for (int w = 0; w < 4; w++)
-		fn_output(f, "wxyz" + w, ir_random(f, type_make(DTYPE_F32, 2, (int64_t[]){3, 5}), seed, step, t, site, w), -1);
+		fn_output(f, &"wxyz"[w], ir_random(f, type_make(DTYPE_F32, 2, (int64_t[]){3, 5}), seed, step, t, site, w), -1);
 	int32_t seeds[2] = {-5, 77}, steps = 12, index = 3;
 	Tensor in[3] = {{seed->type, seeds}, {step->type, &steps}, {t->type, &index}}, results[4];
 	fn_eval(arena, f, EVAL_F32, in, results);

@@ -33,7 +33,7 @@ static bool field_wanted(Elab *e, const TrainState *t, const char *name) {
 	const Train *train = &e->program->trains.data[t->index];
 	const DataSet *set = &e->program->data.data[train->data];
 	for (int i = 0; i < train->ninputs; i++)
-		if (set->fields[train->inputs[i]].name == name) return true;
+		if (!strcmp(set->fields[train->inputs[i]].name, name)) return true;
 	return false;
 }
 

@@ -45,7 +45,7 @@ static int input_number(const Fn *f, const Val *v) {
 static int persistent_input(Elab *e, const Fn *f, int index) {
 	const Persistent *p = &e->program->persistent.data[index];
 	for (int i = 0; i < f->inputs.length; i++)
-		if (f->inputs.data[i].kind == p->kind && f->inputs.data[i].name == p->path) return i;
+		if (f->inputs.data[i].kind == p->kind && !strcmp(f->inputs.data[i].name, p->path)) return i;
 	return -1;
 }
 
@@ -316,7 +316,7 @@ static void note_fields(Elab *e, TrainState *t, const Build *b) {
 	for (int i = 0; i < f->outputs.length; i++) mark_reachable(f, f->outputs.data[i].val, true, seen);
 	for (int i = 0; i < f->inputs.length; i++)
 		for (int k = 0; f->inputs.data[i].kind == INPUT_DATA && k < set->nfields; k++)
-			if (set->fields[k].name == f->inputs.data[i].name) t->field_used[k] |= seen[f->inputs.data[i].val->id];
+			if (!strcmp(set->fields[k].name, f->inputs.data[i].name)) t->field_used[k] |= seen[f->inputs.data[i].val->id];
 }
 
 static void elab_train(Elab *e, const Decl *d, File *file) {

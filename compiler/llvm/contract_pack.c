@@ -8,55 +8,77 @@ int64_t contract_b_column(const Contract *c, const ContractPlan *plan) {
 	return c->b.fill ? (plan->k_block + 15) / 16 * 16 + 16 : c->b.column;
 }
 
-/* A square of lanes x lanes elements, transposed by log2(lanes) rounds of interleaving. */
-static void transpose_square(Emit *e, Value *v, int lanes) {
-	Value low[64], high[64], next[64];
-	for (int i = 0; i < lanes; i++) {
-		low[i] = emit_i32(e, (i & 1) * lanes + i / 2);
-		high[i] = emit_i32(e, (i & 1) * lanes + i / 2 + lanes / 2);
-	}
-	Value pick_low = LLVMConstVector(low, (unsigned)lanes), pick_high = LLVMConstVector(high, (unsigned)lanes);
-	for (int round = 1; round < lanes; round *= 2) {
-		for (int i = 0; i < lanes / 2; i++) {
-			next[2 * i] = LLVMBuildShuffleVector(e->builder, v[i], v[i + lanes / 2], pick_low, "");
-			next[2 * i + 1] = LLVMBuildShuffleVector(e->builder, v[i], v[i + lanes / 2], pick_high, "");
-		}
-		for (int i = 0; i < lanes; i++) v[i] = next[i];
-	}
+static Value shuffle(Emit *e, Value a, Value b, int lanes, const int *pick) {
+	Value v[64];
+	for (int i = 0; i < lanes; i++) v[i] = emit_i32(e, pick[i]);
+	return LLVMBuildShuffleVector(e->builder, a, b, LLVMConstVector(v, (unsigned)lanes), "");
 }
 
-/* b.row == 1: k runs along memory.  Squares; the last square of k overlaps the one before it; rows of B^T past the last are the
- * last one again. */
+/* Four k of `lanes` columns: q[c] holds the columns c, c + 4, c + 8, ... , four k of each; turned within each quarter. */
+static void turn_quarters(Emit *e, Value q[4], int lanes) {
+	int low[64], high[64], first[64], second[64];
+	for (int i = 0; i < lanes; i++) {
+		int quarter = i / 4 * 4, within = i % 4;
+		low[i] = quarter + within / 2 + (within & 1 ? lanes : 0);
+		high[i] = low[i] + 2;
+		first[i] = quarter + (within & 1) + (within & 2 ? lanes : 0);
+		second[i] = first[i] + 2;
+	}
+	Value a = shuffle(e, q[0], q[1], lanes, low), b = shuffle(e, q[2], q[3], lanes, low);
+	Value c = shuffle(e, q[0], q[1], lanes, high), d = shuffle(e, q[2], q[3], lanes, high);
+	q[0] = shuffle(e, a, b, lanes, first);
+	q[1] = shuffle(e, a, b, lanes, second);
+	q[2] = shuffle(e, c, d, lanes, first);
+	q[3] = shuffle(e, c, d, lanes, second);
+}
+
+/* Columns c, c + 4, ... of B as one vector: four k of each, `step` floats from column to column. */
+static Value gather_quarters(Emit *e, Value from, int c, int64_t step, int lanes) {
+	Value part[16];
+	int count = lanes / 4, width = 4, both[64];
+	for (int i = 0; i < 64; i++) both[i] = i;
+	for (int i = 0; i < count; i++) part[i] = emit_load(e, e->f32, 4, emit_at_constant(e, from, e->f32, (c + 4 * i) * step));
+	for (; count > 1; count /= 2, width *= 2)
+		for (int i = 0; i < count / 2; i++) part[i] = shuffle(e, part[2 * i], part[2 * i + 1], 2 * width, both);
+	return part[0];
+}
+
+/* One element at a time: columns `first` and on, any strides. */
+static void pack_singly(Emit *e, const Contract *c, const ContractPlan *plan, Value first) {
+	int64_t row = c->b.fill ? 1 : c->b.row;
+	EmitLoop outer = emit_loop_begin(e, first, LLVMGetParam(e->function, 3), 1);
+	Value to = emit_at(e, LLVMGetParam(e->function, 0), e->f32, outer.i);
+	Value from = emit_at(e, LLVMGetParam(e->function, 1), e->f32, emit_mul(e, outer.i, emit_index(e, contract_b_column(c, plan))));
+	EmitLoop inner = emit_loop_begin(e, emit_index(e, 0), LLVMGetParam(e->function, 2), 1);
+	Value x = emit_load(e, e->f32, 1, emit_at(e, from, e->f32, emit_mul(e, inner.i, emit_index(e, row))));
+	emit_store(e, x, emit_at(e, to, e->f32, emit_mul(e, inner.i, emit_index(e, plan->panel_columns))));
+	emit_loop_end(e, &inner);
+	emit_loop_end(e, &outer);
+}
+
+/* b.row == 1: k runs along memory.  Strips of `lanes` columns, four k at a time, the last four overlapping those before them. */
 static void pack_transposed(Emit *e, const Contract *c, const ContractPlan *plan) {
 	Value to = LLVMGetParam(e->function, 0), from = LLVMGetParam(e->function, 1);
-	Value k = LLVMGetParam(e->function, 2), columns = LLVMGetParam(e->function, 3);
+	Value k = LLVMGetParam(e->function, 2), columns = LLVMGetParam(e->function, 3), zero = emit_index(e, 0), four = emit_index(e, 4);
 	int lanes = plan->lanes;
-	Value v[64], one = emit_index(e, 1), size = emit_index(e, lanes);
-	EmitLoop group = emit_loop_begin(e, emit_index(e, 0), columns, lanes);
-	Value row[64], last = emit_sub(e, columns, one);
-	for (int r = 0; r < lanes; r++) {
-		Value column = emit_min(e, emit_add(e, group.i, emit_index(e, r)), last);
-		row[r] = emit_at(e, from, e->f32, emit_mul(e, column, emit_index(e, contract_b_column(c, plan))));
+	int64_t step = contract_b_column(c, plan);
+	if (lanes < 4) {
+		pack_singly(e, c, plan, zero);
+		return;
 	}
-	Value out = emit_at(e, to, e->f32, group.i);
-	EmitIf few = emit_if(e, LLVMBuildICmp(e->builder, LLVMIntSLT, k, size, ""));
-	EmitLoop single = emit_loop_begin(e, emit_index(e, 0), k, 1);
-	for (int r = 0; r < lanes; r++) {
-		Value x = emit_load(e, e->f32, 1, emit_at(e, row[r], e->f32, single.i));
-		Value at = emit_at(e, out, e->f32, emit_mul(e, single.i, emit_index(e, plan->panel_columns)));
-		emit_store(e, x, emit_at_constant(e, at, e->f32, r));
-	}
-	emit_loop_end(e, &single);
-	emit_else(e, &few);
-	EmitLoop square = emit_loop_begin(e, emit_index(e, 0), k, lanes);
-	Value at_k = emit_min(e, square.i, emit_sub(e, k, size));
-	for (int r = 0; r < lanes; r++) v[r] = emit_load(e, e->f32, lanes, emit_at(e, row[r], e->f32, at_k));
-	if (lanes > 1) transpose_square(e, v, lanes);
-	Value block = emit_at(e, out, e->f32, emit_mul(e, at_k, emit_index(e, plan->panel_columns)));
-	for (int r = 0; r < lanes; r++) emit_store(e, v[r], emit_at_constant(e, block, e->f32, r * plan->panel_columns));
-	emit_loop_end(e, &square);
-	emit_end_if(e, &few);
-	emit_loop_end(e, &group);
+	Value whole = LLVMBuildAnd(e->builder, columns, emit_index(e, -lanes), "");
+	whole = LLVMBuildSelect(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, k, four, ""), zero, whole, "");
+	EmitLoop strip = emit_loop_begin(e, zero, whole, lanes);
+	Value source = emit_at(e, from, e->f32, emit_mul(e, strip.i, emit_index(e, step))), out = emit_at(e, to, e->f32, strip.i);
+	EmitLoop loop = emit_loop_begin(e, zero, k, 4);
+	Value at_k = emit_min(e, loop.i, emit_sub(e, k, four)), q[4];
+	Value at = emit_at(e, source, e->f32, at_k), to_k = emit_at(e, out, e->f32, emit_mul(e, at_k, emit_index(e, plan->panel_columns)));
+	for (int i = 0; i < 4; i++) q[i] = gather_quarters(e, at, i, step, lanes);
+	turn_quarters(e, q, lanes);
+	for (int i = 0; i < 4; i++) emit_store(e, q[i], emit_at_constant(e, to_k, e->f32, i * plan->panel_columns));
+	emit_loop_end(e, &loop);
+	emit_loop_end(e, &strip);
+	pack_singly(e, c, plan, whole);
 }
 
 /* b.column == 1: rows of the panel are copied. */
@@ -75,18 +97,6 @@ static void pack_rows(Emit *e, const Contract *c, const ContractPlan *plan, Pane
 	emit_loop_end(e, &loop);
 }
 
-/* Any strides: element by element. */
-static void pack_elements(Emit *e, const Contract *c, const ContractPlan *plan) {
-	EmitLoop outer = emit_loop_begin(e, emit_index(e, 0), LLVMGetParam(e->function, 2), 1);
-	Value to = emit_at(e, LLVMGetParam(e->function, 0), e->f32, emit_mul(e, outer.i, emit_index(e, plan->panel_columns)));
-	Value from = emit_at(e, LLVMGetParam(e->function, 1), e->f32, emit_mul(e, outer.i, emit_index(e, c->b.row)));
-	EmitLoop inner = emit_loop_begin(e, emit_index(e, 0), LLVMGetParam(e->function, 3), 1);
-	Value x = emit_load(e, e->f32, 1, emit_at(e, from, e->f32, emit_mul(e, inner.i, emit_index(e, c->b.column))));
-	emit_store(e, x, emit_at(e, to, e->f32, inner.i));
-	emit_loop_end(e, &inner);
-	emit_loop_end(e, &outer);
-}
-
 Value contract_pack_b(Emit *e, const Contract *c, const ContractPlan *plan, PanelKind kind) {
 	bool rows = !c->b.fill && c->b.column == 1, transposed = c->b.fill || (!rows && c->b.row == 1);
 	int tail = rows && kind == PANEL_LAST && c->b.pad < plan->lanes ? (int)(c->n % plan->lanes) : 0;
@@ -99,7 +109,7 @@ Value contract_pack_b(Emit *e, const Contract *c, const ContractPlan *plan, Pane
 	function = emit_function(e, name, e->void_type, 4, (LLVMTypeRef[]){e->ptr, e->ptr, e->index, e->index}, true);
 	if (rows) pack_rows(e, c, plan, kind);
 	else if (transposed) pack_transposed(e, c, plan);
-	else pack_elements(e, c, plan);
+	else pack_singly(e, c, plan, emit_index(e, 0));
 	LLVMBuildRetVoid(e->builder);
 	emit_resume(e, place);
 	return function;

@@ -120,10 +120,13 @@ static int divide_active(Elab *e, Factor *factor, int n, int count, IndexVar **v
 	return kept;
 }
 
+static Value times(Elab *e, Value v, const Factor *f) {
+	return apply_binary(e, f->divides ? OPERATOR_DIV : OPERATOR_MUL, v, f->value, f->span, f->at);
+}
+
 static Value product_as_written(Elab *e, const Factor *factor, int n) {
 	Value v = factor[0].value;
-	for (int i = 1; i < n; i++)
-		v = apply_binary(e, factor[i].divides ? OPERATOR_DIV : OPERATOR_MUL, v, factor[i].value, factor[i].span, factor[i].at);
+	for (int i = 1; i < n; i++) v = times(e, v, &factor[i]);
 	return v;
 }
 
@@ -142,12 +145,12 @@ static Value sum_factors(Elab *e, const Expr *expr, Factor *factor, int n, DType
 	}
 	fn_of(e)->span = blame(e, expr->span);
 	if (!sum_of_product(e, part, parts, summed, &sum))
-		return elab_error(e, expr->span, "more than %d indices, or too many elements, in one value", MAX_RANK);
+		return elab_error(e, expr->span, "more than %d indices, or too many elements, in one product", MAX_RANK);
 	Value v = part_value(e, sum, expr->span);
-	if (!strcmp(expr->name.text, "mean")) v = apply_binary(e, OPERATOR_DIV, v, value_real(elements, expr->span), expr->span, expr->at);
+	if (!strcmp(expr->name.text, "mean"))
+		v = apply_binary(e, OPERATOR_DIV, v, value_real(elements, expr->span), expr->span, expr->at);
 	for (int i = 0; i < n; i++)
-		if (!has_some(&factor[i].value, count, vars))
-			v = apply_binary(e, factor[i].divides ? OPERATOR_DIV : OPERATOR_MUL, v, factor[i].value, factor[i].span, factor[i].at);
+		if (!has_some(&factor[i].value, count, vars)) v = times(e, v, &factor[i]);
 	return v;
 }
 
@@ -168,10 +171,10 @@ static Value reduce_product(Elab *e, Scope *scope, const Expr *expr) {
 	bool fine = true;
 	for (int i = 0; i < n; i++) {
 		bool divides = operator[i] && operator[i]->op == OPERATOR_DIV;
-		factor[i] = (Factor){eval_expr(e, scope, tree[i]), divides, tree[i]->span, operator[i] ? operator[i]->at : tree[i]->at};
-		/* An index as a factor is a tensor over its range: so it takes part like any other. */
-		if (factor[i].value.kind == VALUE_INDEX) factor[i].value = elab_index_number(e, factor[i].value, tree[i]->span);
-		fine &= value_ok(factor[i].value);
+		Value v = eval_expr(e, scope, tree[i]);
+		if (v.kind == VALUE_INDEX) v = elab_index_number(e, v, tree[i]->span);   /* a tensor like any other */
+		factor[i] = (Factor){v, divides, tree[i]->span, operator[i] ? operator[i]->at : tree[i]->at};
+		fine &= value_ok(v);
 	}
 	DType dtype = DTYPE_F32;
 	if (!fine || !list_variables(e, &expr->indices, vars, &count)) return value_poison();
@@ -242,8 +245,8 @@ Value elab_indexed_let(Elab *e, Scope *scope, const Stmt *stmt) {
 	int count;
 	Value v = inner ? tensor_of(e, eval_expr(e, inner, stmt->value), stmt->value->span) : value_poison();
 	if (value_ok(v) && v.as.tensor.rank) {
-		elab_error(e, stmt->value->span, "each element of `%s` is one number, but the right side is %s", stmt->name.text, value_text(e, v));
-		note_value(e, stmt->name.text, v);
+		elab_error(e, stmt->value->span, "each element of `%s` is one number, but the right side is %s", stmt->name.text,
+			value_text(e, v));
 		elab_help(e, "name the remaining dims on the left and in subscripts, or reduce them");
 		v = value_poison();
 	}

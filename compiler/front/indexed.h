@@ -28,6 +28,7 @@ typedef struct Binder {
 	int members;
 	Span bound_at;               /* the use that gave the range, and the tensor it subscripts, as written */
 	const char *bound_by;
+	Value bound_value;
 } Binder;
 
 /* All binders of a definition (or of a reduction outside one), in the order of their axes. */
@@ -49,13 +50,16 @@ IndexVar *index_named(Scope *scope, const char *name);
 Binder *dots_bound(Elab *e, Scope *scope);
 /* Expands a list to variables, `..` to its members.  False after an error (a variable without a range, too many). */
 bool list_variables(Elab *e, const IndexList *indices, IndexVar **vars, int *count);
-/* `i` stands alone in a subscript of an axis of size `size`: gives it a range or compares.  False after an error. */
-bool bind_range(Elab *e, IndexVar *var, Dim size, const Expr *tensor, Span span);
-bool bind_dots(Elab *e, Binder *dots, int count, const Expr *tensor, Span span);
+/* `i` stands alone in a subscript of an axis of size `size`: gives it a range or compares.  use: the whole
+ * subscript expression; tensor: the value of its left.  False after an error. */
+bool bind_range(Elab *e, IndexVar *var, Dim size, const Expr *use, Value tensor, Span span);
+bool bind_dots(Elab *e, Binder *dots, int count, const Expr *use, Value tensor, Span span);
 bool has_range(const IndexVar *var);
 bool need_range(Elab *e, const IndexVar *var, Span span);
 /* The source text of an expression, shortened, for messages. */
 const char *written(Elab *e, const Expr *expr);
+void note_tensor(Elab *e, const Expr *expr, Value v);   /* "`x` is f32[B, 784]" at its place */
+void help_default(Elab *e, const Expr *use);
 
 /* ---- indexed_affine.c ---- */
 

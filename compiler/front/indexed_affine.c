@@ -56,13 +56,13 @@ static Form form_of_value(Elab *e, const Expr *expr, Value v) {
 	DType dtype = value_dtype(&v);
 	if (dtype_info[dtype].class != 'I') {
 		elab_error(e, expr->span, "a subscript must be an integer, not %s", value_text(e, v));
-		note_value(e, written(e, expr), v);
+		note_tensor(e, expr, v);
 		if (dtype_is_float(dtype)) elab_help(e, "convert it: `(..) as i32`");
 		return failed();
 	}
 	if (v.as.tensor.rank) {
 		elab_error(e, expr->span, "a subscript must be one integer, not %s", value_text(e, v));
-		note_value(e, written(e, expr), v);
+		note_tensor(e, expr, v);
 		elab_help(e, "name its element: `%s[i]`, or `%s[..]` for one per row", written(e, expr), written(e, expr));
 		return failed();
 	}
@@ -76,7 +76,8 @@ static Form other_form(Elab *e, Scope *scope, const Expr *expr) {
 	bool helped = messages < e->diag->messages.length &&
 	              e->diag->messages.data[e->diag->messages.length - 1].severity == SEVERITY_HELP;
 	if (expr->kind == EXPR_NAME && e->diag->errors > errors && !helped)
-		elab_help(e, "an index stands on the left, `let y[%s] = ..`, or in a reduction, `sum[%s](..)`", expr->name.text, expr->name.text);
+		elab_help(e, "an index stands on the left, `let y[%s] = ..`, or in a reduction, `sum[%s](..)`", expr->name.text,
+			expr->name.text);
 	return form;
 }
 

@@ -124,9 +124,11 @@ static void set_dots(Elab *e, Binder *b, int count) {
 	b->known = true;
 }
 
-static void set_range(Elab *e, Binder *b, Dim size, const Expr *tensor, Span span) {
+/* tensor: what is subscripted, with its value; or the stated limit. */
+static void set_range(Elab *e, Binder *b, Dim size, const Expr *tensor, Value value, Span span) {
 	b->var.extent = size;
 	b->known = true;
+	b->bound_value = value;
 	b->bound_at = span;
 	b->bound_by = written(e, tensor);
 }
@@ -150,8 +152,8 @@ static void infer_subscript(Walk *w, const Expr *x, const Frame *frame) {
 			b->bound_by = written(e, x->left);
 		}
 		for (int k = 0; b && b->dots && b->members == width && k < width; k++)
-			if (!b->member[k]->known) set_range(e, b->member[k], base.as.tensor.dims[axis + k], x->left, s->span);
-		if (b && !b->dots && !b->known && !b->stated) set_range(e, b, base.as.tensor.dims[axis], x->left, s->span);
+			if (!b->member[k]->known) set_range(e, b->member[k], base.as.tensor.dims[axis + k], x->left, base, s->span);
+		if (b && !b->dots && !b->known && !b->stated) set_range(e, b, base.as.tensor.dims[axis], x->left, base, s->span);
 		axis += width;
 	}
 }
@@ -238,7 +240,7 @@ static bool state_range(Elab *e, Scope *scope, Binder *b, const Index *index) {
 		elab_error(e, index->limit->span, "the range of index `%s` is empty: %s", b->var.name, dim_text(e->arena, size));
 		return false;
 	}
-	set_range(e, b, size, index->limit, index->span);
+	set_range(e, b, size, index->limit, value_poison(), index->span);
 	return true;
 }
 
@@ -318,43 +320,63 @@ bool list_variables(Elab *e, const IndexList *indices, IndexVar **vars, int *cou
 	return true;
 }
 
-static void runs_past(Elab *e, const Binder *b, Dim size, const Expr *tensor, Span span) {
-	elab_error(e, span, "index `%s` < %s runs past `%s` whose dimension is %s", b->var.name, dim_text(e->arena, b->var.extent),
-	           written(e, tensor), dim_text(e->arena, size));
-	elab_note(e, b->bound_at, "the range of `%s` is stated here", b->var.name);
-	elab_help(e, "write a default for what lies outside: `%s[.. | 0]`, or state a smaller range", written(e, tensor));
+void note_tensor(Elab *e, const Expr *expr, Value v) {
+	note_value(e, arena_printf(e->arena, "`%s`", written(e, expr)), v);
 }
 
-bool bind_range(Elab *e, IndexVar *var, Dim size, const Expr *tensor, Span span) {
+static void runs_past(Elab *e, const Binder *b, Dim size, const Expr *use, Value tensor, Span span) {
+	elab_error(e, span, "index `%s` < %s runs past `%s` whose dimension is %s", b->var.name, dim_text(e->arena, b->var.extent),
+		written(e, use->left), dim_text(e->arena, size));
+	elab_note(e, b->bound_at, "the range of `%s` is stated here", b->var.name);
+	note_tensor(e, use->left, tensor);
+	help_default(e, use);
+}
+
+/* The use that gave the range, with the tensor's shape; then the tensor that does not agree. */
+static void ranges_differ(Elab *e, const IndexVar *var, Dim size, const Expr *use, Value tensor, Span span) {
+	const Binder *b = var->binder;
+	const char *kind = b && b->index->dots ? "" : "index ", *first = b ? b->bound_by : "its definition";
+	elab_error(e, span, "%s`%s` runs over %s in `%s` but over %s in `%s`", kind, var->name, dim_text(e->arena, var->extent),
+		first, dim_text(e->arena, size), written(e, use->left));
+	if (b && value_ok(b->bound_value)) elab_note(e, b->bound_at, "here `%s` is %s", first, value_text(e, b->bound_value));
+	else elab_note(e, b ? b->bound_at : var->span, "`%s` runs over %s here", var->name, dim_text(e->arena, var->extent));
+	note_tensor(e, use->left, tensor);
+}
+
+bool bind_range(Elab *e, IndexVar *var, Dim size, const Expr *use, Value tensor, Span span) {
 	Binder *b = var->binder;
 	Dim room;
 	if (b && !b->known) {
 		if (b->stated) return false;
-		set_range(e, b, size, tensor, span);
+		set_range(e, b, size, use->left, tensor, span);
 		return true;
 	}
 	if (dim_equal(var->extent, size)) return true;
-	if (b && b->stated) {
-		if (dim_sub(size, var->extent, &room) && dim_never_negative(room)) return true;
-		runs_past(e, b, size, tensor, span);
-		return false;
-	}
-	elab_error(e, span, "%s`%s` runs over %s in `%s` but over %s in `%s`", b && b->index->dots ? "" : "index ", var->name,
-	           dim_text(e->arena, var->extent), b ? b->bound_by : "its definition", dim_text(e->arena, size), written(e, tensor));
-	elab_note(e, b ? b->bound_at : var->span, "`%s` runs over %s here", var->name, dim_text(e->arena, var->extent));
-	return false;
+	if (!b || !b->stated) return ranges_differ(e, var, size, use, tensor, span), false;
+	if (dim_sub(size, var->extent, &room) && dim_never_negative(room)) return true;
+	return runs_past(e, b, size, use, tensor, span), false;
 }
 
-bool bind_dots(Elab *e, Binder *dots, int count, const Expr *tensor, Span span) {
+bool bind_dots(Elab *e, Binder *dots, int count, const Expr *use, Value tensor, Span span) {
 	if (!dots->known) {
 		set_dots(e, dots, count);
 		dots->bound_at = span;
-		dots->bound_by = written(e, tensor);
+		dots->bound_by = written(e, use->left);
 	}
 	if (dots->members == count) return true;
-	elab_error(e, span, "`..` stands for %d dims in `%s` but for %d in `%s`", dots->members, dots->bound_by, count, written(e, tensor));
-	elab_note(e, dots->bound_at, "`..` stands for %d dims here", dots->members);
+	elab_error(e, span, "`..` stands for %d dim%s in `%s` but for %d in `%s`", dots->members, dots->members == 1 ? "" : "s",
+		dots->bound_by, count, written(e, use->left));
+	elab_note(e, dots->bound_at, "`..` stands for %d dim%s here", dots->members, dots->members == 1 ? "" : "s");
+	note_tensor(e, use->left, tensor);
 	return false;
+}
+
+void help_default(Elab *e, const Expr *use) {
+	const char *text = written(e, use);
+	size_t length = strlen(text);
+	if (length && text[length - 1] == ']' && !use->default_value)
+		elab_help(e, "write a default for what lies outside: `%.*s | 0]`", (int)length - 1, text);
+	else elab_help(e, "write a default for what lies outside: `x[.. | 0]`");
 }
 
 const char *written(Elab *e, const Expr *expr) {

@@ -52,13 +52,15 @@ static bool leaves(Sub *s, Cut *cut, Dim least, Dim most, Dim size) {
 	if (below && dim_known(least, &n))
 		elab_error(e, cut->span, "the subscript reaches %lld, before the start of `%s`", (long long)n, name);
 	else if (above && dim_known(most, &n) && dim_known(size, &n))
-		elab_error(e, cut->span, "the subscript reaches %s in `%s` whose dimension is %s", dim_text(e->arena, most), name, dim_text(e->arena, size));
+		elab_error(e, cut->span, "the subscript reaches %s in `%s` whose dimension is %s", dim_text(e->arena, most), name,
+			dim_text(e->arena, size));
 	else
-		elab_error(e, cut->span, "cannot show that the subscript, %s to %s, stays inside `%s` whose dimension is %s", dim_text(e->arena, least),
-		           dim_text(e->arena, most), name, dim_text(e->arena, size));
-	note_value(e, name, s->base);
-	if (cut->kind == CUT_FIXED && dim_known(least, &n) && n < 0) elab_help(e, "the last element is `%s[n - 1]`, n its dimension", name);
-	else elab_help(e, "write a default for what lies outside: `%s[.. | 0]`", name);
+		elab_error(e, cut->span, "cannot show that the subscript, %s to %s, stays inside `%s` whose dimension is %s",
+			dim_text(e->arena, least), dim_text(e->arena, most), name, dim_text(e->arena, size));
+	note_tensor(e, s->expr->left, s->base);
+	if (cut->kind == CUT_FIXED && dim_known(least, &n) && n < 0)
+		elab_help(e, "the last element is `%s[n - 1]`, n its dimension", name);
+	else help_default(e, s->expr);
 	return false;
 }
 
@@ -94,7 +96,7 @@ static bool classify_affine(Sub *s, const Subscript *sub, Cut *cut, const Affine
 		cut->var = a->term[0].var;
 		cut->by = a->term[0].by;
 		bool bind = bare && (!has_range(cut->var) || s->fill.kind == VALUE_NOTHING);
-		if (bind && !bind_range(s->e, cut->var, size, s->expr->left, cut->span)) return false;
+		if (bind && !bind_range(s->e, cut->var, size, s->expr, s->base, cut->span)) return false;
 	}
 	if (!affine_bounds(s->e, a, cut->span, &cut->least, &most)) return false;
 	if (a->count) cut->size = cut->var->extent;
@@ -128,12 +130,12 @@ static void whole(Cut *cut, Dim size, Span span) {
 static bool classify_dots(Sub *s, const Subscript *sub, int axis, int width) {
 	Binder *dots = dots_bound(s->e, s->scope);
 	const Dim *dims = s->base.as.tensor.dims;
-	if (dots && !bind_dots(s->e, dots, width, s->expr->left, sub->span)) return false;
+	if (dots && !bind_dots(s->e, dots, width, s->expr, s->base, sub->span)) return false;
 	for (int k = 0; k < width; k++) {
 		whole(&s->cut[axis + k], dims[axis + k], sub->span);
 		if (!dots) continue;
 		IndexVar *var = &dots->member[k]->var;
-		if (!bind_range(s->e, var, dims[axis + k], s->expr->left, sub->span)) return false;
+		if (!bind_range(s->e, var, dims[axis + k], s->expr, s->base, sub->span)) return false;
 		s->cut[axis + k].kind = CUT_VARIABLE;
 		s->cut[axis + k].var = var;
 	}
@@ -149,9 +151,9 @@ static bool classify_all(Sub *s) {
 		return false;
 	}
 	if (dots ? count - 1 > rank : count != rank) {
-		elab_error(s->e, s->expr->span, "%d subscript%s for `%s`, which has %d dimension%s: %s", count, count == 1 ? "" : "s", name, rank,
-		           rank == 1 ? "" : "s", value_text(s->e, s->base));
-		note_value(s->e, name, s->base);
+		elab_error(s->e, s->expr->span, "%d subscript%s for `%s`, which has %d dimension%s: %s", count, count == 1 ? "" : "s",
+			name, rank, rank == 1 ? "" : "s", value_text(s->e, s->base));
+		note_tensor(s->e, s->expr->left, s->base);
 		if (count < rank && !dots) elab_help(s->e, "`..` stands for the dims that are not named: `%s[.., i]`", name);
 		return false;
 	}
@@ -194,7 +196,8 @@ static bool inside(int64_t start, int64_t step, int64_t n, int64_t size, int64_t
 /* Slices, pads and flips every axis at once; labels of the base come first and stay. */
 static Val *cut_axes(Sub *s, Val *val) {
 	int labels = s->base.as.tensor.nlabels, nflip = 0;
-	int64_t start[MAX_RANK] = {0}, size[MAX_RANK], step[MAX_RANK], lo[MAX_RANK] = {0}, hi[MAX_RANK] = {0}, flip[MAX_RANK], full[MAX_RANK];
+	int64_t start[MAX_RANK] = {0}, size[MAX_RANK], step[MAX_RANK], flip[MAX_RANK];
+	int64_t lo[MAX_RANK] = {0}, hi[MAX_RANK] = {0}, full[MAX_RANK];
 	for (int i = 0; i < val->type.rank; i++) {
 		full[i] = size[i] = val->type.dim[i];
 		step[i] = 1;
@@ -261,7 +264,8 @@ static Value apply_masks(Sub *s, Value v) {
 	}
 	for (int i = 0; i < s->masks && !s->fill_constant; i++) {
 		Value at = {.kind = VALUE_INDEX, .span = span, .as.index = s->mask[i].var};
-		Value low = compare(s, OpLe, value_int(s->mask[i].lo, span), at), high = compare(s, OpLe, at, value_int(s->mask[i].hi, span));
+		Value low = compare(s, OpLe, value_int(s->mask[i].lo, span), at);
+		Value high = compare(s, OpLe, at, value_int(s->mask[i].hi, span));
 		Value triple[] = {compare(s, OpAnd, low, high), v, s->fill};
 		v = apply_pointwise(e, OpWhere, 3, triple, "[]", span);
 	}
@@ -280,7 +284,7 @@ static Value gather(Sub *s, Part table) {
 	for (int i = 0; i < row.as.tensor.nlabels; i++) rows &= axes_find(table.axes, row.as.tensor.labels[i]) >= 0;
 	if (!rows) {
 		elab_error(e, cut->span, "a gather of other than one element per row is not supported yet");
-		note_value(e, written(e, s->expr->left), s->base);
+		note_tensor(e, s->expr->left, s->base);
 		return value_poison();
 	}
 	Val *index = broadcast_to(e, &row, labels, table.axes.var, 0, NULL);

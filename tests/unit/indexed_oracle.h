@@ -167,7 +167,7 @@ static double oracle_at(Oracle *o, const Expr *x) {
 
 /* Every element of `let y[..] = value` in row-major order; returns how many. */
 typedef struct Filled { double *data; int64_t count; } Filled;
-static void oracle_fill(Oracle *o, const Stmt *s, int at, int axis, Filled *out) {
+static inline void oracle_fill(Oracle *o, const Stmt *s, int at, int axis, Filled *out) {
 	if (at == s->indices.length) {
 		out->data[out->count++] = oracle_at(o, s->value);
 		return;

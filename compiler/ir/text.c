@@ -285,7 +285,7 @@ static Fn *read_fn(Reader *r, int depth);
 
 /* input = STRING kind [ "class" INT ] */
 static bool read_input(Reader *r, Fn *f, Type type, Val **val) {
-	const char *name;
+	const char *name = "";
 	if (!read_string(r, &name)) return false;
 	int kind = 0;
 	while (kind < INPUT_KINDS && !is_the_word(peek(r), input_kind_text[kind])) kind++;
@@ -305,7 +305,7 @@ static bool read_operands(Reader *r, const ValList *vals, Val *key) {
 	ValList args = {0};
 	while (peek(r)->kind == TOKEN_PERCENT || args.length) {
 		if (args.length && !accept(r, TOKEN_COMMA)) break;
-		Val *arg;
+		Val *arg = NULL;
 		if (!read_operand(r, vals, &arg)) return false;
 		vec_push(r->arena, &args, arg);
 		/* the next line starts with "%" too: only a comma goes on */
@@ -353,7 +353,7 @@ static bool read_val(Reader *r, Fn *f, ValList *vals, int depth) {
 /* output = STRING [ "updates" INT ] [ "=" ] operand */
 static bool read_output(Reader *r, Fn *f, const ValList *vals, const Names *names) {
 	const Token *first = peek(r);
-	const char *name;
+	const char *name = "";
 	int64_t updates = -1;
 	if (!read_string(r, &name)) return false;
 	bool numbered = is_the_word(peek(r), "updates");
@@ -366,7 +366,7 @@ static bool read_output(Reader *r, Fn *f, const ValList *vals, const Names *name
 		numbered = true;
 	}
 	if (numbered && (updates < 0 || updates >= f->inputs.length)) return wrong(r, span_of(r, first), "no such input to update");
-	Val *val;
+	Val *val = NULL;
 	if (!read_operand(r, vals, &val)) return false;
 	fn_output(f, name, val, (int)updates);
 	return true;

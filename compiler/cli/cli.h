@@ -1,0 +1,74 @@
+/* cli.h: what the commands share: options, and a program opened, checked, compiled. */
+#ifndef NNC_CLI_H
+#define NNC_CLI_H
+
+#include "compile.h"
+#include "host.h"
+#include "passes.h"
+
+enum { MAX_REPEATED = 64 };
+
+/* Every option of every command, as given; options.def says which command takes which. */
+typedef struct Options {
+	const char *file;                                     /* FILE.nn */
+	const char *name, *out, *weights, *model, *output, *target, *cpu, *entry, *after, *from, *data_dir, *log;
+	const char *set_name[MAX_REPEATED], *set_value[MAX_REPEATED]; int nsets;
+	const char *input[MAX_REPEATED]; int ninputs;         /* name=path */
+	int64_t epochs, steps, batch, threads, seed;          /* 0: not given (seed: has_seed) */
+	bool has_seed, quiet, strict, json, f64, write, no_cache, run_interpreted;
+} Options;
+
+typedef struct Command {
+	const char *name, *arguments, *summary, *help;        /* help: paragraphs and an example, shown by `nnc NAME --help` */
+	const char *options;                                  /* names of the options it takes, separated by spaces */
+	int (*run)(const Options *options);
+} Command;
+extern const Command commands[];
+extern const int command_count;
+
+/* Fills `out`; EXIT_DONE, or EXIT_USAGE after a message.  Sets *help when --help was asked. */
+int options_parse(const Command *command, int argc, char **argv, Options *out, bool *help);
+void print_command_help(const Command *command);
+
+/* A program opened: parsed, elaborated, its layout fixed. */
+typedef struct Session {
+	Arena *arena;
+	Diag *diag;
+	const Options *options;
+	Files *files;
+	Program *program;
+	Layout layout;
+	const Target *target;
+	int workers;
+	Pool *pool;                                           /* made by session_pool() */
+} Session;
+
+/* Reads and elaborates options->file.  NULL after printing what is wrong; *exit_code says how to end. */
+Session *session_open(const Options *options, int64_t default_batch, int *exit_code);
+void session_close(Session *s);
+/* Prints what the diag holds and empties it; EXIT_INPUT when there were errors, else EXIT_DONE. */
+int session_report(Session *s);
+/* A Fn through all passes, as machine code for this process (or interpreted); NULL after reporting. */
+const Executable *session_compile(Session *s, Fn *raw);
+Compiled session_compiled(Session *s, Fn *raw);           /* the same with the kernels; error already reported */
+Pool *session_pool(Session *s);
+/* The train block of --name, or the only one; -1 after reporting. */
+int session_train(Session *s);
+/* A new persistent block, filled by the init Fn with `seed`; NULL after reporting. */
+char *session_block(Session *s, uint64_t seed);
+/* For EvalJob: compiles the evaluation of train block *context.train for a batch. */
+typedef struct EvalContext { Session *session; int train; } EvalContext;
+const Executable *session_compile_eval(void *context, int64_t batch);
+
+int run_train(const Options *options);
+int run_eval(const Options *options);
+int run_predict(const Options *options);
+int run_init(const Options *options);
+int run_grad(const Options *options);
+int run_check(const Options *options);
+int run_compile(const Options *options);
+int run_bench(const Options *options);
+int run_fmt(const Options *options);
+int run_dump(const Options *options);
+
+#endif

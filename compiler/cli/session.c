@@ -1,0 +1,138 @@
+/* session.c: in: options; out: the program of FILE.nn, elaborated, with layout and compiled Fns on demand.
+ * Guarantees: everything wrong with the input has been printed when a function returns NULL. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+enum { LARGEST_SOURCE = 64 << 20 };
+
+/* The whole file as text; NULL after a message. */
+static char *read_source(Arena *arena, const char *path, size_t *length) {
+	FILE *in = fopen(path, "rb");
+	if (!in) {
+		fprintf(stderr, "nnc: cannot read %s: %s\n", path, strerror(errno));
+		return NULL;
+	}
+	Text text = {.arena = arena};
+	char buffer[65536];
+	size_t n;
+	text_bytes(&text, "", 0);
+	while ((n = fread(buffer, 1, sizeof buffer, in)) > 0 && text.length <= LARGEST_SOURCE) text_bytes(&text, buffer, n);
+	bool bad = ferror(in) != 0;
+	fclose(in);
+	if (bad) fprintf(stderr, "nnc: cannot read %s: %s\n", path, strerror(errno));
+	else if (text.length > LARGEST_SOURCE) fprintf(stderr, "nnc: %s is too large for a source file (more than 64 MiB)\n", path);
+	else {
+		*length = text.length;
+		return text.data;
+	}
+	return NULL;
+}
+
+int session_report(Session *s) {
+	int errors = s->diag->errors;
+	if (s->diag->messages.length) diag_print(s->diag, stderr, isatty(STDERR_FILENO) && !getenv("NO_COLOR"));
+	s->diag->messages.length = 0;
+	s->diag->errors = 0;
+	return errors ? EXIT_INPUT : EXIT_DONE;
+}
+
+Session *session_open(const Options *options, int64_t default_batch, int *exit_code) {
+	Arena *arena = arena_new();
+	Session *s = NEW(arena, Session);
+	*s = (Session){.arena = arena, .diag = diag_new(arena), .options = options};
+	*exit_code = EXIT_INPUT;
+	size_t length;
+	char *text = read_source(arena, options->file, &length);
+	if (!text) goto fail;
+	s->files = files_open(arena, options->file, options->data_dir);
+	DataProbe *probe = NEW(arena, DataProbe);
+	*probe = data_probe(s->files);
+	ElabOptions elab = {.set_names = options->set_name, .set_values = options->set_value, .nsets = options->nsets,
+	                    .batch = options->batch ? options->batch : default_batch, .train_name = options->name, .epochs = options->epochs,
+	                    .steps = options->steps, .has_seed = options->has_seed, .seed = (uint64_t)options->seed, .probe = probe};
+	s->program = elab_program(arena, s->diag, diag_source(s->diag, options->file, text, length, false), &elab);
+	if (session_report(s) != EXIT_DONE || !s->program) goto fail;
+	s->layout = layout_program(arena, s->program);
+	s->target = target_host(arena);
+	s->workers = pool_clamp((int)options->threads);
+	if (options->threads > s->workers)
+		fprintf(stderr, "note: --threads %lld: this process may use %d processors, so %d workers run\n", (long long)options->threads, s->workers, s->workers);
+	*exit_code = EXIT_DONE;
+	return s;
+fail:
+	session_close(s);
+	return NULL;
+}
+
+void session_close(Session *s) {
+	if (!s) return;
+	if (s->pool) pool_free(s->pool);
+	if (s->files) files_close(s->files);
+	arena_free(s->arena);
+}
+
+Pool *session_pool(Session *s) {
+	if (!s->pool) s->pool = pool_new(s->workers, 0);
+	return s->pool;
+}
+
+Compiled session_compiled(Session *s, Fn *raw) {
+	Fn *f = run_passes(raw, 0, pass_count);
+	CompileOptions options = {.target = s->target, .workers = s->workers, .no_cache = s->options->no_cache};
+	Compiled c = compile_fn(s->arena, f, s->program, &s->layout, &options);
+	if (c.unsupported)
+		diag_error(s->diag, c.unsupported->span, "`%s` on %s cannot be compiled yet", op_info[c.unsupported->op].text,
+		           type_text(s->arena, c.unsupported->type));
+	else if (c.error)
+		diag_error(s->diag, (Span){0}, "cannot link the compiled code: %s", c.error);
+	return c;
+}
+
+const Executable *session_compile(Session *s, Fn *raw) {
+	if (s->options->run_interpreted) return exec_interpret(s->arena, run_passes(raw, 0, pass_count), s->program, &s->layout);
+	Compiled *c = NEW(s->arena, Compiled);
+	*c = session_compiled(s, raw);
+	return c->executable.entry ? &c->executable : NULL;
+}
+
+int session_train(Session *s) {
+	const Program *p = s->program;
+	const char *wanted = s->options->name;
+	if (p->trains.length == 0) {
+		fprintf(stderr, "nnc: %s has no train block\n", s->options->file);
+		return -1;
+	}
+	if (!wanted && p->trains.length == 1) return 0;
+	const char *names[MAX_REPEATED];
+	int n = 0;
+	for (int i = 0; i < p->trains.length; i++) {
+		const char *name = p->trains.data[i].name;
+		if (wanted && name && strcmp(name, wanted) == 0) return i;
+		if (name && n < MAX_REPEATED) names[n++] = name;
+	}
+	fprintf(stderr, wanted ? "nnc: no train block is named '%s'" : "nnc: %.0s%s has several train blocks: choose one with --name", wanted ? wanted : "", s->options->file);
+	for (int i = 0; i < n; i++) fprintf(stderr, i ? ", %s" : " (%s", names[i]);
+	fputs(n ? ")\n" : "\n", stderr);
+	return -1;
+}
+
+char *session_block(Session *s, uint64_t seed) {
+	const Executable *init = session_compile(s, program_init(s->program));
+	if (!init) {
+		session_report(s);
+		return NULL;
+	}
+	char *block = block_new(s->layout.bytes);
+	runner_init(init, session_pool(s), s->program, &s->layout, block, seed);
+	return block;
+}
+
+const Executable *session_compile_eval(void *context, int64_t batch) {
+	EvalContext *c = context;
+	return session_compile(c->session, program_eval(c->session->program, c->train, batch));
+}

@@ -141,14 +141,10 @@ bool bind_parameters(Elab *e, Scope *scope, const Decl *decl, Value *args, Span 
 			if (!p->value) return missing_argument(e, decl, p, call);
 			args[i] = eval_expr(e, scope, p->value);
 			spans[i] = p->value->span;
-			if (!value_ok(args[i])) return false;
 		}
 		const char *who = arena_printf(e->arena, "`%s`: `%s`", decl->name.text, p->name.text);
 		if (typed || (p->type && !given)) args[i] = match_type(e, scope, p->type, args[i], who, spans[i], MATCH_ALL);
-		if (!value_ok(args[i])) {
-			ok = false;
-			continue;
-		}
+		ok &= value_ok(args[i]);
 		bind_local(e, scope, p->name, args[i]);
 	}
 	return ok;
@@ -316,12 +312,23 @@ static void note_use(Elab *e, const Decl *decl, File *file, Scope *scope) {
 	}
 }
 
+/* Too deep: the innermost declaration that is on the stack three times is to blame. */
+static Value too_deep(Elab *e, const Decl *decl, Span call) {
+	for (const Activation *a = e->activation; a; a = a->caller) {
+		int times = 0;
+		for (const Activation *b = a; b; b = b->caller) times += b->decl == a->decl;
+		if (!a->decl || times < 3) continue;
+		decl = a->decl;
+		call = a->call;
+		break;
+	}
+	give_up(e, call, arena_printf(e->arena, "`%s` calls itself without end (more than %d calls deep)", decl->name.text, MAX_CALL_DEPTH));
+	return value_poison();
+}
+
 Value call_decl(Elab *e, const Decl *decl, File *file, Value *args, Span *spans, Span call, const char *path) {
 	if (e->gave_up) return value_poison();
-	if (e->activation && e->activation->depth >= MAX_CALL_DEPTH) {
-		give_up(e, call, arena_printf(e->arena, "`%s` calls itself without end (more than %d calls deep)", decl->name.text, MAX_CALL_DEPTH));
-		return value_poison();
-	}
+	if (e->activation && e->activation->depth >= MAX_CALL_DEPTH) return too_deep(e, decl, call);
 	if (decl->params.length > MAX_ARGUMENTS) return elab_error(e, decl->name.span, "more than %d parameters", MAX_ARGUMENTS);
 	if (decl->kind == DECL_LAYER && !path && !(path = anonymous_path(e, decl, call))) return value_poison();
 	if (decl->kind == DECL_MODEL) path = decl->name.text;

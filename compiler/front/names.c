@@ -168,7 +168,8 @@ static void check_item(Elab *e, Scope *s, const TrainItem *item) {
 	bool clip = item->kind == ITEM_SETTING && !strcmp(item->name.text, "clip");
 	if (clip && item->value && item->value->kind == EXPR_CALL)
 		for (int i = 0; i < item->value->arguments.length; i++) check_expr(e, s, item->value->arguments.data[i].value);
-	bool later = item->kind == ITEM_SETTING && !strcmp(item->name.text, "save");   /* best(val_accuracy): names of its own */
+	/* bf16, best(val_accuracy): names of their own */
+	bool later = item->kind == ITEM_SETTING && (!strcmp(item->name.text, "save") || !strcmp(item->name.text, "precision"));
 	if (!clip && !later) check_expr(e, s, item->value);
 	for (int i = 0; i < item->rules.length; i++) check_expr(e, s, item->rules.data[i].value);
 	for (int i = 0; i < item->items.length; i++) check_item(e, s, &item->items.data[i]);

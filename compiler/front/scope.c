@@ -49,14 +49,17 @@ Span blame(Elab *e, Span span) {
 /* Where we are, for an error at `span` inside a body that was called: the library's place, then up to three calls. */
 static void trace(Elab *e, Span span, Span blamed) {
 	int shown = 0;
+	const Decl *before = NULL;
 	if (is_library(e, span) && !is_library(e, blamed)) {
 		const char *name = e->activation && e->activation->decl ? e->activation->decl->name.text : NULL;
 		if (name) diag_note(e->diag, span, "inside `%s`", name);
 	}
 	for (Activation *a = e->activation; a && shown < 3; a = a->caller) {
 		bool same = a->call.source == blamed.source && a->call.begin == blamed.begin;
-		if (!a->decl || !a->call.source || is_library(e, a->call) || is_library(e, a->decl->name.span) || same) continue;
+		if (!a->decl || a->decl->kind == DECL_MODEL || a->decl == before || same) continue;   /* a model is called once, as a rule */
+		if (!a->call.source || is_library(e, a->call) || is_library(e, a->decl->name.span)) continue;
 		diag_note(e->diag, a->call, "in this call of `%s`", a->decl->name.text);
+		before = a->decl;
 		shown++;
 	}
 }

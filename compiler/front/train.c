@@ -152,7 +152,9 @@ Value train_counter(Elab *e, const char *name, Span span) {
 	if (!t) return elab_error(e, span, "`%s` is known only in a train block", name);
 	Train *train = train_of(e, t);
 	train->uses_steps = true;
-	if (train->total_steps > 0) return value_int(!strcmp(name, "total_steps") ? train->total_steps : train->steps_per_epoch, span);
+	bool all = !strcmp(name, "total_steps");
+	int64_t count = all ? train->total_steps : train->steps_per_epoch;
+	if (count > 0) return value_int(count, span);
 	int errors = e->diag->errors;
 	int64_t n = samples_of(e, t);
 	if (n == 0) {
@@ -163,10 +165,10 @@ Value train_counter(Elab *e, const char *name, Span span) {
 	int64_t batches = n / train->batch;
 	train->steps_per_epoch = batches / train->accumulate;
 	train->total_steps = train->steps > 0 ? train->steps : train->epochs * batches / train->accumulate;
-	if (train->steps_per_epoch > 0 && train->total_steps > 0) return train_counter(e, name, span);
-	elab_error(e, span, "`%s` is 0: %lld samples in batches of %lld, %lld of them a step", name, (long long)n, (long long)train->batch, (long long)train->accumulate);
-	train->total_steps = 0;
-	return value_poison();
+	count = all ? train->total_steps : train->steps_per_epoch;
+	if (count > 0) return value_int(count, span);
+	return elab_error(e, span, "`%s` is 0: %lld samples in batches of %lld, %lld of them a step", name, (long long)n, (long long)train->batch,
+		(long long)train->accumulate);
 }
 
 /* ---- a setting that can change while the program runs ---- */

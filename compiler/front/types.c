@@ -150,9 +150,10 @@ void wrong_tag(Elab *e, Value v, Tag wanted, const char *who, Span span) {
 	else if (taker) elab_help(e, "`%s` takes %s", taker->name.text, tag_text(have));
 }
 
-static Value wrong_shape(Elab *e, Scope *scope, const TypeExpr *type, Value v, const char *who, Span span, const Expr *dim) {
-	int wanted = type->dims.length, rank = v.as.tensor.rank;
-	const char *written = type_expr_text(e, scope, type), *shape = shape_text(e->arena, rank, v.as.tensor.dims);
+/* `spliced`: the shape wanted, where the type is written with a list of sizes; else NULL. */
+static Value wrong_shape(Elab *e, Scope *scope, const TypeExpr *type, Value v, const char *who, Span span, const Expr *dim, const char *spliced, int wanted) {
+	int rank = v.as.tensor.rank;
+	const char *written = spliced ? spliced : type_expr_text(e, scope, type), *shape = shape_text(e->arena, rank, v.as.tensor.dims);
 	if (!dim) elab_error(e, span, "%s has %d dim%s %s, expected %s%d: `%s`", who, rank, rank == 1 ? "" : "s", shape,
 		type->leading_dots ? "at least " : "", wanted, written);
 	else elab_error(e, span, "%s is %s, expected `%s`", who, value_text(e, v), written);
@@ -162,7 +163,7 @@ static Value wrong_shape(Elab *e, Scope *scope, const TypeExpr *type, Value v, c
 		Dim d = b->value.as.integer;
 		d.name = NULL;
 		elab_note(e, b->span, "`%s` is %s here", dim->name.text, dim_text(e->arena, d));
-	} else elab_note(e, type->span, "the type is declared here");
+	} else if (!is_library(e, type->span)) elab_note(e, type->span, "the type is declared here");
 	return value_poison();
 }
 
@@ -176,16 +177,17 @@ static bool match_dims(Elab *e, Scope *scope, const TypeExpr *type, Value *v, co
 			if (!eval_type(e, scope, type, &dtype, &classes, &wanted, dims)) return false;
 			bool same = wanted == rank;
 			for (int j = 0; same && j < rank; j++) same = dim_equal(dims[j], v->as.tensor.dims[j]);
-			return same || (wrong_shape(e, scope, type, *v, who, span, wanted == rank ? type->dims.data[i] : NULL), false);
+			if (!same) wrong_shape(e, scope, type, *v, who, span, wanted == rank ? type->dims.data[i] : NULL, shape_text(e->arena, wanted, dims), wanted);
+			return same;
 		}
-	if (wanted > rank || (wanted < rank && !type->leading_dots)) return wrong_shape(e, scope, type, *v, who, span, NULL), false;
+	if (wanted > rank || (wanted < rank && !type->leading_dots)) return wrong_shape(e, scope, type, *v, who, span, NULL, NULL, wanted), false;
 	Dim *dims = NEW_ARRAY(e->arena, Dim, rank + 1);
 	for (int i = 0; i < rank; i++) dims[i] = v->as.tensor.dims[i];
 	for (int i = 0; i < wanted; i++) {
 		const Expr *written = type->dims.data[i];
 		Dim d;
 		if (!eval_int(e, scope, written, "a size", &d)) return false;
-		if (!dim_equal(d, dims[rank - wanted + i])) return wrong_shape(e, scope, type, *v, who, span, written), false;
+		if (!dim_equal(d, dims[rank - wanted + i])) return wrong_shape(e, scope, type, *v, who, span, written, NULL, wanted), false;
 		if (written->kind == EXPR_NAME) dims[rank - wanted + i].name = written->name.text;
 	}
 	v->as.tensor.dims = dims;

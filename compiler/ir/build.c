@@ -280,7 +280,8 @@ Val *ir_scan(Fn *f, Fn *body, int64_t count, bool reversed, int ncarries, int na
 }
 
 Val *ir_project(Fn *f, Val *scan, int index) {
-	if (scan->op != OpScan || index < 0 || index >= scan->body->outputs.length) die("project: %d of %s", index, op_info[scan->op].text);
+	if (scan->op != OpScan || index < 0 || index >= scan->body->outputs.length)
+		die("project: %d of %s", index, op_info[scan->op].text);
 	Type type = scan->body->outputs.data[index].val->type;
 	if (index >= scan->list[0].data[0]) {
 		if (type.rank == MAX_RANK) die("project: rank %d", type.rank + 1);

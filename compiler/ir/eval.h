@@ -26,7 +26,8 @@ bool eval_arithmetic_i32(const Val *v, const Tensor *arg, void *y);
 /* eval_move.c: ops that only move elements, whatever they are.  False for other ops. */
 bool eval_moving(const Val *v, const Tensor *arg, Element element, void *y);
 /* Elements at multiples of strides, first axis outermost; strides count elements. */
-void eval_move(size_t bytes, int rank, const int64_t *dim, char *to, const int64_t *to_stride, const char *from, const int64_t *from_stride);
+void eval_move(size_t bytes, int rank, const int64_t *dim, char *to, const int64_t *to_stride,
+               const char *from, const int64_t *from_stride);
 void dense_strides(int rank, const int64_t *dim, int64_t *stride);
 
 /* eval_cast.c */

@@ -89,7 +89,8 @@ static T NAME(reduce_column)(Op op, const T *x, int64_t n, int64_t inner, T larg
 	T total = 0;
 	for (int64_t block = 0; block < n; block += SUM_BLOCK) {
 		T sum = NAME(start)(op);
-		for (int64_t j = block; j < MIN(n, block + SUM_BLOCK); j++) sum = NAME(join)(op, sum, NAME(term)(op, x[j * inner], largest));
+		for (int64_t j = block; j < MIN(n, block + SUM_BLOCK); j++)
+			sum = NAME(join)(op, sum, NAME(term)(op, x[j * inner], largest));
 		total = block == 0 ? sum : NAME(join)(op, total, sum);
 	}
 	return total;
@@ -251,7 +252,8 @@ static void NAME(contract)(const Val *v, const Tensor *arg, T *y) {
 	for (int i = 0; i < b.rank; i++)
 		if (NAME(find)(la, lb->data[i]) < 0) NAME(add_axis)(&n, b.dim[i], 0, sb[i], sy[NAME(find)(ly, lb->data[i])]);
 	Arena *scratch = arena_new();
-	T *pa = NEW_ARRAY(scratch, T, type_count(a)), *pb = NEW_ARRAY(scratch, T, type_count(b)), *py = NEW_ARRAY(scratch, T, type_count(v->type));
+	T *pa = NEW_ARRAY(scratch, T, type_count(a)), *pb = NEW_ARRAY(scratch, T, type_count(b));
+	T *py = NEW_ARRAY(scratch, T, type_count(v->type));
 	NAME(arrange)((const NAME(Axes) *const[]){&batch, &m, &k}, 'a', pa, arg[0].data, true);
 	NAME(arrange)((const NAME(Axes) *const[]){&batch, &k, &n}, 'b', pb, arg[1].data, true);
 	NAME(Product) p = {pa, pb, py, NEW_ARRAY(scratch, T, n.total), batch.total, m.total, n.total, k.total};
@@ -299,7 +301,9 @@ static void NAME(scatter_add)(const Val *v, const Tensor *arg, T *y) {
 
 bool NAME(eval_arithmetic)(const Val *v, const Tensor *arg, void *y) {
 	switch (v->op) {
-	case OpReduceSum: case OpReduceMax: case OpReduceMin: case OpReduceProd: case OpReduceLse: NAME(reduce)(v, arg, y); return true;
+	case OpReduceSum: case OpReduceMax: case OpReduceMin: case OpReduceProd: case OpReduceLse:
+		NAME(reduce)(v, arg, y);
+		return true;
 	case OpArgMax: case OpCumSum: case OpArgSort: NAME(along)(v, arg, y); return true;
 	case OpContract: NAME(contract)(v, arg, y); return true;
 	case OpFold: NAME(fold)(v, arg, y); return true;

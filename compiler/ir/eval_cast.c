@@ -24,6 +24,7 @@ static double round_to(double x, int bits, int least, double most) {
 
 static double round_half(double x) { return round_to(x, 11, -24, 65504.0); }
 static double round_bfloat(double x) { return round_to(x, 8, -133, 0x1.fep127); }
+static double round_short(DType to, double x) { return to == DTYPE_F16 ? round_half(x) : to == DTYPE_BF16 ? round_bfloat(x) : x; }
 
 static int32_t wrap(DType dtype, int32_t x) {
 	if (dtype == DTYPE_U8) return x & 255;
@@ -49,7 +50,7 @@ void eval_cast(const Val *v, const Tensor *arg, EvalMode mode, void *y) {
 	int64_t count = type_count(v->type);
 	for (int64_t i = 0; i < count; i++) {
 		double x = load(source, arg[0].data, i);
-		if (target == ELEMENT_F32) ((float *)y)[i] = (float)(to == DTYPE_F16 ? round_half(x) : to == DTYPE_BF16 ? round_bfloat(x) : x);
+		if (target == ELEMENT_F32) ((float *)y)[i] = (float)round_short(to, x);
 		else if (target == ELEMENT_F64) ((double *)y)[i] = x;
 		else ((int32_t *)y)[i] = to_integer(to, dtype_is_float(from), x);
 	}

@@ -20,7 +20,8 @@ static void move_row8(int64_t n, uint64_t *to, int64_t to_stride, const uint64_t
 	for (int64_t i = 0; i < n; i++) to[i * to_stride] = from[i * from_stride];
 }
 
-void eval_move(size_t bytes, int rank, const int64_t *dim, char *to, const int64_t *to_stride, const char *from, const int64_t *from_stride) {
+void eval_move(size_t bytes, int rank, const int64_t *dim, char *to, const int64_t *to_stride,
+               const char *from, const int64_t *from_stride) {
 	if (rank > 1) {
 		for (int64_t i = 0; i < dim[0]; i++)
 			eval_move(bytes, rank - 1, dim + 1, to + i * to_stride[0] * (int64_t)bytes, to_stride + 1,

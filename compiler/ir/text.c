@@ -131,7 +131,8 @@ static void print_fn(Text *out, const Fn *f, int depth) {
 		const Output *output = &f->outputs.data[i];
 		text_add(out, i ? ", " : " ");
 		print_string(out, output->name);
-		if (output->updates >= 0 && names_find(&names, output->name) != output->updates) text_add(out, " updates %d", output->updates);
+		if (output->updates >= 0 && names_find(&names, output->name) != output->updates)
+			text_add(out, " updates %d", output->updates);
 		text_add(out, output->updates >= 0 ? " = %%%d" : " %%%d", output->val->id);
 	}
 	text_add(out, "\n%*s}", 2 * depth, "");

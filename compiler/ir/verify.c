@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const single_names[] = {"index", "axis", "site", "word", "batch", "dilation", "carries", "reversed", "count", "id"};
+static const char *const single_names[] = {"index", "axis", "site", "word", "batch", "dilation",
+                                          "carries", "reversed", "count", "id"};
 
 bool attribute_is_single(Op op, int k) {
 	const char *name = op_info[op].list[k];
@@ -385,7 +386,8 @@ static const char *verify_inputs(Arena *arena, const Fn *f) {
 		entries[i] = (Entry){input->name, (int)input->kind, i};
 		if (!v || v->op != OpInput || v->list[0].data[0] != i || v->id >= f->vals.length || f->vals.data[v->id] != v)
 			return arena_printf(arena, "input \"%s\" has no value", input->name);
-		if (!type_equal(input->type, v->type)) return arena_printf(arena, "input \"%s\" and its value differ in type", input->name);
+		if (!type_equal(input->type, v->type))
+			return arena_printf(arena, "input \"%s\" and its value differ in type", input->name);
 		bool counter = input->kind == INPUT_STEP || input->kind == INPUT_EPOCH;
 		if (counter && !is_scalar(v->type, DTYPE_I32)) return arena_printf(arena, "input \"%s\" is not i32[]", input->name);
 		if (input->kind == INPUT_SEED && !(v->type.dtype == DTYPE_I32 && v->type.rank == 1 && v->type.dim[0] == 2))
@@ -438,7 +440,8 @@ const char *fn_verify_text(Arena *arena, const Fn *f) {
 		if (problem) return arena_printf(arena, "%%%d %s: %s", i, text, problem);
 		if (v->op == OpInput && (v->list[0].data[0] >= f->inputs.length || f->inputs.data[v->list[0].data[0]].val != v))
 			return arena_printf(arena, "%%%d input: not an input of the function", i);
-		if (v->op == OpScan && (problem = fn_verify_text(arena, v->body))) return arena_printf(arena, "%%%d scan: %s", i, problem);
+		if (v->op == OpScan && (problem = fn_verify_text(arena, v->body)))
+			return arena_printf(arena, "%%%d scan: %s", i, problem);
 	}
 	const char *problem = verify_inputs(arena, f);
 	return problem ? problem : verify_outputs(arena, f);

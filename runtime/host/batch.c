@@ -1,10 +1,10 @@
 /* batch.c: in: samples and an order; out: the rows of a batch, dense, in a runner's io buffers.
- * Rows lie anywhere in memory, so each is asked for a few rows before it is copied. */
+ * Rows lie anywhere in memory, so each is asked for a few rows before it is copied; each worker copies its share. */
 #include "host.h"
 
 #include <string.h>
 
-enum { AHEAD = 6, LINE = 64 };
+enum { AHEAD = 3, LINE = 64 };
 
 Batch *batch_new(Arena *arena, const Samples *samples, const Runner *runner, int64_t size) {
 	Batch *b = NEW(arena, Batch);
@@ -35,17 +35,48 @@ static void copy_rows(char *to, const char *from, size_t bytes, const int64_t *r
 	}
 }
 
-void batch_fill(Batch *b, const Shuffle *order, int64_t first) {
-	for (int64_t i = 0; i < b->size; i++) b->row[i] = samples_row(b->samples, order ? shuffle_at(order, first + i) : first + i);
-	bool straight = !order && !b->samples->split;
-	for (int f = 0; f < b->nfields; f++) {
+/* The part of worker `tid`: its samples, their places in the order and all their fields. */
+static void fill_part(Batch *b, int64_t tid, int64_t n) {
+	int64_t begin = b->size * tid / n, count = b->size * (tid + 1) / n - begin, *row = b->row + begin;
+	for (int64_t i = 0; i < count; i++) {
+		int64_t at = b->first + begin + i;
+		row[i] = samples_row(b->samples, b->order ? shuffle_at(b->order, at) : at);
+	}
+	bool straight = !b->order && !b->samples->split;
+	for (int f = 0; f < b->nfields && count; f++) {
 		size_t bytes = b->bytes[f];
+		char *to = b->to[f] + (size_t)begin * bytes;
 		if (straight) {
-			memcpy(b->to[f], b->from[f] + (size_t)b->row[0] * bytes, (size_t)b->size * bytes);
+			memcpy(to, b->from[f] + (size_t)row[0] * bytes, (size_t)count * bytes);
 		} else if (bytes == 4) {
-			for (int64_t i = 0; i < b->size; i++) memcpy(b->to[f] + i * 4, b->from[f] + b->row[i] * 4, 4);
+			for (int64_t i = 0; i < count; i++) memcpy(to + i * 4, b->from[f] + row[i] * 4, 4);
 		} else {
-			copy_rows(b->to[f], b->from[f], bytes, b->row, b->size);
+			copy_rows(to, b->from[f], bytes, row, count);
 		}
 	}
+}
+
+static void fill_and_run(Frame *frame, int64_t tid, int64_t n) {
+	Runner *r = (Runner *)((char *)frame - offsetof(Runner, frame));
+	fill_part(r->batch, tid, n);
+	pool_barrier(frame->context, tid);
+	r->exe->entry(frame, tid, n);
+}
+
+void batch_run(Batch *b, Runner *r, const Shuffle *order, int64_t first) {
+	b->order = order;
+	b->first = first;
+	r->batch = b;
+	if (r->exe->workers > 1) {
+		pool_run(r->pool, fill_and_run, &r->frame, r->exe->workers);
+	} else {
+		fill_part(b, 0, 1);
+		r->exe->entry(&r->frame, 0, 1);
+	}
+}
+
+void batch_fill(Batch *b, const Shuffle *order, int64_t first) {
+	b->order = order;
+	b->first = first;
+	fill_part(b, 0, 1);
 }

@@ -82,13 +82,11 @@ int evaluate(Arena *arena, EvalJob *job, EvalResult *result) {
 	Arena *scratch = arena_new();
 	Sums sums = sums_make(scratch, (whole ? job->runner : job->rest)->exe->fn);
 	for (int64_t i = 0; i < whole; i++) {
-		batch_fill(job->batch, NULL, i * size);
-		runner_run(job->runner);
+		batch_run(job->batch, job->runner, NULL, i * size);
 		sums_add(&sums, job->runner, size);
 	}
 	if (rest) {
-		batch_fill(job->rest_rows, NULL, whole * size);
-		runner_run(job->rest);
+		batch_run(job->rest_rows, job->rest, NULL, whole * size);
 		sums_add(&sums, job->rest, rest);
 	}
 	result->loss = sums.loss / (double)job->samples.count;

@@ -88,6 +88,7 @@ void pool_barrier(void *pool, int64_t tid);
 
 /* ---- runner.c: an Executable with its buffers --------------------------------------------------------------- */
 
+typedef struct Batch Batch;
 typedef struct Runner {
 	const Executable *exe;
 	Pool *pool;
@@ -100,6 +101,7 @@ typedef struct Runner {
 	size_t *bytes;
 	char *io_block;
 	size_t io_bytes;
+	Batch *batch;            /* of batch_run */
 } Runner;
 /* Allocates arena and io buffers. */
 Runner *runner_new(const Executable *exe, Pool *pool, char *persistent);
@@ -143,7 +145,7 @@ bool weights_load(Diag *diag, const char *path, const Program *p, const Layout *
 
 /* ---- batch.c: rows of data sets into io buffers ---------------------------------------------------------------- */
 
-typedef struct Batch {
+struct Batch {
 	const Samples *samples;
 	int64_t size;
 	int nfields;
@@ -151,11 +153,15 @@ typedef struct Batch {
 	char **to;               /* its io buffer */
 	size_t *bytes;           /* per sample */
 	int64_t *row;
-} Batch;
+	const Shuffle *order;    /* what batch_run was told */
+	int64_t first;
+};
 /* Finds the fields of the set by the names of the runner's data inputs; dies when one is missing. */
 Batch *batch_new(Arena *arena, const Samples *samples, const Runner *runner, int64_t size);
 /* Fills the buffers with samples first .. +size-1 in the order of `order` (NULL: as they stand). */
 void batch_fill(Batch *batch, const Shuffle *order, int64_t first);
+/* The same by all workers, who then run the runner's executable. */
+void batch_run(Batch *batch, Runner *runner, const Shuffle *order, int64_t first);
 
 /* ---- evaluate.c, train.c ------------------------------------------------------------------------------------- */
 

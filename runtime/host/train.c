@@ -44,7 +44,7 @@ static void set_count(const Loop *l, int io, int64_t value) {
 	if (io >= 0) memcpy(l->runner->frame.io[io], &count, sizeof count);
 }
 
-/* Puts everything the step of number `done` reads into the frame. */
+/* Sets everything the step of number `done` reads but the batch. */
 static void prepare_step(Loop *l, int64_t done) {
 	int64_t epoch = done / l->batches + 1, batch = done % l->batches;
 	if (batch == 0 || epoch != l->at.epoch) {
@@ -52,9 +52,13 @@ static void prepare_step(Loop *l, int64_t done) {
 		if (l->job->train->shuffle) l->order = shuffle_make(l->job->data.count, l->job->seed, (uint64_t)epoch);
 	}
 	l->at.batch = batch;
-	batch_fill(l->batch, l->job->train->shuffle ? &l->order : NULL, batch * l->job->train->batch);
 	set_count(l, l->step_io, done / l->accumulate + 1);
 	set_count(l, l->epoch_io, epoch);
+}
+
+static void run_step(Loop *l, int64_t done) {
+	prepare_step(l, done);
+	batch_run(l->batch, l->runner, l->job->train->shuffle ? &l->order : NULL, l->at.batch * l->job->train->batch);
 }
 
 static double read_loss(const Loop *l) {
@@ -90,11 +94,9 @@ static void explain_nonfinite(Loop *l, double loss) {
 		Moment at = l->at;
 		char *live = l->runner->frame.persistent;
 		l->runner->frame.persistent = l->snapshot;
-		for (int64_t d = l->snapshot_done; d < l->done - 1; d++) {
-			prepare_step(l, d);
-			runner_run(l->runner);
-		}
+		for (int64_t d = l->snapshot_done; d < l->done - 1; d++) run_step(l, d);
 		prepare_step(l, l->done - 1);
+		batch_fill(l->batch, l->job->train->shuffle ? &l->order : NULL, l->at.batch * l->job->train->batch);
 		note_nonfinite(diag, l->runner, job->program, job->layout, isnan(loss));
 		l->runner->frame.persistent = live;
 		l->at = at;
@@ -129,8 +131,7 @@ static int end_epoch(Loop *l) {
 static int run_loop(Loop *l) {
 	take_snapshot(l);
 	while (l->done < l->loops && !interrupted) {
-		prepare_step(l, l->done);
-		runner_run(l->runner);
+		run_step(l, l->done);
 		double loss = read_loss(l);
 		l->done++;
 		l->at.batch++;

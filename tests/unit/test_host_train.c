@@ -190,6 +190,42 @@ static void exact_evaluation(void **state) {
 	world_free(w);
 }
 
+static void entry_nothing(Frame *frame, int64_t tid, int64_t n) {
+	(void)frame, (void)tid, (void)n;
+}
+
+/* Batches filled by several workers hold what one alone puts there. */
+static void filled_by_all(void **state) {
+	(void)state;
+	World *w = world_new(0);
+	Fn *f = fn_new(w->arena, "f");
+	int64_t dim[] = {BATCH, FEATURES};
+	Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 2, dim)), *y = fn_input(f, "y", INPUT_DATA, type_make(DTYPE_F32, 1, dim));
+	fn_output(f, "x", x, -1);
+	fn_output(f, "y", y, -1);
+	Samples samples = samples_split(w->data, 0.2, 1, false);
+	for (int workers = 1; workers <= 3; workers++) {
+		Pool *pool = pool_new(workers, 0);
+		Executable exe = {.fn = f, .entry = entry_nothing, .workers = workers};
+		Runner *r = runner_new(&exe, pool, w->block);
+		Batch *b = batch_new(w->arena, &samples, r, BATCH);
+		for (int epoch = 0; epoch < 20; epoch++) {
+			Shuffle order = shuffle_make(samples.count, 9, (uint64_t)epoch);
+			for (int first = 0; first + BATCH <= samples.count; first += BATCH) {
+				batch_run(b, r, epoch ? &order : NULL, first);
+				for (int i = 0; i < BATCH; i++) {
+					int64_t row = samples_row(&samples, epoch ? shuffle_at(&order, first + i) : first + i);
+					assert_memory_equal(r->frame.io[0] + i * FEATURES * 4, w->data->field[0] + row * FEATURES * 4, FEATURES * 4);
+					assert_memory_equal(r->frame.io[1] + i * 4, w->data->field[1] + row * 4, 4);
+				}
+			}
+		}
+		runner_free(r);
+		pool_free(pool);
+	}
+	world_free(w);
+}
+
 static json_t *last_line(const char *path, const char *event, int *count) {
 	FILE *in = fopen(path, "r");
 	assert_non_null(in);
@@ -323,7 +359,7 @@ static int tear_down(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(learns), cmocka_unit_test(exact_evaluation), cmocka_unit_test(writes_a_run), cmocka_unit_test(not_finite),
+		cmocka_unit_test(learns), cmocka_unit_test(exact_evaluation), cmocka_unit_test(filled_by_all), cmocka_unit_test(writes_a_run), cmocka_unit_test(not_finite),
 		cmocka_unit_test(too_few_samples), cmocka_unit_test(interrupt),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);

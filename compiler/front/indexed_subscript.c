@@ -279,6 +279,13 @@ static Value gather(Sub *s, Part table) {
 	int labels = table.axes.count - 1;
 	Value row = to_tensor(e, cut->row, DTYPE_I32, cut->span);
 	if (!value_ok(row)) return row;
+	int64_t size;
+	if (row.as.tensor.classes > 0 && s->fill.kind == VALUE_NOTHING && dim_known(cut->size, &size) && row.as.tensor.classes > size) {
+		elab_error(e, cut->span, "%s selects among %lld: class %lld is outside", value_text(e, row), (long long)size, (long long)size);
+		note_value(e, "the subscript", row);
+		note_tensor(e, s->expr->left, s->base);
+		return value_poison();
+	}
 	bool rows = true;   /* the gathered axis is the only dim, and no index is the row's alone */
 	for (int i = 0; i < labels; i++) rows &= table.axes.var[i] != NULL;
 	for (int i = 0; i < row.as.tensor.nlabels; i++) rows &= axes_find(table.axes, row.as.tensor.labels[i]) >= 0;

@@ -112,6 +112,7 @@ static bool model_size(Elab *e, const ModelInfo *m, const Expr *dim, Scope *scop
 		if (m->sizes.names[i] == dim->name.text) return *out = m->sizes.dims[i], true;
 	Binding *b = scope_find(scope, dim->name.text);
 	if (b && b->value.kind == VALUE_INT) return *out = b->value.as.integer, true;
+	if (e->diag->errors) return false;   /* the call that would have told may be the one that failed */
 	elab_error(e, dim->span, "the size `%s` of `%s` is not known: no train block calls the model", dim->name.text, m->decl->name.text);
 	elab_help(e, "declare `const %s = ...`, or write the number here", dim->name.text);
 	return false;
@@ -416,7 +417,7 @@ Program *elab_program(Arena *arena, Diag *diag, uint32_t source, const ElabOptio
 		read_declarations(e, s->files.data[i]);
 	}
 	elab_trains(e);
-	if (!e->gave_up && diag->errors == errors) elab_models(e);
+	if (!e->gave_up) elab_models(e);
 	if (!e->gave_up)
 		for (int i = 0; i < s->files.length; i++) check_names(e, s->files.data[i]);
 	if (diag->errors == errors) check_sets(e);

@@ -98,23 +98,25 @@ static inline void add_known(Round *r, const char *text) {
 	}
 }
 
-static SourceFile *parse_text(Round *r, const char *text) {
+/* The statement `text` as the body of the first function; `prelude` holds other declarations. */
+static SourceFile *parse_text(Round *r, const char *prelude, const char *text) {
 	Arena *arena = r->e.arena;
-	const char *source = arena_printf(arena, "fn f() {\n%s\n}\n", text);
+	const char *source = arena_printf(arena, "fn f() {\n%s\n}\n%s\n", text, prelude);
 	uint32_t number = diag_source(r->e.diag, "case.nn", source, strlen(source), false);
 	return parse_file(arena, r->e.diag, number);
 }
 
-static inline void round_start(Round *r, const char *text, uint64_t seed) {
+static inline void round_start(Round *r, const char *prelude, const char *text, uint64_t seed) {
 	*r = (Round){.seed = seed};
 	r->e.arena = arena_new();
 	r->e.diag = diag_new(r->e.arena);
 	r->e.build = &r->build;
 	r->e.session = &r->session;
 	r->build.fn = fn_new(r->e.arena, "case");
-	r->file.tree = parse_text(r, text);
+	r->file.tree = parse_text(r, prelude, text);
 	r->scope = scope_new(&r->e, NULL);
 	r->scope->file = &r->file;
+	r->session.main = &r->file;
 	vec_push(r->e.arena, &r->session.files, &r->file);
 	static const int64_t sizes[] = {1, 2, 3, 5, 7, 16, 17, 19, 33};
 	for (const char *c = "BKJNM"; *c; c++) r->size[(int)*c] = sizes[dice(r, COUNT(sizes))];
@@ -122,6 +124,6 @@ static inline void round_start(Round *r, const char *text, uint64_t seed) {
 	r->build.batch = r->size['B'];
 }
 
-static inline const Stmt *statement(const Round *r) { return r->file.tree->decls.data[0]->body.data[0]; }
+static inline const Stmt *statement(const SourceFile *file) { return file->decls.data[0]->body.data[0]; }
 
 #endif

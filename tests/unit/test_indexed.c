@@ -93,6 +93,30 @@ static const Case cases[] = {
 	{"let y[b] = x[t[i0]] * a[b]", "x:N t#N:2 a:B", "b=B", NULL},
 };
 
+/* Calls and ordinary expressions, which the oracle cannot read, and indexed definitions with the same meaning. */
+typedef struct Same { const char *prelude, *text, *same, *tensors, *ranges; } Same;
+
+static const Same same[] = {
+	{"", "let y = x[0, .., 2..5]", "let y[b, j] = x[0, b, j + 2]", "x:M,B,9", "b=B j=3"},
+	{"", "let y = x[1..N]", "let y[i] = x[i + 1]", "x:40", "i=N-1"},
+	{"", "let y = x[.., 1]", "let y[b] = x[b, 1]", "x:B,3", "b=B"},
+	{"", "let y = x[-1..3, 0..12 | 4]", "let y[i, j] = x[i - 1, j | 4]", "x:2,5", "i=4 j=12"},
+	{"", "let y = x[5, 2, 1]", "let y[i] = x[5, 2, 1]", "x:6,3,2", "i=1"},
+	{"", "let y = x[t[1], 0 | 3]", "let y[i] = x[t[1], 0]", "x:6,3 t#6:2", "i=1"},
+	{"", "let y = sum[i](x[i] * a[i]) + mean[..](z[..])", "let y[q] = sum[i](x[i] * a[i]) + mean[j, k](z[j, k])",
+	 "x:N a:N z:J,K", "q=1 i=N j=J k=K"},
+	{"", "let y = argmax[i](x[i])", "let y[j < 1] = argmax[i](x[i])", "x:N", "i=N j=1"},
+	{"fn g(x: [.., n]) = sum(x * x) / n", "let y[b] = g(x[b, ..])", "let y[b] = mean[k](x[b, k] ^ 2)", "x:B,K", "b=B k=K"},
+	{"fn g(x) { let z[i] = x[i] * 2 + i\n return z }", "let y[i, j] = g(x[j, ..])[i]", "let y[i, j] = x[j, i] * 2 + i", "x:M,K",
+	 "i=K j=M"},
+	{"fn g(x, w) { let z[j] = sum[k](x[k] * w[k, j])\n return z }", "let y[b, j] = g(x[b, ..], w)[j] + 1",
+	 "let y[b, j] = sum[k](x[b, k] * w[k, j]) + 1", "x:B,K w:K,J", "b=B k=K j=J"},
+	{"fn g(x, a) = sum[k](x * a[k])", "let y[i] = g(g(x[i], a), a)", "let y[i] = sum[k](sum[l](x[i] * a[l]) * a[k])", "x:N a:K",
+	 "i=N k=K l=K"},
+	{"fn g(x, a) = sum[k](a[k] * x)", "let y[k] = sum[i](x[i, k] * g(x[i, k], a))", "let y[k] = sum[i](x[i, k] * sum[l](a[l] * x[i, k]))",
+	 "x:N,K a:J", "i=N k=K l=J"},
+};
+
 /* ---- checks ---- */
 
 static int count_ops(const Fn *f, const char *name, size_t length) {
@@ -139,26 +163,31 @@ static void check_values(const Case *c, const Fn *f, Round *r, const Filled *wan
 	}
 }
 
-static void run_case(const Case *c, uint64_t seed) {
-	Round *r = calloc(1, sizeof *r);
-	round_start(r, c->text, seed);
-	for (const char *at = c->tensors; *at; at += *at == ' ') add_tensor(r, &at);
-	add_known(r, c->ranges);
-	Value v = elab_indexed_let(&r->e, r->scope, statement(r));
+static Value elaborate(Round *r, const char *text) {
+	const Stmt *s = statement(r->file.tree);
+	Value v = s->kind == STMT_LET ? eval_expr(&r->e, r->scope, s->value) : elab_indexed_let(&r->e, r->scope, s);
 	if (!value_ok(v) || r->e.diag->errors) {
 		diag_print(r->e.diag, stderr, false);
-		fail_msg("%s: not lowered", c->text);
+		fail_msg("%s: not lowered", text);
 	}
 	assert_int_equal(v.as.tensor.nlabels, 0);
+	return v;
+}
+
+/* `meaning`: the definition that the oracle reads, or NULL: the case itself. */
+static void run_case(const Case *c, const char *prelude, const char *meaning, uint64_t seed) {
+	Round *r = calloc(1, sizeof *r);
+	round_start(r, prelude, c->text, seed);
+	for (const char *at = c->tensors; *at; at += *at == ' ') add_tensor(r, &at);
+	add_known(r, c->ranges);
+	Value v = elaborate(r, c->text);
 	fn_output(r->build.fn, "y", v.as.tensor.val, -1);
 	fn_verify(r->build.fn, "elab");
-	Fn *f = r->build.fn;
-	Fn *short_f = fn_canonical(f);
-	if (seed % ROUNDS == 5) check_ops(c, short_f, r);
+	if (seed % ROUNDS == 5) check_ops(c, fn_canonical(r->build.fn), r);
 	Oracle o = {.arrays = r->array, .narrays = r->narrays, .known = r->known, .nknown = r->nknown};
 	Filled want = {.data = NEW_ARRAY(r->e.arena, double, 64 + type_count(v.as.tensor.val->type))};
-	oracle_fill(&o, statement(r), 0, 0, &want);
-	check_values(c, f, r, &want);
+	oracle_fill(&o, statement(meaning ? parse_text(r, "", meaning) : r->file.tree), 0, 0, &want);
+	check_values(c, r->build.fn, r, &want);
 	arena_free(r->e.arena);
 	free(r);
 }
@@ -166,10 +195,19 @@ static void run_case(const Case *c, uint64_t seed) {
 static void test_cases(void **state) {
 	(void)state;
 	for (size_t i = 0; i < COUNT(cases); i++)
-		for (uint64_t k = 0; k < ROUNDS; k++) run_case(&cases[i], i * ROUNDS + k);
+		for (uint64_t k = 0; k < ROUNDS; k++) run_case(&cases[i], "", NULL, i * ROUNDS + k);
+}
+
+static void test_same(void **state) {
+	(void)state;
+	for (size_t i = 0; i < COUNT(same); i++)
+		for (uint64_t k = 0; k < ROUNDS; k++) {
+			Case c = {same[i].text, same[i].tensors, same[i].ranges, NULL};
+			run_case(&c, same[i].prelude, same[i].same, i * ROUNDS + k);
+		}
 }
 
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_same)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -190,12 +190,12 @@ static void check(const Case *c, const Diag *diag) {
 
 static void run_case(const Case *c) {
 	Round *r = calloc(1, sizeof *r);
-	round_start(r, c->text, 1);
+	round_start(r, "", c->text, 1);
 	r->size['B'] = r->build.batch = 4;
 	r->size['K'] = 5, r->size['J'] = 7, r->size['N'] = 12, r->size['M'] = 3;
 	for (const char *at = c->tensors; *at; at += *at == ' ') add_tensor(r, &at);
 	add_known(r, "");
-	Value v = elab_indexed_let(&r->e, r->scope, statement(r));
+	Value v = elab_indexed_let(&r->e, r->scope, statement(r->file.tree));
 	if (value_ok(v)) fail_msg("%s: accepted", c->text);
 	check(c, r->e.diag);
 	arena_free(r->e.arena);

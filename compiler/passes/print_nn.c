@@ -1,0 +1,56 @@
+/* print_nn.c: a Fn as a .nn file that stands by itself.  In: a Fn without Grad; out: one model whose arguments are the
+ * inputs and whose results are the outputs.  Guarantee: read back, it evaluates to the same bits. */
+#include "print_nn.h"
+
+static void print_type(Text *out, Type t) {
+	text_add(out, "%s", dtype_info[t.dtype].text);
+	if (!t.rank && t.dtype != DTYPE_BOOL) return; /* a bare bool would be static */
+	for (int i = 0; i < t.rank; i++) text_add(out, "%s%lld", i ? ", " : "[", (long long)t.dim[i]);
+	text_add(out, t.rank ? "]" : "[]");
+}
+
+static void print_head(Print *p) {
+	const Fn *f = p->f;
+	text_add(p->out, "model %s(\n", fresh_name(p, "derived"));
+	for (int i = 0; i < f->inputs.length; i++) {
+		const Input *in = &f->inputs.data[i];
+		text_add(p->out, "\t%s: ", p->name[in->val->id]);
+		print_type(p->out, in->type);
+		text_add(p->out, "%s    # %s %s\n", i + 1 < f->inputs.length ? "," : "", input_kind_text[in->kind], in->name);
+	}
+	text_add(p->out, ") ->");
+}
+
+/* Results have names of their own: one value may be several of them. */
+static void print_results(Print *p, const char **result) {
+	const Fn *f = p->f;
+	for (int i = 0; i < f->outputs.length; i++) {
+		const Output *o = &f->outputs.data[i];
+		bool first = true;
+		for (int k = 0; k < i; k++) first &= f->outputs.data[k].val != o->val;
+		bool own = first && o->val->op != OpInput;
+		result[i] = own ? p->name[o->val->id] : fresh_name(p, arena_printf(p->arena, "%s_again", p->name[o->val->id]));
+		text_add(p->out, "\n\t%s: ", result[i]);
+		print_type(p->out, o->val->type);
+		text_add(p->out, "%s", i + 1 < f->outputs.length ? "," : "");
+	}
+	text_add(p->out, " {\n");
+}
+
+void fn_print_nn(Text *out, const Fn *f) {
+	int n = f->vals.length;
+	Print p = {.out = out, .arena = f->arena, .f = f};
+	p.name = NEW_ARRAY(f->arena, const char *, n + 1);
+	p.uses = NEW_ARRAY(f->arena, int, n + 1);
+	p.weight = NEW_ARRAY(f->arena, int, n + 1);
+	for (p.capacity = 64; p.capacity < 8 * (n + f->outputs.length); p.capacity *= 2) {}
+	p.taken = NEW_ARRAY(f->arena, const char *, p.capacity);
+	choose_names(&p);
+	print_head(&p);
+	print_results(&p, NEW_ARRAY(f->arena, const char *, f->outputs.length + 1));
+	for (int i = 0; i < n; i++)
+		if (p.name[i] && f->vals.data[i]->op != OpInput) print_definition(&p, f->vals.data[i]);
+	text_add(out, "\treturn ");
+	for (int i = 0; i < f->outputs.length; i++) text_add(out, "%s%s", i ? ", " : "", p.name[f->outputs.data[i].val->id]);
+	text_add(out, "\n}\n");
+}

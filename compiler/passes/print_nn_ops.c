@@ -1,0 +1,370 @@
+/* print_nn_ops.c: one statement per named value.  Sums are written so that reading them gives the same order again: an
+ * indexed sum lists its factors in the order of the contraction, and what would be regrouped gets a name first. */
+#include "print_nn.h"
+
+#include <string.h>
+
+static void print_let(Print *p, const Val *v) { text_add(p->out, "\tlet %s = ", p->name[v->id]); }
+
+/* let name[i, j < 3] =: ranges are stated where no subscript says them. */
+static void print_indexed(Print *p, const char *name, int n, const char *const *ix, const Indices *all) {
+	text_add(p->out, "\tlet %s", name);
+	for (int i = 0; i < n; i++) {
+		text_add(p->out, "%s%s", i ? ", " : "[", ix[i]);
+		for (int k = 0; k < all->n; k++)
+			if (all->name[k] == ix[i] && !all->read[k]) text_add(p->out, " < %lld", (long long)all->extent[k]);
+	}
+	text_add(p->out, "%s = ", n ? "]" : "");
+}
+
+static void print_dims(Print *p, Type t) {
+	for (int i = 0; i < t.rank; i++) text_add(p->out, ", %lld", (long long)t.dim[i]);
+}
+
+static void print_splat(Print *p, const Val *v) {
+	double x = 0;
+	is_splat(v, &x);
+	print_let(p, v);
+	if (v->type.dtype == DTYPE_BOOL) { /* full() takes numbers */
+		text_add(p->out, "full(%d", x != 0);
+		print_dims(p, v->type);
+		text_add(p->out, ") == 1\n");
+		return;
+	}
+	text_add(p->out, "full((");
+	print_number(p->out, x, v->type.dtype);
+	text_add(p->out, " as %s)", dtype_info[v->type.dtype].text);
+	print_dims(p, v->type);
+	text_add(p->out, ")\n");
+}
+
+static void print_elements(Print *p, const Val *v) {
+	const char *name = p->name[v->id];
+	Text body = {.arena = p->arena};
+	if (is_literal(v)) {
+		print_splat(p, v);
+		return;
+	}
+	p->name[v->id] = NULL;
+	bool whole = writes_whole(p, v);
+	Indices all = choose_indices(p, v->type.rank, v->type.dim);
+	print_expr(p, &body, v, whole ? NULL : all.name, &all, 0);
+	p->name[v->id] = name;
+	if (whole) print_let(p, v);
+	else print_indexed(p, name, v->type.rank, all.name, &all);
+	text_add(p->out, "%s\n", body.data);
+}
+
+/* ---- reductions ---- */
+
+static const char *reduction_text(Op op) {
+	switch (op) {
+	case OpReduceSum: return "sum";
+	case OpReduceMax: return "max";
+	case OpReduceMin: return "min";
+	case OpReduceProd: return "prod";
+	case OpReduceLse: return "logsumexp";
+	case OpArgMax: return "argmax";
+	default: return NULL;
+	}
+}
+
+static bool is_product(const Val *v) { return v->op == OpMul || v->op == OpDiv; }
+
+/* A body in place must name the axes in their order; a sum of products would be regrouped, but for two whole factors. */
+bool takes_expression(const Print *p, const Val *user, const Val *operand) {
+	if (!reduction_text(user->op)) return false;
+	if (!(op_info[operand->op].pointwise || operand->op == OpCast) || operand->type.dtype == DTYPE_BOOL) return false;
+	for (int i = 0; i < operand->nargs; i++)
+		if (operand->arg[i]->op == OpTranspose) return false;
+	(void)p;
+	return true;
+}
+
+/* Asked when names are settled: is the body fit to stand in the sum? */
+static bool body_fits(const Print *p, const Val *sum, const Val *body) {
+	if (p->name[body->id]) return true;
+	if (!reads_in_order(p, body)) return false;
+	if (sum->op != OpReduceSum || !is_product(body)) return true;
+	if (body->op == OpDiv || (is_product(body->arg[0]) && !p->name[body->arg[0]->id])) return false;
+	return reads_in_order(p, body->arg[0]) && reads_in_order(p, body->arg[1]);
+}
+
+static void name_body(Print *p, const Val *body) {
+	p->name[body->id] = fresh_name(p, "v");
+	print_elements(p, body);
+}
+
+static void print_reduction(Print *p, const Val *v) {
+	const Val *body = v->arg[0];
+	int axis = (int)v->list[0].data[0];
+	if (!body_fits(p, v, body)) name_body(p, body);
+	Indices all = choose_indices(p, body->type.rank, body->type.dim);
+	const char *left[MAX_RANK];
+	for (int i = 0, n = 0; i < body->type.rank; i++)
+		if (i != axis) left[n++] = all.name[i];
+	Text text = {.arena = p->arena};
+	print_expr(p, &text, body, all.name, &all, 0);
+	print_indexed(p, p->name[v->id], v->type.rank, left, &all);
+	text_add(p->out, "%s[%s](%s)\n", reduction_text(v->op), all.name[axis], text.data);
+}
+
+/* ---- contractions ---- */
+
+typedef struct Factor { const char *name; int rank; int64_t dim[MAX_RANK], label[MAX_RANK]; } Factor;
+
+static int find(const int64_t *labels, int n, int64_t label) {
+	for (int i = 0; i < n; i++)
+		if (labels[i] == label) return i;
+	return -1;
+}
+
+static Factor factor_of(const Print *p, const Val *v, int k) {
+	Factor x = {.name = p->name[v->arg[k]->id], .rank = v->arg[k]->type.rank};
+	memcpy(x.dim, v->arg[k]->type.dim, sizeof x.dim);
+	memcpy(x.label, v->list[k].data, sizeof *x.label * (size_t)x.rank);
+	return x;
+}
+
+/* The factor under a new name, its axes in the order of `order` (labels; the rest follow as they stood). */
+static Factor reordered(Print *p, Factor x, int n, const int64_t *order) {
+	Factor y = {.name = fresh_name(p, arena_printf(p->arena, "%st", x.name))};
+	for (int pass = 0; pass < 2; pass++)
+		for (int i = 0; i < (pass ? x.rank : n); i++) {
+			int64_t label = pass ? x.label[i] : order[i];
+			int at = find(x.label, x.rank, label);
+			if (at < 0 || find(y.label, y.rank, label) >= 0) continue;
+			y.label[y.rank] = label;
+			y.dim[y.rank++] = x.dim[at];
+		}
+	if (!memcmp(x.label, y.label, sizeof *x.label * (size_t)x.rank)) return x;
+	Indices all = choose_indices(p, x.rank, x.dim);
+	const char *left[MAX_RANK];
+	for (int i = 0; i < y.rank; i++) left[i] = all.name[find(x.label, x.rank, y.label[i])];
+	Text text = {.arena = p->arena};
+	print_read(&text, x.name, x.rank, all.name, &all);
+	print_indexed(p, y.name, y.rank, left, &all);
+	text_add(p->out, "%s\n", text.data);
+	return y;
+}
+
+/* a [.., k] @ b [k] or [k, n] is this very contraction. */
+static bool is_matmul(const Val *v) {
+	const Type a = v->arg[0]->type, b = v->arg[1]->type;
+	if (!dtype_is_float(a.dtype) || a.rank < 1 || b.rank < 1 || b.rank > 2 || v->type.rank != a.rank - 1 + b.rank - 1) return false;
+	const int64_t *lb = v->list[1].data, *ly = v->list[2].data;
+	for (int i = 0; i < a.rank - 1; i++)
+		if (ly[i] != i) return false;
+	return lb[0] == a.rank - 1 && (b.rank == 1 || (lb[1] == a.rank && ly[a.rank - 1] == a.rank));
+}
+
+/* The labels that x shares with y stand in y's order. */
+static bool agrees(const Factor *x, const Factor *y) {
+	int last = -1;
+	for (int i = 0; i < x->rank; i++) {
+		int at = find(y->label, y->rank, x->label[i]);
+		if (at >= 0 && at < last) return false;
+		if (at >= 0) last = at;
+	}
+	return true;
+}
+
+static bool summed_last(const Factor *x, const Val *v) {
+	return x->rank && find(v->list[2].data, v->type.rank, x->label[x->rank - 1]) < 0;
+}
+
+/* Labels of x that y keeps (`kept`) or sums. */
+static int labels_that(const Factor *x, const Val *v, bool kept, int64_t *labels) {
+	int n = 0;
+	for (int i = 0; i < x->rank; i++)
+		if ((find(v->list[2].data, v->type.rank, x->label[i]) >= 0) == kept) labels[n++] = x->label[i];
+	return n;
+}
+
+/* What reading the text decides by the order of axes is decided as it was: where only a has labels of its own, a sum in
+ * lanes wants a's summed label last; where only b has, chains want b's summed label elsewhere. */
+static void order_factors(Print *p, const Val *v, Factor *a, Factor *b) {
+	int64_t order[2 * MAX_RANK] = {0};
+	int own_a = 0, own_b = 0, n;
+	for (int i = 0; i < a->rank; i++) own_a += find(b->label, b->rank, a->label[i]) < 0;
+	for (int i = 0; i < b->rank; i++) own_b += find(a->label, a->rank, b->label[i]) < 0;
+	if (!own_b && !summed_last(a, v)) {
+		n = labels_that(a, v, true, order);
+		*a = reordered(p, *a, n, order);
+	}
+	if (!own_a && own_b && summed_last(b, v)) {
+		n = labels_that(b, v, false, order); /* summed ones first, which then must be a's order too */
+		*b = reordered(p, *b, n, order);
+		if (agrees(b, a)) return;
+		*a = reordered(p, *a, labels_that(a, v, false, order), order);
+	}
+	if (!agrees(b, a)) *b = reordered(p, *b, a->rank, a->label);
+}
+
+static void print_sum_of_products(Print *p, const Val *v) {
+	Factor a = factor_of(p, v, 0), b = factor_of(p, v, 1);
+	const int64_t *ly = v->list[2].data;
+	int ny = v->type.rank;
+	order_factors(p, v, &a, &b);
+	int64_t extent[2 * MAX_RANK], label[2 * MAX_RANK];
+	int count = 0;
+	for (int i = 0; i < a.rank; i++) label[count] = a.label[i], extent[count++] = a.dim[i];
+	for (int i = 0; i < b.rank; i++)
+		if (find(label, count, b.label[i]) < 0) label[count] = b.label[i], extent[count++] = b.dim[i];
+	Indices all = choose_indices(p, count, extent);
+	const char *ia[MAX_RANK], *ib[MAX_RANK], *left[MAX_RANK];
+	for (int i = 0; i < a.rank; i++) ia[i] = all.name[find(label, count, a.label[i])];
+	for (int i = 0; i < b.rank; i++) ib[i] = all.name[find(label, count, b.label[i])];
+	for (int i = 0; i < ny; i++) left[i] = all.name[find(label, count, ly[i])];
+	Text body = {.arena = p->arena}, sums = {.arena = p->arena};
+	for (int i = 0; i < a.rank; i++)
+		if (find(ly, ny, a.label[i]) < 0) text_add(&sums, "%s%s", sums.length ? ", " : "", ia[i]);
+	print_read(&body, a.name, a.rank, ia, &all);
+	text_add(&body, " * ");
+	print_read(&body, b.name, b.rank, ib, &all);
+	print_indexed(p, p->name[v->id], ny, left, &all);
+	if (sums.length) text_add(p->out, "sum[%s](%s)\n", sums.data, body.data);
+	else text_add(p->out, "%s + 0.0\n", body.data); /* a sum of one product starts at 0: -0 is +0 */
+}
+
+static void print_contract(Print *p, const Val *v) {
+	if (!is_matmul(v)) {
+		print_sum_of_products(p, v);
+		return;
+	}
+	print_let(p, v);
+	text_add(p->out, "%s @ %s\n", p->name[v->arg[0]->id], p->name[v->arg[1]->id]);
+}
+
+/* ---- moves ---- */
+
+/* x[2..5, 0..4] where no step is needed, else an indexed definition. */
+static void print_slice(Print *p, const Val *v) {
+	const Val *a = v->arg[0];
+	bool steps = false;
+	for (int i = 0; i < v->type.rank; i++) steps |= v->list[1].data[i] != 1;
+	if (!steps) {
+		print_let(p, v);
+		for (int i = 0; i < v->type.rank; i++) {
+			int64_t from = v->list[0].data[i];
+			text_add(p->out, "%s%lld..%lld", i ? ", " : arena_printf(p->arena, "%s[", p->name[a->id]), (long long)from,
+			         (long long)(from + v->type.dim[i]));
+		}
+		text_add(p->out, "]\n");
+		return;
+	}
+	Indices all = choose_indices(p, v->type.rank, v->type.dim);
+	print_indexed(p, p->name[v->id], v->type.rank, all.name, &all);
+	text_add(p->out, "%s", p->name[a->id]);
+	for (int i = 0; i < v->type.rank; i++) {
+		long long from = v->list[0].data[i], step = v->list[1].data[i];
+		text_add(p->out, "%s", i ? ", " : "[");
+		if (step != 1) text_add(p->out, "%lld * ", step);
+		text_add(p->out, "%s", all.name[i]);
+		if (from) text_add(p->out, " + %lld", from);
+	}
+	text_add(p->out, "]\n");
+}
+
+/* One axis at a time; zeros between elements by a new axis that is padded and merged. */
+static void print_pad(Print *p, const Val *v) {
+	Type t = v->arg[0]->type;
+	Text text = {.arena = p->arena}, fill = {.arena = p->arena};
+	text_add(&text, "%s", p->name[v->arg[0]->id]);
+	print_number(&fill, v->number, v->type.dtype == DTYPE_BOOL ? DTYPE_I32 : v->type.dtype);
+	for (int axis = 0; axis < t.rank; axis++) {
+		long long lo = v->list[0].data[axis], hi = v->list[1].data[axis], inner = v->list[2].data[axis];
+		if (inner) {
+			Text split = {.arena = p->arena};
+			text_add(&split, "reshape(pad(reshape(%s", text.data);
+			for (int i = 0; i < t.rank; i++) text_add(&split, ", %lld%s", (long long)t.dim[i], i == axis ? ", 1" : "");
+			text_add(&split, "), 0, %lld, %s, axis = %d)", inner, fill.data, axis + 1);
+			t.dim[axis] *= inner + 1;
+			for (int i = 0; i < t.rank; i++) text_add(&split, ", %lld", (long long)t.dim[i]);
+			text_add(&split, ")");
+			text = split;
+			hi -= inner;
+		}
+		t.dim[axis] += lo + hi;
+		if (lo || hi) text.data = arena_printf(p->arena, "pad(%s, %lld, %lld, %s, axis = %d)", text.data, lo, hi, fill.data, axis);
+	}
+	print_let(p, v);
+	text_add(p->out, "%s\n", text.data);
+}
+
+static void print_gather(Print *p, const Val *v) {
+	const Val *table = v->arg[0], *index = v->arg[1];
+	int batch = (int)v->list[0].data[0];
+	Indices all = choose_indices(p, v->type.rank, v->type.dim);
+	const char *ix[MAX_RANK];
+	Text at = {.arena = p->arena}, text = {.arena = p->arena};
+	print_read(&at, p->name[index->id], index->type.rank, all.name, &all);
+	for (int i = 0; i < table->type.rank; i++)
+		ix[i] = i < batch ? all.name[i] : i == batch ? at.data : all.name[index->type.rank + i - batch - 1];
+	print_read(&text, p->name[table->id], table->type.rank, ix, &all);
+	print_indexed(p, p->name[v->id], v->type.rank, all.name, &all);
+	text_add(p->out, "%s\n", text.data);
+}
+
+static void print_flip(Print *p, const Val *v) {
+	const char *text = p->name[v->arg[0]->id];
+	for (int i = 0; i < v->list[0].length; i++) text = arena_printf(p->arena, "flip(%s, axis = %lld)", text, (long long)v->list[0].data[i]);
+	print_let(p, v);
+	text_add(p->out, "%s\n", text);
+}
+
+static void print_window(Print *p, const Val *v) {
+	int axis = (int)v->list[0].data[0];
+	Indices all = choose_indices(p, v->type.rank, v->type.dim);
+	const char *ix[MAX_RANK];
+	for (int i = 0; i < v->arg[0]->type.rank; i++)
+		ix[i] = i < axis   ? all.name[i]
+		      : i > axis   ? all.name[i + 1]
+		                   : arena_printf(p->arena, "%s * %lld + %s * %lld", all.name[i], (long long)v->list[1].data[0], all.name[i + 1],
+		                                  (long long)v->list[2].data[0]);
+	Text text = {.arena = p->arena};
+	print_read(&text, p->name[v->arg[0]->id], v->arg[0]->type.rank, ix, &all);
+	print_indexed(p, p->name[v->id], v->type.rank, all.name, &all);
+	text_add(p->out, "%s\n", text.data);
+}
+
+/* A built-in with the operands' names, then what else it takes. */
+static void print_built_in(Print *p, const Val *v, const char *more) {
+	print_let(p, v);
+	text_add(p->out, "%s(", op_info[v->op].text);
+	for (int i = 0; i < v->nargs; i++) text_add(p->out, "%s%s", i ? ", " : "", p->name[v->arg[i]->id]);
+	text_add(p->out, "%s)\n", more);
+}
+
+void print_definition(Print *p, const Val *v) {
+	const char *axis = v->list[0].length ? arena_printf(p->arena, ", axis = %lld", (long long)v->list[0].data[0]) : "";
+	if (reduction_text(v->op)) {
+		print_reduction(p, v);
+		return;
+	}
+	switch (v->op) {
+	case OpContract: print_contract(p, v); return;
+	case OpSlice: print_slice(p, v); return;
+	case OpPad: print_pad(p, v); return;
+	case OpFlip: print_flip(p, v); return;
+	case OpGather: print_gather(p, v); return;
+	case OpWindow: print_window(p, v); return;
+	case OpConcat:
+	case OpCumSum:
+	case OpArgSort: print_built_in(p, v, axis); return;
+	case OpFold:
+		print_built_in(p, v, arena_printf(p->arena, ", stride = %lld", (long long)v->list[1].data[0]));
+		return;
+	case OpScatterAdd: print_built_in(p, v, arena_printf(p->arena, ", %lld", (long long)v->type.dim[v->list[0].data[0]])); return;
+	case OpReshape:
+		print_let(p, v);
+		text_add(p->out, "reshape(%s", p->name[v->arg[0]->id]);
+		print_dims(p, v->type);
+		text_add(p->out, ")\n");
+		return;
+	default:
+		if (op_info[v->op].pointwise || v->op == OpCast || v->op == OpBroadcast || v->op == OpTranspose || v->op == OpIota || v->op == OpConst)
+			print_elements(p, v);
+		else text_add(p->out, "\t# %s = %s: the language has no text for it\n", p->name[v->id], op_info[v->op].text);
+	}
+}

@@ -1,0 +1,97 @@
+/* test_passes_nn.c: a Fn printed as .nn text is read back as a program of the same bits.
+ * link: nnc_front nnc_passes nnc_ir */
+#include "test_passes.h"
+
+#include "program.h"
+
+static Program *read_program(Arena *arena, const char *text) {
+	Diag *diag = diag_new(arena);
+	uint32_t source = diag_source(diag, "test.nn", text, strlen(text), false);
+	ElabOptions options = {0};
+	Program *p = elab_program(arena, diag, source, &options);
+	if (!p || diag->errors) {
+		fprintf(stderr, "%s\n", text);
+		diag_print(diag, stderr, false);
+		fail_msg("the text does not elaborate");
+	}
+	return p;
+}
+
+static double **random_inputs(Arena *arena, const Fn *f, Random *r) {
+	double **values = NEW_ARRAY(arena, double *, f->inputs.length + 1);
+	for (int i = 0; i < f->inputs.length; i++) {
+		const Input *in = &f->inputs.data[i];
+		int64_t n = type_count(in->type);
+		values[i] = NEW_ARRAY(arena, double, n);
+		for (int64_t k = 0; k < n; k++)
+			values[i][k] = dtype_is_float(in->type.dtype) ? random_real(r, -2, 2)
+			             : in->type.dtype == DTYPE_BOOL   ? random_below(r, 2)
+			                                              : random_below(r, in->classes ? (int)in->classes : 3) + (in->kind == INPUT_STEP);
+	}
+	return values;
+}
+
+static void check_text(Arena *arena, const Fn *f, Random *r) {
+	Text text = {.arena = arena};
+	fn_print_nn(&text, f);
+	if (getenv("NNC_TEST_SHOW")) fputs(text.data, stdout);
+	Program *p = read_program(arena, text.data);
+	assert_int_equal(p->models.length, 1);
+	Fn *back = run_passes(program_infer(p, 0, 1), 0, pass_count);
+	assert_int_equal(back->inputs.length, f->inputs.length);
+	assert_int_equal(back->outputs.length, f->outputs.length);
+	double **values = random_inputs(arena, f, r);
+	for (int k = 0; k < 2; k++) {
+		EvalMode mode = k ? EVAL_F64 : EVAL_F32;
+		Tensor *a = run(arena, f, mode, values), *b = run(arena, back, mode, values);
+		for (int i = 0; i < f->outputs.length; i++) {
+			assert_true(type_equal(a[i].type, b[i].type));
+			for (int64_t j = 0; j < type_count(a[i].type); j++) {
+				double x = element(&a[i], mode, j), y = element(&b[i], mode, j);
+				if ((isnan(x) && isnan(y)) || (x == y && signbit(x) == signbit(y))) continue;
+				Text two = {.arena = arena};
+				fn_print(&two, f);
+				fn_print(&two, back);
+				fprintf(stderr, "%s%s", text.data, two.data);
+				fail_msg("%s: output %s[%d] is %a, read back %a", f->name, f->outputs.data[i].name, (int)j, x, y);
+			}
+		}
+	}
+}
+
+#define DATA "data d { x: f32[6] = csv(\"x.csv\", columns = 0..6); label: class[3] = csv(\"x.csv\", column = 6); t: f32 = csv(\"x.csv\", column = 7) }\n"
+static const char *const models[] = {
+	DATA "model mlp(x: [B, 6]) -> logits[B, 3] = x |> dense(5) |> relu |> dense(3)\n"
+	     "train { data = d; batch = 4; epochs = 2; let z = mlp(x); loss = cross_entropy(z, label); metric accuracy = argmax(z) == label; "
+	     "optimizer = adam(lr = 0.01) }\n",
+	DATA "model deep(x: [B, 6]) -> logits[B] { let h = x; for k in 0..4 { h = h |> dense(4) |> sigmoid }\n"
+	     "  let z = dense(h, 1); return reshape(z, B) }\n"
+	     "train { data = d; batch = 5; epochs = 2; loss = binary_cross_entropy(deep(x), sigmoid(t)); "
+	     "optimizer = sgd(lr = 0.1, momentum = 0.9); clip = norm(1.0) }\n",
+	DATA "model res(x: [B, 6]) -> [B] { let a = x |> dense(6) |> gelu; let b = x * a + x; let c = concat(a, b)\n"
+	     "  let n[b, j] = c[b, j] - mean[k](c[b, k]); let y[b] = sum[j](n[b, j] * n[b, j]) / 12; return y }\n"
+	     "train { data = d; batch = 3; epochs = 2; loss = huber(res(x), t); optimizer = rmsprop(lr = 0.01) }\n",
+	DATA "model own(x: [B, 6]) -> [B, 3] { param w: [6, 3] = glorot_uniform(shape); param s: [3] = 1\n"
+	     "  let y[b, j] = sum[k](x[b, k] * w[k, j]) * s[j]; let m[b, j] = max[k](x[b, k]) + y[b, j] ; return softmax(m) }\n"
+	     "train { data = d; batch = 7; epochs = 2; let y = own(x); let g = grad(sum(y ^ 3), x); loss = mean(g ^ 2) + mean(y ^ 2.5); "
+	     "optimizer = nadam(lr = 0.01) }\n",
+};
+
+static void test_models(void **state) {
+	(void)state;
+	Random r = {7};
+	for (size_t i = 0; i < COUNT(models); i++) {
+		Arena *arena = arena_new();
+		Program *p = read_program(arena, models[i]);
+		check_text(arena, run_passes(program_loss(p, 0, 4, true), 0, pass_count), &r);
+		check_text(arena, run_passes(program_step(p, 0), 0, pass_count), &r);
+		check_text(arena, run_passes(program_eval(p, 0, 3), 0, pass_count), &r);
+		check_text(arena, run_passes(program_infer(p, 0, 2), 0, pass_count), &r);
+		arena_free(arena);
+	}
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_models)};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -43,6 +43,8 @@ typedef struct Session {
 	Pool *pool;                                           /* made by session_pool() */
 } Session;
 
+/* The whole file as text; NULL after a message. */
+char *read_source(Arena *arena, const char *path, size_t *length);
 /* Reads and elaborates options->file.  NULL after printing what is wrong; *exit_code says how to end. */
 Session *session_open(const Options *options, int64_t default_batch, int *exit_code);
 void session_close(Session *s);

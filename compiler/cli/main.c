@@ -1,9 +1,112 @@
-/* main.c: in: the command line; out: one command run, its exit code. */
+/* main.c: in: the command line; out: one command run, its exit code (base.h). */
 #include <stdio.h>
+#include <string.h>
 
-#include "base.h"
+#include "cli.h"
 
-int main(void) {
-	fputs("usage: nnc COMMAND FILE.nn\n", stderr);
+#define COMMON "name set batch seed data-dir threads no-cache interpret"
+
+const Command commands[] = {
+	{"train", "FILE.nn [options]", "Trains the model of FILE.nn.",
+	 "Compiles the whole training step (forward, backward, update) to machine code and runs it over the data the file\n"
+	 "names. Writes weights.safetensors and a log to a folder beside the file. Ctrl-C finishes the step and saves.\n\n"
+	 "Example:\n  nnc train examples/fashion.nn --epochs 3 --set WIDTH=64",
+	 COMMON " out weights epochs steps strict quiet log", run_train},
+	{"eval", "FILE.nn --weights W", "Loss and metrics on the validation data.",
+	 "Uses the data set that the train block validates on; without one, its training data, and says so.\n\n"
+	 "Example:\n  nnc eval examples/fashion.nn --weights examples/fashion.run/weights.safetensors --json",
+	 COMMON " weights json", run_eval},
+	{"predict", "FILE.nn --weights W --input name=x.npy .. --output y.npy", "Runs a model on arrays.",
+	 "Each --input gives one argument of the model as a NumPy file whose first dim is the samples. Several results go to\n"
+	 "several files: y.NAME.npy.\n\n"
+	 "Example:\n  nnc predict examples/fashion.nn --weights w.safetensors --input image=images.npy --output logits.npy",
+	 COMMON " weights model input output", run_predict},
+	{"init", "FILE.nn -o W.safetensors", "Writes the initial parameters.",
+	 "The same numbers that train starts from with that seed.\n\nExample:\n  nnc init examples/fashion.nn --seed 7 -o start.safetensors",
+	 COMMON " output", run_init},
+	{"grad", "FILE.nn [--weights W --input name=x.npy .. -o g.safetensors]", "Shows the derivative, or computes it.",
+	 "Without weights: prints the derivative program, derived by the chain rule and simplified, as a .nn file that runs.\n"
+	 "With weights and a batch: prints the loss in full precision and writes every parameter's gradient.\n\n"
+	 "Example:\n  nnc grad examples/xor.nn",
+	 COMMON " weights input output f64", run_grad},
+	{"check", "FILE.nn", "Checks the derivatives and the compiled code.",
+	 "For each parameter, the derivative against central differences of the loss, in double precision; then one step of the\n"
+	 "compiled code against the interpreter, bit for bit. Uses a batch of 4 unless --batch says otherwise.\n\n"
+	 "Example:\n  nnc check examples/fashion.nn",
+	 COMMON " json", run_check},
+	{"compile", "FILE.nn -o M.o", "Writes an object file and a header.",
+	 "The object holds inference and the training step as plain functions that need no runtime, no malloc and no libc;\n"
+	 "the header beside it declares them for C and C++. Prints code, scratch, stack and parameter bytes.\n\n"
+	 "Example:\n  nnc compile examples/tutorial2.nn -o tutorial2.o --cpu x86-64-v3",
+	 COMMON " output target cpu entry weights", run_compile},
+	{"bench", "FILE.nn", "Measures a training step.",
+	 "Steps per second, GFLOP/s and how much of the machine's FMA peak (measured beside it) that is, time to the first step,\n"
+	 "memory. Uses made-up data of the declared types, so no data files are needed.\n\n"
+	 "Example:\n  nnc bench examples/fashion.nn --threads 1 --json",
+	 COMMON " steps json cpu", run_bench},
+	{"fmt", "FILE.nn [--write]", "Prints the file in the one layout.", "Comments are kept; formatting twice changes nothing.\n\nExample:\n  nnc fmt --write model.nn",
+	 "write", run_fmt},
+	{"dump", "FILE.nn --after=PASS", "Prints the program after a pass.",
+	 "Passes: elab (before any), then those of compiler/passes, then kernels. --from=PASS reads such a text instead of a .nn\n"
+	 "file. --entry chooses the function: step (default), eval, init, or a model's name.\n\n"
+	 "Example:\n  nnc dump examples/xor.nn --after=grad",
+	 COMMON " after from entry", run_dump},
+};
+const int command_count = COUNT(commands);
+
+static void print_help(FILE *out) {
+	fputs("nnc: a compiler for differentiable models\n\nusage: nnc COMMAND FILE.nn [options]\n\n", out);
+	for (int i = 0; i < command_count; i++) fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].summary);
+	fputs("\n  nnc COMMAND --help tells more; nnc --version tells the versions.\n"
+	      "\nA first model:\n  nnc train examples/xor.nn\n", out);
+}
+
+static int unknown_command(const char *name) {
+	const char *names[32];
+	int n = 0;
+	for (; n < command_count; n++) names[n] = commands[n].name;
+	if (strcmp(name, "explain") == 0) {
+		fputs("nnc: the command 'explain' is not there yet\n", stderr);
+		return EXIT_USAGE;
+	}
+	const char *near = nearest_name(name, names, n);
+	fprintf(stderr, "nnc: unknown command '%s'", name);
+	if (near) fprintf(stderr, "; did you mean '%s'?", near);
+	fputs("\nhelp: nnc --help lists the commands\n", stderr);
 	return EXIT_USAGE;
+}
+
+static int run_command(int argc, char **argv) {
+	if (argc < 2) {
+		print_help(stderr);
+		return EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+		print_help(stdout);
+		return EXIT_DONE;
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		printf("nnc %s (LLVM %s)\n", NNC_VERSION, llvm_version_text());
+		return EXIT_DONE;
+	}
+	for (int i = 0; i < command_count; i++) {
+		if (strcmp(commands[i].name, argv[1]) != 0) continue;
+		Options options;
+		bool help;
+		int code = options_parse(&commands[i], argc - 2, argv + 2, &options, &help);
+		if (code != EXIT_DONE) return code;
+		if (!help) return commands[i].run(&options);
+		print_command_help(&commands[i]);
+		return EXIT_DONE;
+	}
+	return unknown_command(argv[1]);
+}
+
+int main(int argc, char **argv) {
+	int code = run_command(argc, argv);
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		if (code == EXIT_DONE) code = EXIT_RUN;
+		fputs("nnc: cannot write to standard output\n", stderr);
+	}
+	return code;
 }

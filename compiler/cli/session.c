@@ -11,7 +11,7 @@
 enum { LARGEST_SOURCE = 64 << 20 };
 
 /* The whole file as text; NULL after a message. */
-static char *read_source(Arena *arena, const char *path, size_t *length) {
+char *read_source(Arena *arena, const char *path, size_t *length) {
 	FILE *in = fopen(path, "rb");
 	if (!in) {
 		fprintf(stderr, "nnc: cannot read %s: %s\n", path, strerror(errno));

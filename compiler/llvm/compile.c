@@ -12,7 +12,7 @@ static const Place *find_place(const Program *p, const Layout *layout, const cha
 	die("no persistent tensor '%s'", path);
 }
 
-static KernelProgram *make_kernels(Arena *arena, Fn *f, const Program *p, const Layout *layout, const CompileOptions *options) {
+KernelProgram *compile_kernels(Arena *arena, Fn *f, const Program *p, const Layout *layout, const CompileOptions *options) {
 	const Target *t = options->target;
 	Machine machine = {.lanes = t->lanes, .registers = t->vector_registers, .has_fma = t->has_fma, .l1 = t->l1, .l2 = t->l2, .l3 = t->l3};
 	Fn *prepared = kernel_prepare(f);
@@ -37,7 +37,7 @@ static KernelProgram *make_kernels(Arena *arena, Fn *f, const Program *p, const 
 static Compiled make(Arena *arena, Fn *f, const Program *p, const Layout *layout, const CompileOptions *options, bool link) {
 	Compiled c = {.unsupported = kernel_unsupported(f)};
 	if (c.unsupported) return c;
-	c.kernels = make_kernels(arena, f, p, layout, options);
+	c.kernels = compile_kernels(arena, f, p, layout, options);
 	const char *entry = arena_printf(arena, "%s_entry", f->name);
 	Text text = {.arena = arena};
 	kernel_print(&text, c.kernels);

@@ -25,6 +25,8 @@ typedef struct Compiled {
  * "<f->name>_entry".  compile_object makes the object only. */
 Compiled compile_fn(Arena *arena, Fn *f, const Program *p, const Layout *layout, const CompileOptions *options);
 Compiled compile_object(Arena *arena, Fn *f, const Program *p, const Layout *layout, const CompileOptions *options);
+/* The kernels alone, planned for the target. */
+KernelProgram *compile_kernels(Arena *arena, Fn *f, const Program *p, const Layout *layout, const CompileOptions *options);
 void compiled_free(Compiled *c);   /* unmaps the code */
 
 #endif

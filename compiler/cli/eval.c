@@ -1,0 +1,65 @@
+/* eval.c: nnc eval: in: FILE.nn and weights; out: loss and metrics over every validation sample. */
+#include <jansson.h>
+#include <stdio.h>
+
+#include "cli.h"
+
+static void print_result(const Session *s, const Train *t, const DataSet *set, const EvalResult *r) {
+	(void)s;
+	json_t *object = json_object();
+	json_object_set_new(object, "data", json_string(set->name));
+	json_object_set_new(object, "samples", json_integer(r->samples));
+	json_object_set_new(object, "loss", json_real(r->loss));
+	for (int i = 0; i < t->nmetrics; i++) json_object_set_new(object, t->metrics[i].name, json_real(r->metrics[i]));
+	json_dumpf(object, stdout, JSON_REAL_PRECISION(17));
+	putchar('\n');
+	json_decref(object);
+}
+
+static int eval_program(Session *s) {
+	int number = session_train(s);
+	if (number < 0) return EXIT_INPUT;
+	const Train *t = &s->program->trains.data[number];
+	char *block = session_block(s, t->seed);
+	if (!block) return EXIT_INPUT;
+	WeightsInfo info = {0};
+	if (s->options->weights) {
+		if (!weights_load(s->diag, s->options->weights, s->program, &s->layout, block, false, &info)) return session_report(s);
+	} else if (s->layout.infer_bytes) {
+		fprintf(stderr, "nnc eval: which weights?\nhelp: add --weights %s.run/weights.safetensors, as nnc train writes them\n", s->program->name);
+		return EXIT_USAGE;
+	}
+	bool own = t->validate >= 0;
+	const DataSet *set = &s->program->data.data[own ? t->validate : t->data];
+	Data *data = data_load(s->arena, s->diag, s->files, set, data_wanted(s->arena, s->program, t, own));
+	int code = session_report(s);
+	if (!data || code != EXIT_DONE) return EXIT_INPUT;
+	uint64_t seed = info.has_seed ? info.seed : t->seed;
+	bool split = !own && t->validate_fraction > 0;
+	if (!own && !split) fprintf(stderr, "note: the train block names no validation data; these are figures on its training data, `%s`\n", set->name);
+	EvalContext context = {s, number};
+	EvalJob job = {.program = s->program, .train = t, .pool = session_pool(s), .persistent = block, .seed = seed, .compile = session_compile_eval,
+	               .context = &context, .samples = split ? samples_split(data, t->validate_fraction, seed, true) : samples_all(data)};
+	EvalResult result = {.metrics = NEW_ARRAY(s->arena, double, t->nmetrics + 1)};
+	code = evaluate(s->arena, &job, &result);
+	int reported = session_report(s);
+	if (code == EXIT_DONE && reported == EXIT_DONE && s->options->json) print_result(s, t, set, &result);
+	else if (code == EXIT_DONE && reported == EXIT_DONE) {
+		printf("%s: %lld samples  loss %.6g", set->name, (long long)result.samples, result.loss);
+		for (int i = 0; i < t->nmetrics; i++) printf("  %s %.6g", t->metrics[i].name, result.metrics[i]);
+		putchar('\n');
+	}
+	evaluate_close(&job);
+	data_free(data);
+	block_free(block, s->layout.bytes);
+	return code != EXIT_DONE ? code : reported;
+}
+
+int run_eval(const Options *options) {
+	int code;
+	Session *s = session_open(options, 0, &code);
+	if (!s) return code;
+	code = eval_program(s);
+	session_close(s);
+	return code;
+}

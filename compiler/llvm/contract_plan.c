@@ -3,11 +3,11 @@
  *
  * The register tile is chosen by an estimate of cycles per k over all tiles: multiplications, loads, the latency of a chain and
  * the stream of B from the next cache.  Measured (one core, 32 registers of 16 lanes): 6x4, 8x3 and 14x2 vectors reach 95 to 99 % of
- * the peak wherever the operands stay in L2 or L3; packing pays when B is transposed, for 16 registers, when rows of B
- * are a multiple of 2048 bytes apart, and past about 5e8 products. */
+ * the peak wherever the operands stay in L2 or L3; packing B pays when it is transposed, for 16 registers, when its rows
+ * are a multiple of 2048 bytes apart, and past about 5e8 products; packing A only when its rows are so. */
 #include "contract_parts.h"
 
-enum { MOST_VECTORS = 8, MOST_HEIGHT = 28, WANTED_CHAINS = 8, BLOCK_FLOATS = 384 };
+enum { MOST_VECTORS = 8, MOST_HEIGHT = 28, WANTED_CHAINS = 8, LONG_K = 2048, K_BLOCK = 1024 };
 static const double big_product = 5e8;
 
 static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -58,6 +58,21 @@ static void add_height(ContractPlan *plan, int height) {
 	plan->heights[plan->nheights++] = height;
 }
 
+/* Microkernels a choice needs: each costs some milliseconds of compile time. */
+static int kernel_count(const Contract *c, const ContractPlan *plan, int height) {
+	bool seen[MOST_HEIGHT + 2] = {0};
+	int heights = 0;
+	for (int i = 0; i < c->nrow_counts; i++) {
+		int64_t rows = c->row_counts[i], tiles = divide_up(rows, height);
+		for (int tall = 0; tall < (rows % tiles ? 2 : 1); tall++) {
+			int64_t h = rows / tiles + tall;
+			heights += !seen[h];
+			seen[h] = true;
+		}
+	}
+	return heights * (plan->wide_panels < plan->panels ? 2 : 1);
+}
+
 static void choose_tile(const Target *target, const Contract *c, ContractPlan *plan) {
 	double best = -1;
 	int best_vectors = 1, best_height = 1;
@@ -67,6 +82,7 @@ static void choose_tile(const Target *target, const Contract *c, ContractPlan *p
 		for (int height = 1; height <= most_rows(target, vectors); height++) {
 			double cost = 0;
 			for (int i = 0; i < c->nrow_counts; i++) cost += row_range_cost(c, target, plan, c->row_counts[i], height);
+			cost *= 1 + 0.012 * kernel_count(c, plan, height);
 			if (best < 0 || cost < best) best = cost, best_vectors = vectors, best_height = height;
 		}
 	}
@@ -90,15 +106,15 @@ static void choose_packing(const Target *target, const Contract *c, ContractPlan
 	bool awkward_tail = tail && c->b.pad < plan->lanes - tail && !target->has_mask && tiles > 2;
 	bool aliasing = is_aliasing(c->b.row) && c->k > 128 && tiles > 4;
 	plan->pack_b = c->b.fill || c->b.column != 1 || big || few_registers || awkward_tail || aliasing;
-	plan->pack_a = c->a.fill || (big && plan->panels > 2);
+	bool a_aliasing = is_aliasing(c->a.column == 1 ? c->a.row : c->a.column) && c->k > 128 && plan->panels > 4;
+	plan->pack_a = c->a.fill || a_aliasing;
 }
 
-/* k in equal passes.  Past 4096, passes divide the blocks of 4096. */
+/* k in equal passes, few of them: a pass is a trip of C to memory and back.  Past 4096, passes divide the blocks of 4096. */
 static void choose_k_block(const Contract *c, ContractPlan *plan, int64_t rows) {
-	bool long_k = c->k > 1024 || (plan->pack_a && plan->pack_b && c->k > 512);
-	if (!long_k || rows <= 3 * plan->height) plan->k_block = MIN(c->k, CONTRACT_BLOCK);
-	else if (c->k > CONTRACT_BLOCK) plan->k_block = 256;
-	else plan->k_block = MIN(c->k, round_up(divide_up(c->k, divide_up(c->k, BLOCK_FLOATS)), 16));
+	if (c->k <= LONG_K || rows <= 3 * plan->height) plan->k_block = MIN(c->k, CONTRACT_BLOCK);
+	else if (c->k > CONTRACT_BLOCK) plan->k_block = K_BLOCK;
+	else plan->k_block = round_up(divide_up(c->k, divide_up(c->k, K_BLOCK)), 16);
 }
 
 /* Columns per column block: a packed block of B takes half of L2; rows handed to the epilogue stay in L1 or near it. */

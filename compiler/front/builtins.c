@@ -263,9 +263,21 @@ static bool slot_optional(const Builtin *b, int slot) {
 	return last == '?' || last == '.';
 }
 
+/* "it is `concat(x, others.., axis = ..)`" */
+static void show_signature(Elab *e, const Builtin *b) {
+	Text text = {.arena = e->arena};
+	for (const char *p = b->signature; *p;) {
+		size_t length = strcspn(p, " ?."), whole = strcspn(p, " ");
+		text_add(&text, "%s%.*s%s", p == b->signature ? "" : ", ", (int)length, p, p[length] == '?' ? " = .." : p[length] == '.' ? ", .." : "");
+		p += whole;
+		p += *p == ' ';
+	}
+	elab_help(e, "it is `%s(%s)`", b->name, text.data);
+}
+
 static void too_many(Elab *e, const Builtin *b, Span span) {
 	elab_error(e, span, "`%s` takes fewer arguments", b->name);
-	elab_help(e, "it is `%s(%s)`", b->name, b->signature);
+	show_signature(e, b);
 }
 
 /* Positional values fill the slots in order; those behind the variadic one are given by name only. */
@@ -291,7 +303,7 @@ static bool add_named(Elab *e, Call *c, int variadic, const Argument *a, Value v
 	const char *near = nearest_name(a->name.text, c->slot_name, c->nslots);
 	elab_error(e, a->name.span, "`%s` has no parameter `%s`", c->self->name, a->name.text);
 	if (near) elab_help(e, "did you mean `%s`?", near);
-	else elab_help(e, "it is `%s(%s)`", c->self->name, c->self->signature);
+	else show_signature(e, c->self);
 	return false;
 }
 
@@ -299,7 +311,7 @@ static Value run_call(Elab *e, Call *c, int variadic) {
 	for (int i = 0; i < c->nslots; i++)
 		if (i != variadic && !c->given[i] && !slot_optional(c->self, i)) {
 			elab_error(e, c->at, "`%s` needs `%s`", c->self->name, c->slot_name[i]);
-			elab_help(e, "it is `%s(%s)`", c->self->name, c->self->signature);
+			show_signature(e, c->self);
 			return value_poison();
 		}
 	fn_of(e)->span = blame(e, c->at);

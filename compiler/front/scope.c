@@ -214,7 +214,8 @@ Value special_name(Elab *e, const char *name, Span span, bool *found) {
 
 /* ---- lookup ---- */
 
-void unknown_name(Elab *e, Scope *scope, Name name) {
+/* Returns whether a nearer name was proposed. */
+bool unknown_name(Elab *e, Scope *scope, Name name) {
 	VEC(const char *) names = {0};
 	Session *s = e->session;
 	int count;
@@ -234,6 +235,7 @@ void unknown_name(Elab *e, Scope *scope, Name name) {
 	const char *near = nearest_name(name.text, names.data, names.length);
 	elab_error(e, name.span, "unknown name `%s`", name.text);
 	if (near) elab_help(e, "did you mean `%s`?", near);
+	return near != NULL;
 }
 
 /* A tensor of another Fn must not leak into the initialisers' or a metric's final Fn. */

@@ -116,7 +116,7 @@ File *file_of(Session *s, uint32_t source);
 const Decl *find_declaration(Elab *e, File *from, const char *name, File **owner);
 bool has_const(File *file, const char *name);
 Value decl_value(Elab *e, const Decl *decl, File *file, Span span);
-void unknown_name(Elab *e, Scope *scope, Name name);
+bool unknown_name(Elab *e, Scope *scope, Name name);
 Value read_binding(Elab *e, Binding *b, Span span);
 bool is_library(const Elab *e, Span span);
 /* Names the language itself knows (step, pi, training ...); poison after an error; *found says whether. */

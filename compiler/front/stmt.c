@@ -83,8 +83,7 @@ static void exec_assign(Elab *e, Scope *scope, const Stmt *s) {
 	Scope *owner = scope;
 	Binding *b = scope_find(scope, s->name.text);
 	if (!b) {
-		unknown_name(e, scope, s->name);
-		elab_help(e, "`let %s = ...` declares a name", s->name.text);
+		if (!unknown_name(e, scope, s->name)) elab_help(e, "`let %s = ...` declares a name", s->name.text);
 		scope_bind(e, scope, s->name, value_poison());
 		return;
 	}

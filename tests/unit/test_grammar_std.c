@@ -206,9 +206,77 @@ static void test_losses(void **state) { (void)state; run_file("losses.txt", chec
 static void test_schedules(void **state) { (void)state; run_file("schedules.txt", check_schedule); }
 static void test_optimizers(void **state) { (void)state; run_file("optimizers.txt", check_optimizer); }
 
+/* Runs the only model of `text` on inputs of one value each; outputs as its results. */
+static void run_model(const char *text, const double *values, Tensor *outputs) {
+	Fn *f = run_passes(program_infer(elaborate(text), 0, 1), 0, pass_count);
+	Tensor inputs[MAX_TENSORS];
+	for (int i = 0; i < f->inputs.length; i++) inputs[i] = filled(f->inputs.data[i].type, values, 6);
+	fn_eval(arena, f, EVAL_F64, inputs, outputs);
+}
+
+/* A row of -inf gives 0 and no NaN gradient, along either axis; weights may be given per sample of a longer loss. */
+static void test_edges(void **state) {
+	(void)state;
+	Tensor outputs[4];
+	arena = arena_new();
+	diag = diag_new(arena);
+	run_model("model m(x: [2, 3]) -> a: [2, 3], b: [2, 3], c: [2, 3] {\n  let y = softmax(x)\n  let s = sum(y * y)\n"
+	          "  return y, grad(s, x), softmax(x, axis = 0)\n}\n", (const double[]){-INFINITY, -INFINITY, -INFINITY, 0, 1, 2}, outputs);
+	const double *y = outputs[0].data, *dx = outputs[1].data, *down = outputs[2].data;
+	for (int i = 0; i < 3; i++) {
+		assert_true(y[i] == 0 && dx[i] == 0 && down[i] == 0 && down[3 + i] == 1);
+		assert_true(fabs(y[3 + i] - exp(i) / (1 + exp(1) + exp(2))) < 1e-12);
+	}
+	run_model("model m(x: [1, 2, 3]) -> [1, 2] = cross_entropy(x, zeros(1, 2) as i32, weight = full(2, 1))\n", (const double[]){0, 0, 0, 1, 1, 1}, outputs);
+	assert_true(fabs(((const double *)outputs[0].data)[1] - 2 * log(3)) < 1e-12);
+	Program *p = elaborate("model m(x: [B]) -> [B] {\n  param w: [2, 2] = -1.5\n  param b: [3] = 9\n  return x * sum(w) * sum(b)\n}\n"
+		"data d { x: f32 = npy(\"x.npy\") }\ntrain { data = d; batch = 2; steps = 1; loss = m(x) + 0.5 * l2(m) + l1(m) + l1(m, decay_rank = 0); optimizer = sgd() }\n");
+	Fn *f = run_passes(program_loss(p, 0, 2, true), 0, pass_count);
+	Tensor inputs[MAX_TENSORS];
+	for (int i = 0; i < f->inputs.length; i++) {
+		const char *name = f->inputs.data[i].name;
+		inputs[i] = filled(f->inputs.data[i].type, strcmp(name, "m/w") == 0 ? &(double){-1.5} : strcmp(name, "m/b") == 0 ? &(double){9} : &(double){0}, 1);
+	}
+	fn_eval(arena, f, EVAL_F64, inputs, outputs);
+	assert_true(*(double *)outputs[0].data == 4.5 + 6 + 33);
+	for (int i = 1; i < 3; i++)
+		assert_true(*(double *)outputs[i].data == (strcmp(f->outputs.data[i].name, "grad/m/w") == 0 ? -1.5 - 2 : 1));
+	arena_free(arena);
+}
+
+/* Mean, variance and bounds of every initializer, for w [240, 160]; a vector is initialised too. */
+static void test_initializers(void **state) {
+	(void)state;
+	static const struct { const char *call; double variance, bound; } cases[] = {
+		{"glorot_uniform(shape)", 2.0 / 400, 0.12247448713915891}, {"glorot_normal(shape)", 2.0 / 400, 2 * 0.0707106781186548 / 0.8796256610342398},
+		{"he_uniform(shape)", 2.0 / 240, 0.15811388300841897}, {"he_normal(shape)", 2.0 / 240, 2 * 0.0912870929175277 / 0.8796256610342398},
+		{"lecun_normal(shape)", 1.0 / 240, 2 * 0.0645497224367903 / 0.8796256610342398},
+		{"truncated_normal(shape)", 0.0025 * 0.7737413, 0.1}, {"truncated_normal(shape, deviation = 2)", 4 * 0.7737413, 4},
+	};
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		arena = arena_new();
+		diag = diag_new(arena);
+		Program *p = elaborate(arena_printf(arena, "model m(x: [B]) -> [] {\n  param w: [240, 160] = %s\n  param b: [7] = %s\n  return sum(w) + sum(b) + sum(x)\n}\n"
+			"data d { x: f32 = npy(\"x.npy\") }\ntrain { data = d; batch = 1; steps = 1; loss = m(x); optimizer = sgd() }\n", cases[i].call, cases[i].call));
+		Fn *init = run_passes(program_init(p), 0, pass_count);
+		Tensor inputs[MAX_TENSORS], outputs[MAX_TENSORS];
+		for (int k = 0; k < init->inputs.length; k++) inputs[k] = filled(init->inputs.data[k].type, &(double){7}, 1);
+		fn_eval(arena, init, EVAL_F64, inputs, outputs);
+		const double *w = outputs[0].data;
+		double sum = 0, squares = 0, top = 0, n = 240 * 160;
+		assert_string_equal(init->outputs.data[0].name, "m/w");
+		for (int k = 0; k < (int)n; k++) sum += w[k], squares += w[k] * w[k], top = fmax(top, fabs(w[k]));
+		double deviation = sqrt(cases[i].variance);
+		if (fabs(sum / n) > 5 * deviation / sqrt(n) || fabs(squares / n / cases[i].variance - 1) > 0.03 || top > cases[i].bound * 1.000001 || top < 0.99 * cases[i].bound)
+			fail_msg("%s: mean %g, variance %g, largest %g", cases[i].call, sum / n, squares / n, top);
+		arena_free(arena);
+	}
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_activations), cmocka_unit_test(test_losses), cmocka_unit_test(test_schedules), cmocka_unit_test(test_optimizers),
+		cmocka_unit_test(test_edges), cmocka_unit_test(test_initializers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -62,15 +62,15 @@ char *session_block(Session *s, uint64_t seed);
 typedef struct EvalContext { Session *session; int train; } EvalContext;
 const Executable *session_compile_eval(void *context, int64_t batch);
 
-int run_train(const Options *options);
-int run_eval(const Options *options);
-int run_predict(const Options *options);
-int run_init(const Options *options);
-int run_grad(const Options *options);
-int run_check(const Options *options);
-int run_compile(const Options *options);
-int run_bench(const Options *options);
-int run_fmt(const Options *options);
-int run_dump(const Options *options);
+int command_train(const Options *options);
+int command_eval(const Options *options);
+int command_predict(const Options *options);
+int command_init(const Options *options);
+int command_grad(const Options *options);
+int command_check(const Options *options);
+int command_compile(const Options *options);
+int command_bench(const Options *options);
+int command_fmt(const Options *options);
+int command_dump(const Options *options);
 
 #endif

@@ -50,7 +50,7 @@ static int dump_text(const Options *options, int from, int to) {
 	return f ? code : EXIT_INPUT;
 }
 
-int run_dump(const Options *options) {
+int command_dump(const Options *options) {
 	const char *after = options->after ? options->after : pass_count ? passes[pass_count - 1].name : "elab";
 	bool kernels = strcmp(after, "kernels") == 0;
 	int to = kernels ? pass_count : pass_index(after), from = options->from ? pass_index(options->from) : 0;

@@ -55,7 +55,7 @@ static int eval_program(Session *s) {
 	return code != EXIT_DONE ? code : reported;
 }
 
-int run_eval(const Options *options) {
+int command_eval(const Options *options) {
 	int code;
 	Session *s = session_open(options, 0, &code);
 	if (!s) return code;

@@ -4,7 +4,7 @@
 
 #include "cli.h"
 
-int run_fmt(const Options *options) {
+int command_fmt(const Options *options) {
 	Session s = {.arena = arena_new(), .options = options};
 	s.diag = diag_new(s.arena);
 	int code = EXIT_INPUT;

@@ -52,7 +52,7 @@ static int train_program(Session *s) {
 	return code != EXIT_DONE ? code : reported;
 }
 
-int run_train(const Options *options) {
+int command_train(const Options *options) {
 	int code;
 	Session *s = session_open(options, 0, &code);
 	if (!s) return code;

@@ -10,7 +10,7 @@
 #include "indexed_oracle.h"
 #include "session.h"
 
-enum { MAX_ARRAYS = 8 };
+enum { MAX_ARRAYS = 24 };
 
 typedef struct Round {
 	Elab e;
@@ -29,15 +29,17 @@ typedef struct Round {
 
 static int64_t dice(Round *r, int64_t n) { return (int64_t)((r->seed = hash_mix(r->seed)) % (uint64_t)n); }
 
-/* "B", "12" or "N-1". */
+/* "B", "12", "N-1" or "B+2". */
 static int64_t read_size(Round *r, const char **at, Dim *dim) {
 	int64_t n = 0;
 	if (**at >= 'A' && **at <= 'Z') {
+		Dim d = **at == 'B' ? dim_batch() : dim_number(r->size[(int)**at]);
 		n = r->size[(int)**at];
-		if (dim) *dim = **at == 'B' ? dim_batch() : dim_number(n);
 		++*at;
-		if (**at == '-') n -= strtol(*at + 1, (char **)at, 10);
-		return n;
+		int64_t more = **at == '-' || **at == '+' ? strtol(*at, (char **)at, 10) : 0;
+		d.c[0] += more;
+		if (dim) *dim = d;
+		return n + more;
 	}
 	n = strtol(*at, (char **)at, 10);
 	if (dim) *dim = dim_number(n);

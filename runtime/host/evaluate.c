@@ -57,7 +57,9 @@ static double metric_value(Arena *arena, const Metric *m, const Sums *s, int64_t
 }
 
 static Runner *prepare(EvalJob *job, int64_t batch) {
+	pool_pin_caller(job->pool, false);
 	const Executable *exe = job->compile(job->context, batch);
+	pool_pin_caller(job->pool, true);
 	if (!exe) return NULL;
 	Runner *r = runner_new(exe, job->pool, job->persistent);
 	runner_seed(r, job->seed);

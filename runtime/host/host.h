@@ -68,7 +68,7 @@ typedef struct Samples { const Data *data; int64_t first, count; bool split; Shu
 Samples samples_all(const Data *data);
 /* fraction > 0: the tail for sequences, a choice by the seed otherwise. */
 Samples samples_split(const Data *data, double fraction, uint64_t seed, bool held_out);
-int64_t held_out_count(int64_t samples, double fraction);         /* round(samples * fraction) within 1 .. samples - 1 */
+int64_t held_out_count(int64_t samples, double fraction);         /* samples * fraction, rounded down */
 static inline int64_t samples_row(const Samples *s, int64_t i) {
 	return s->split ? shuffle_at(&s->choice, s->first + i) : s->first + i;
 }
@@ -81,6 +81,8 @@ int pool_clamp(int requested);
 Pool *pool_new(int workers, size_t stack_bytes);
 void pool_free(Pool *pool);
 int pool_size(const Pool *pool);
+/* Threads inherit the caller's affinity: lets go of it while the caller compiles, say.  Does nothing in an unpinned pool. */
+void pool_pin_caller(Pool *pool, bool pin);
 /* Every worker (0 is the caller) runs entry(frame, tid, workers) once; returns when all have returned.
  * `workers` may be smaller than the pool. */
 void pool_run(Pool *pool, EntryPoint entry, Frame *frame, int workers);

@@ -118,6 +118,16 @@ static void pin_all(Pool *p) {
 	p->pinned = true;
 }
 
+void pool_pin_caller(Pool *p, bool pin) {
+	if (!p || !p->pinned) return;
+	cpu_set_t one;
+	int cpu = 0;
+	while (!CPU_ISSET(cpu, &p->mask)) cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	pthread_setaffinity_np(pthread_self(), sizeof one, pin ? &one : &p->mask);
+}
+
 Pool *pool_new(int workers, size_t stack_bytes) {
 	Pool *p = aligned_alloc(LINE, (sizeof *p + LINE - 1) / LINE * LINE);
 	if (!p) fatal("out of memory");
@@ -164,7 +174,7 @@ void pool_free(Pool *p) {
 	atomic_fetch_add(&p->run.word, 1);
 	signal_wake(&p->run);
 	for (int i = 1; i < p->size; i++) pthread_join(p->worker[i].thread, NULL);
-	if (p->pinned) pthread_setaffinity_np(pthread_self(), sizeof p->mask, &p->mask);
+	pool_pin_caller(p, false);
 	free(p->worker);
 	free(p);
 }

@@ -6,7 +6,6 @@
  * were uneven by 20 % after 4 rounds, by 1 % after 16).  Integers only: the same order on every machine. */
 #include "host.h"
 
-#include <math.h>
 #include <string.h>
 
 Shuffle shuffle_make(int64_t count, uint64_t seed, uint64_t epoch) {
@@ -44,8 +43,8 @@ int64_t shuffle_at(const Shuffle *s, int64_t i) {
 Samples samples_all(const Data *data) { return (Samples){.data = data, .count = data->samples}; }
 
 int64_t held_out_count(int64_t samples, double fraction) {
-	int64_t n = (int64_t)floor((double)samples * fraction + 0.5);
-	return n < 1 ? 1 : n > samples - 1 ? samples - 1 : n;
+	int64_t n = (int64_t)((double)samples * fraction); /* as the elaborator counts, which fixes total_steps */
+	return n < 0 ? 0 : n > samples - 1 ? samples - 1 : n;
 }
 
 Samples samples_split(const Data *data, double fraction, uint64_t seed, bool held_out) {

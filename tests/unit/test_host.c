@@ -143,8 +143,9 @@ static void split(void **state) {
 		for (int64_t i = 0; i < held.count; i++) tail += samples_row(&held, i) >= 93;
 		assert_int_equal(tail == 10, sequence);
 	}
-	assert_int_equal(held_out_count(10, 0.001), 1);
+	assert_int_equal(held_out_count(10, 0.001), 0);
 	assert_int_equal(held_out_count(10, 0.999), 9);
+	assert_int_equal(held_out_count(100, 0.25), 25);
 }
 
 /* ---- safetensors ---- */

@@ -104,7 +104,8 @@ static void print_reduction(Print *p, const Val *v) {
 	for (int i = 0, n = 0; i < body->type.rank; i++)
 		if (i != axis) left[n++] = all.name[i];
 	Text text = {.arena = p->arena};
-	print_expr(p, &text, body, all.name, &all, 0);
+	if (p->name[body->id]) print_read(&text, p->name[body->id], body->type.rank, all.name, &all);
+	else print_expr(p, &text, body, all.name, &all, 0);
 	print_indexed(p, p->name[v->id], v->type.rank, left, &all);
 	text_add(p->out, "%s[%s](%s)\n", reduction_text(v->op), all.name[axis], text.data);
 }
@@ -201,30 +202,57 @@ static void order_factors(Print *p, const Val *v, Factor *a, Factor *b) {
 	if (!agrees(b, a)) *b = reordered(p, *b, a->rank, a->label);
 }
 
-static void print_sum_of_products(Print *p, const Val *v) {
-	Factor a = factor_of(p, v, 0), b = factor_of(p, v, 1);
-	const int64_t *ly = v->list[2].data;
-	int ny = v->type.rank;
-	order_factors(p, v, &a, &b);
+/* let name[left] = sum[..](a * b). */
+static void print_product(Print *p, const char *name, const Factor *a, const Factor *b, int ny, const int64_t *ly) {
 	int64_t extent[2 * MAX_RANK], label[2 * MAX_RANK];
 	int count = 0;
-	for (int i = 0; i < a.rank; i++) label[count] = a.label[i], extent[count++] = a.dim[i];
-	for (int i = 0; i < b.rank; i++)
-		if (find(label, count, b.label[i]) < 0) label[count] = b.label[i], extent[count++] = b.dim[i];
+	for (int i = 0; i < a->rank; i++) label[count] = a->label[i], extent[count++] = a->dim[i];
+	for (int i = 0; i < b->rank; i++)
+		if (find(label, count, b->label[i]) < 0) label[count] = b->label[i], extent[count++] = b->dim[i];
 	Indices all = choose_indices(p, count, extent);
 	const char *ia[MAX_RANK], *ib[MAX_RANK], *left[MAX_RANK];
-	for (int i = 0; i < a.rank; i++) ia[i] = all.name[find(label, count, a.label[i])];
-	for (int i = 0; i < b.rank; i++) ib[i] = all.name[find(label, count, b.label[i])];
+	for (int i = 0; i < a->rank; i++) ia[i] = all.name[find(label, count, a->label[i])];
+	for (int i = 0; i < b->rank; i++) ib[i] = all.name[find(label, count, b->label[i])];
 	for (int i = 0; i < ny; i++) left[i] = all.name[find(label, count, ly[i])];
 	Text body = {.arena = p->arena}, sums = {.arena = p->arena};
-	for (int i = 0; i < a.rank; i++)
-		if (find(ly, ny, a.label[i]) < 0) text_add(&sums, "%s%s", sums.length ? ", " : "", ia[i]);
-	print_read(&body, a.name, a.rank, ia, &all);
+	for (int i = 0; i < a->rank; i++)
+		if (find(ly, ny, a->label[i]) < 0) text_add(&sums, "%s%s", sums.length ? ", " : "", ia[i]);
+	print_read(&body, a->name, a->rank, ia, &all);
 	text_add(&body, " * ");
-	print_read(&body, b.name, b.rank, ib, &all);
-	print_indexed(p, p->name[v->id], ny, left, &all);
+	print_read(&body, b->name, b->rank, ib, &all);
+	print_indexed(p, name, ny, left, &all);
 	if (sums.length) text_add(p->out, "sum[%s](%s)\n", sums.data, body.data);
-	else text_add(p->out, "%s + 0.0\n", body.data); /* a sum of one product starts at 0: -0 is +0 */
+	else text_add(p->out, "%s + 0\n", body.data); /* a sum of one product starts at 0: -0 becomes +0 */
+}
+
+/* Two factors of equal labels read as a product and a sum; one more axis, of size 1, keeps the contraction. */
+static void print_dot_of_rows(Print *p, const Val *v, const Factor *a, Factor b) {
+	int64_t ly[MAX_RANK + 1];
+	int ny = v->type.rank;
+	memcpy(ly, v->list[2].data, sizeof *ly * (size_t)ny);
+	const char *wide = fresh_name(p, arena_printf(p->arena, "%s_rows", b.name)), *sum = fresh_name(p, arena_printf(p->arena, "%s_rows", p->name[v->id]));
+	text_add(p->out, "\tlet %s = reshape(%s", wide, b.name);
+	for (int i = 0; i < b.rank; i++) text_add(p->out, ", %lld", (long long)b.dim[i]);
+	text_add(p->out, ", 1)\n");
+	b.name = wide;
+	b.dim[b.rank] = 1;
+	ly[ny] = b.label[b.rank++] = INT32_MAX;
+	print_product(p, sum, a, &b, ny + 1, ly);
+	print_let(p, v);
+	text_add(p->out, "reshape(%s", sum);
+	print_dims(p, v->type);
+	text_add(p->out, ")\n");
+}
+
+static void print_sum_of_products(Print *p, const Val *v) {
+	Factor a = factor_of(p, v, 0), b = factor_of(p, v, 1);
+	int64_t summed[MAX_RANK];
+	bool same = a.rank == b.rank && a.rank < MAX_RANK && labels_that(&a, v, false, summed) > 0;
+	for (int i = 0; i < a.rank; i++) same &= find(b.label, b.rank, a.label[i]) >= 0;
+	if (!same) order_factors(p, v, &a, &b);
+	else if (!agrees(&b, &a)) b = reordered(p, b, a.rank, a.label);
+	if (same) print_dot_of_rows(p, v, &a, b);
+	else print_product(p, p->name[v->id], &a, &b, v->type.rank, v->list[2].data);
 }
 
 static void print_contract(Print *p, const Val *v) {

@@ -1,6 +1,6 @@
 /* test_passes_nn.c: a Fn printed as .nn text is read back as a program of the same bits.
  * link: nnc_front nnc_passes nnc_ir */
-#include "test_passes.h"
+#include "test_passes_random.h"
 
 #include "program.h"
 
@@ -31,7 +31,7 @@ static double **random_inputs(Arena *arena, const Fn *f, Random *r) {
 	return values;
 }
 
-static void check_text(Arena *arena, const Fn *f, Random *r) {
+static void check_text(Arena *arena, const Fn *f, Random *r, bool awkward) {
 	Text text = {.arena = arena};
 	fn_print_nn(&text, f);
 	if (getenv("NNC_TEST_SHOW")) fputs(text.data, stdout);
@@ -40,7 +40,7 @@ static void check_text(Arena *arena, const Fn *f, Random *r) {
 	Fn *back = run_passes(program_infer(p, 0, 1), 0, pass_count);
 	assert_int_equal(back->inputs.length, f->inputs.length);
 	assert_int_equal(back->outputs.length, f->outputs.length);
-	double **values = random_inputs(arena, f, r);
+	double **values = awkward ? awkward_inputs(arena, f, r) : random_inputs(arena, f, r);
 	for (int k = 0; k < 2; k++) {
 		EvalMode mode = k ? EVAL_F64 : EVAL_F32;
 		Tensor *a = run(arena, f, mode, values), *b = run(arena, back, mode, values);
@@ -83,15 +83,29 @@ static void test_models(void **state) {
 	for (size_t i = 0; i < COUNT(models); i++) {
 		Arena *arena = arena_new();
 		Program *p = read_program(arena, models[i]);
-		check_text(arena, run_passes(program_loss(p, 0, 4, true), 0, pass_count), &r);
-		check_text(arena, run_passes(program_step(p, 0), 0, pass_count), &r);
-		check_text(arena, run_passes(program_eval(p, 0, 3), 0, pass_count), &r);
-		check_text(arena, run_passes(program_infer(p, 0, 2), 0, pass_count), &r);
+		check_text(arena, run_passes(program_loss(p, 0, 4, true), 0, pass_count), &r, false);
+		check_text(arena, run_passes(program_step(p, 0), 0, pass_count), &r, false);
+		check_text(arena, run_passes(program_eval(p, 0, 3), 0, pass_count), &r, false);
+		check_text(arena, run_passes(program_infer(p, 0, 2), 0, pass_count), &r, false);
+		arena_free(arena);
+	}
+}
+
+static void test_random_programs(void **state) {
+	(void)state;
+	const char *many = getenv("NNC_TEST_PROGRAMS");
+	uint64_t count = many ? strtoull(many, NULL, 10) : 300;
+	for (uint64_t seed = 1; seed <= count; seed++) {
+		Random r = {hash_mix(seed)};
+		Arena *arena = arena_new();
+		Pool p = {.f = fn_new(arena, arena_printf(arena, "random%d", (int)seed)), .r = &r};
+		build_random(&p);
+		check_text(arena, run_passes(p.f, 0, pass_count), &r, true);
 		arena_free(arena);
 	}
 }
 
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_models)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_models), cmocka_unit_test(test_random_programs)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

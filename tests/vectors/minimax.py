@@ -3,6 +3,7 @@
 Each row fits sum(c[k] * x**power[k]) to a function so that the largest weighted error is smallest (Lawson's
 reweighted least squares), then rounds the coefficients to float one by one, lowest power first, fitting those
 still free again each time.  Prints C hexadecimal literals and the error reached.  Needs mpmath and numpy."""
+
 import numpy
 from mpmath import mp, mpf, exp, expm1, log, log1p, erf, erfc, sin, atan, atanh, sqrt, pi, cos
 
@@ -27,19 +28,21 @@ def fit(f, weight, lo, hi, powers):
             best, best_error = solution, error.max()
         importance *= error
         importance /= importance.sum()
-    return [mpf(float(c)) / scale ** p for c, p in zip(best, powers)]
+    return [mpf(float(c)) / scale**p for c, p in zip(best, powers)]
 
 
 def rounded(f, weight, lo, hi, powers, fixed=()):
     """As fit, with float coefficients; `fixed` gives the first ones."""
     done = [mpf(c) for c in fixed]
     while len(done) < len(powers):
+
         def rest(x):
-            return f(x) - sum(c * x ** p for c, p in zip(done, powers))
-        free = fit(rest, weight, lo, hi, powers[len(done):])
+            return f(x) - sum(c * x**p for c, p in zip(done, powers))
+
+        free = fit(rest, weight, lo, hi, powers[len(done) :])
         done.append(mpf(float(numpy.float32(float(free[0])))))
     grid = [mpf(lo) + (mpf(hi) - lo) * i / 700 for i in range(701)]
-    worst = max(weight(x) * abs(f(x) - sum(c * x ** p for c, p in zip(done, powers))) for x in grid)
+    worst = max(weight(x) * abs(f(x) - sum(c * x**p for c, p in zip(done, powers))) for x in grid)
     return done, worst
 
 
@@ -76,8 +79,15 @@ tiny = mpf("1e-3")
 root = sqrt(mpf(2))
 show("exp", exp, lambda x: exp(-x), -half, half, [0, 1, 2, 3, 4, 5, 6], fixed=(1, 1))
 show("expm1", expm1, lambda x: 1 if x == 0 else 1 / abs(expm1(x)), -half, half, [1, 2, 3, 4, 5, 6], fixed=(1,))
-show("log", log1p, lambda x: 1 / abs(log1p(x)), root / 2 - 1 - mpf("1e-7"), root - 1 + mpf("1e-7"), list(range(1, 11)),
-     fixed=(1, mpf("-0.5")))
+show(
+    "log",
+    log1p,
+    lambda x: 1 / abs(log1p(x)),
+    root / 2 - 1 - mpf("1e-7"),
+    root - 1 + mpf("1e-7"),
+    list(range(1, 11)),
+    fixed=(1, mpf("-0.5")),
+)
 show("2 atanh", lambda x: 2 * atanh(x), lambda x: 1 / (2 * atanh(x)), tiny, mpf("0.1716"), [1, 3, 5, 7, 9], fixed=(2,))
 show("sin", sin, lambda x: 1 / sin(x), tiny, quarter, [1, 3, 5, 7], fixed=(1,))
 show("cos", cos, lambda x: 1 / cos(x), tiny, quarter, [0, 2, 4, 6, 8], fixed=(1, mpf("-0.5")))

@@ -4,10 +4,11 @@
 
 tutorial1: 784 -> dense 10 -> relu -> dense 1, binary cross-entropy on logits: is it footwear (classes 5, 7, 9)?
 tutorial2: 784 -> dense 10 -> relu -> dense 10, categorical cross-entropy on logits.
-100 steps of Adam (lr 0.001, eps 1e-7) on batches of 32 in file order, pixels / 255, in float32; losses in float64 as well, because
-Keras computes 1 - 0.999^step in float32, an error of 1e-5 in the rate of the first steps.
+100 steps of Adam (lr 0.001, eps 1e-7) on batches of 32 in file order, pixels / 255, in float32; losses in float64 as
+well, because Keras computes 1 - 0.999^step in float32, an error of 1e-5 in the rate of the first steps.
 Writes tutorialN_first.safetensors (weights before), tutorialN_{pytorch,keras}.safetensors (after), tutorial.txt (losses).
 Needs torch, keras, jax, safetensors, numpy from PyPI."""
+
 import gzip
 import os
 import sys
@@ -25,30 +26,34 @@ STEPS, BATCH = 100, 32
 
 def load(folder):
     with gzip.open(os.path.join(folder, "train-images-idx3-ubyte.gz")) as f:
-        images = numpy.frombuffer(f.read(), numpy.uint8, offset=16).reshape(-1, 784)[:STEPS * BATCH]
+        images = numpy.frombuffer(f.read(), numpy.uint8, offset=16).reshape(-1, 784)[: STEPS * BATCH]
     with gzip.open(os.path.join(folder, "train-labels-idx1-ubyte.gz")) as f:
-        labels = numpy.frombuffer(f.read(), numpy.uint8, offset=8)[:STEPS * BATCH]
+        labels = numpy.frombuffer(f.read(), numpy.uint8, offset=8)[: STEPS * BATCH]
     return images.astype(numpy.float32) / numpy.float32(255), labels.astype(numpy.int64)
 
 
 def first_weight(tensor, shape, limit):
-    """Element k of tensor number t is limit * (hash(t * 2^24 + k) * 2^-31 - 1) from the hash's upper 24 bits: exact in float32."""
+    """Element k of tensor t is limit * (h * 2^-23 - 1), h the upper 24 bits of hash(t * 2^24 + k): exact in float32."""
     h = numpy.arange(numpy.prod(shape), dtype=numpy.uint32) + numpy.uint32(tensor << 24)
-    h = (h ^ h >> 16) * numpy.uint32(0x7feb352d)
-    h = (h ^ h >> 15) * numpy.uint32(0x846ca68b)
+    h = (h ^ h >> 16) * numpy.uint32(0x7FEB352D)
+    h = (h ^ h >> 15) * numpy.uint32(0x846CA68B)
     h = h ^ h >> 16
-    return ((h >> 8).astype(numpy.float32) * numpy.float32(2.0 ** -23) - 1).reshape(shape) * numpy.float32(limit)
+    return ((h >> 8).astype(numpy.float32) * numpy.float32(2.0**-23) - 1).reshape(shape) * numpy.float32(limit)
 
 
 def first_weights(outputs):
-    return {"mlp/dense.0/w": first_weight(0, (784, 10), 0.0625), "mlp/dense.0/b": numpy.zeros(10, numpy.float32),
-            "mlp/dense.1/w": first_weight(1, (10, outputs), 0.5), "mlp/dense.1/b": numpy.zeros(outputs, numpy.float32)}
+    return {
+        "mlp/dense.0/w": first_weight(0, (784, 10), 0.0625),
+        "mlp/dense.0/b": numpy.zeros(10, numpy.float32),
+        "mlp/dense.1/w": first_weight(1, (10, outputs), 0.5),
+        "mlp/dense.1/b": numpy.zeros(outputs, numpy.float32),
+    }
 
 
 def batches(images, labels, outputs):
     target = numpy.isin(labels, (5, 7, 9)).astype(numpy.float32)[:, None] if outputs == 1 else labels
     for i in range(STEPS):
-        yield images[i * BATCH:(i + 1) * BATCH], target[i * BATCH:(i + 1) * BATCH]
+        yield images[i * BATCH : (i + 1) * BATCH], target[i * BATCH : (i + 1) * BATCH]
 
 
 def train_pytorch(first, images, labels, outputs, dtype=torch.float32):
@@ -100,10 +105,18 @@ def main():
             save_file(last, os.path.join(HERE, "tutorial%d_%s.safetensors" % (number, name)))
             exact_losses, exact = train(first, images, labels, outputs, wide)
             columns += [losses, exact_losses]
-            print(number, name, "loss %.4f -> %.4f; float32 against float64: losses %.1e relative, weights" %
-                  (losses[0], losses[-1], max(abs(a / b - 1) for a, b in zip(losses, exact_losses))), distance(last, exact, first))
+            print(
+                number,
+                name,
+                "loss %.4f -> %.4f; float32 against float64: losses %.1e relative, weights"
+                % (losses[0], losses[-1], max(abs(a / b - 1) for a, b in zip(losses, exact_losses))),
+                distance(last, exact, first),
+            )
     with open(os.path.join(HERE, "tutorial.txt"), "w") as out:
-        out.write("# tutorial.py: loss of every step; PyTorch %s, Keras %s on JAX %s\n" % (torch.__version__, keras.__version__, jax.__version__))
+        out.write(
+            "# tutorial.py: loss of every step; PyTorch %s, Keras %s on JAX %s\n"
+            % (torch.__version__, keras.__version__, jax.__version__)
+        )
         out.write("# step, then for tutorial1 and tutorial2: pytorch in float32, in float64, keras in float32, in float64\n")
         for step, row in enumerate(zip(*columns), 1):
             out.write("%d %s\n" % (step, " ".join("%.9g" % value for value in row)))

@@ -192,7 +192,6 @@ static bool join_pair(Sum *s) {
 	Axes summed = shared_alone(s, best_i, best_j);
 	bool rows = axes_subset(a.axes, b.axes) && axes_subset(b.axes, a.axes);
 	if (!(best_sums && !rows ? contract(s, a, b, summed, &joined) : multiply(s->e, a, b, &joined))) return false;
-	if (best_sums && !rows) s->summed = axes_without(s->summed, summed);
 	s->part[best_i] = joined;
 	remove_factor(s, best_j);
 	return true;

@@ -165,20 +165,28 @@ static bool is_active(const Sweep *s, const Val *v) {
 	return false;
 }
 
-/* After it, s->adjoint holds the adjoint of every wanted variable that the loss depends on. */
-static void sweep(Sweep *s, Val *loss, bool *seen) {
-	ValList order = {0};
-	post_order(s->arena, loss, seen, flowing, &order);
-	for (int i = 0; i < order.length; i++) {
-		Val *v = order.data[i];
+Sweep sweep_new(Fn *f, Val **cotangents, Replacements *replacements) {
+	Sweep s = {.f = f, .arena = f->arena, .limit = f->vals.length, .cotangents = cotangents, .replacements = replacements};
+	s.active = NEW_ARRAY(f->arena, bool, s.limit + 1);
+	s.adjoint = NEW_ARRAY(f->arena, Adjoint, s.limit + 1);
+	s.results = NEW_ARRAY(f->arena, Adjoint *, s.limit + 1);
+	return s;
+}
+
+void sweep_paths(Sweep *s, int count, Val *const *roots) {
+	bool *seen = NEW_ARRAY(s->arena, bool, s->limit + 1);
+	for (int i = 0; i < count; i++) post_order(s->arena, roots[i], seen, flowing, &s->order);
+	for (int i = 0; i < s->order.length; i++) {
+		Val *v = s->order.data[i];
 		if (!s->active[v->id]) s->active[v->id] = is_active(s, v);
 	}
-	s->f->span = loss->span;
-	give(s, loss, plain(ir_const(s->f, loss->type.dtype, 1)));
-	for (int i = order.length - 1; i >= 0; i--) {
-		Val *v = order.data[i];
+}
+
+void sweep_pull(Sweep *s) {
+	for (int i = s->order.length - 1; i >= 0; i--) {
+		Val *v = s->order.data[i];
 		Adjoint g = s->adjoint[v->id];
-		if (!s->active[v->id] || (!g.value && v->op != OpScan)) continue;
+		if (!s->active[v->id] || (!g.value && !s->results[v->id])) continue;
 		s->f->span = v->span;
 		if (op_info[v->op].pointwise) pull_pointwise(s, v, g);
 		else structural_rule[v->op](s, v, g);
@@ -192,22 +200,23 @@ typedef struct GradPass {
 	ValList grads;        /* the Grad values of the old function */
 	bool *swept;          /* by old id: losses whose sweep is done */
 	Val **cotangents;     /* by number, in the new function */
+	Replacements replacements;
 } GradPass;
 
 /* Values of every Grad of `loss` (old function) that is not zero for certain. */
 static void derive(GradPass *p, const Val *loss) {
 	Fn *to = p->r.to;
-	Arena *arena = to->arena;
-	Sweep s = {.f = to, .arena = arena, .limit = to->vals.length, .cotangents = p->cotangents};
-	s.active = NEW_ARRAY(arena, bool, s.limit);
-	s.adjoint = NEW_ARRAY(arena, Adjoint, s.limit);
-	s.results = NEW_ARRAY(arena, Adjoint *, s.limit);
+	Val *root = p->r.map[loss->id];
+	Sweep s = sweep_new(to, p->cotangents, &p->replacements);
 	for (int i = 0; i < p->grads.length; i++) {
 		const Val *g = p->grads.data[i];
 		if (g->arg[0] == loss && p->r.map[g->arg[1]->id]) s.active[p->r.map[g->arg[1]->id]->id] = true;
 	}
 	p->swept[loss->id] = true;
-	sweep(&s, p->r.map[loss->id], NEW_ARRAY(arena, bool, s.limit));
+	sweep_paths(&s, 1, &root);
+	to->span = loss->span;
+	give(&s, root, plain(ir_const(to, root->type.dtype, 1)));
+	sweep_pull(&s);
 	for (int i = 0; i < p->grads.length; i++) {
 		const Val *g = p->grads.data[i], *by = g->arg[1];
 		if (g->arg[0] != loss || !p->r.map[by->id] || p->r.map[g->id]) continue;
@@ -245,7 +254,11 @@ static Fn *differentiate(Fn *f) {
 		p.r.to->span = v->span;
 		if (!map[v->id]) map[v->id] = ir_like(p.r.to, map[v->arg[1]->id], 0);
 	}
-	return rebuild_finish(&p.r);
+	for (int i = 0; i < f->outputs.length; i++) {
+		const Output *output = &f->outputs.data[i];
+		fn_output(p.r.to, output->name, p.r.map[output->val->id], output->updates);
+	}
+	return replace_scans(p.r.to, &p.replacements);
 }
 
 /* Marks and custom ops have done their work. */

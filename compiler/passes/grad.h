@@ -17,15 +17,29 @@ typedef struct Adjoint {
 	bool clean;      /* value is 0 itself where nothing passes: applying the mask would change nothing */
 } Adjoint;
 
+/* A scan that has a derivative is run once more with more results (the carries on entry to each step); the first results
+ * of `with` are those of `scan`, so that `with` can take its place. */
+typedef struct Replacement { Val *scan, *with; } Replacement;
+typedef VEC(Replacement) Replacements;
+
 typedef struct Sweep {
 	Fn *f;               /* holds the forward values and receives the derivative */
 	Arena *arena;
 	int limit;           /* values from here on were made by this sweep */
-	bool *active;        /* lies on a path from a wanted variable to the loss */
+	ValList order;       /* what the roots are computed from, operands first */
+	bool *active;        /* lies on a path from a wanted variable to a root */
 	Adjoint *adjoint;    /* by id */
 	Adjoint **results;   /* by id of a scan: one per result; NULL for others */
 	Val **cotangents;    /* by number: the leaf that stands for the adjoint of a custom op */
+	Replacements *replacements;
 } Sweep;
+
+/* A sweep over f: set `active` for the wanted variables, then name the roots, give() each its adjoint, pull. */
+Sweep sweep_new(Fn *f, Val **cotangents, Replacements *replacements);
+void sweep_paths(Sweep *s, int count, Val *const *roots);
+void sweep_pull(Sweep *s);
+/* f with its outputs, in canonical order, every replaced scan gone. */
+Fn *replace_scans(Fn *f, const Replacements *replacements);
 
 /* A rule says what an adjoint g of y gives to y's operands. */
 typedef void Rule(Sweep *s, Val *y, Adjoint g);

@@ -355,16 +355,3 @@ void grad_custom(Sweep *s, Val *y, Adjoint g) {
 		give(s, y->arg[i], copy ? *copy : plain(adjoint));
 	}
 }
-
-/* ---- scan ---- */
-
-void grad_project(Sweep *s, Val *y, Adjoint g) {
-	Val *scan = y->arg[0];
-	if (!wanted(s, scan)) return;
-	Adjoint **results = &s->results[scan->id];
-	if (!*results) *results = NEW_ARRAY(s->arena, Adjoint, scan->body->outputs.length);
-	Adjoint *at = &(*results)[y->list[0].data[0]];
-	*at = plain(at->value ? ir_Add(s->f, at->value, whole(s, g)) : whole(s, g));
-}
-
-void grad_scan(Sweep *s, Val *y, Adjoint g) { (void)s, (void)y, (void)g; die("scan has no derivative yet"); }

@@ -4,7 +4,7 @@
  * integer tensor when it depends on data.  Guaranteed: bounds hold for every batch; nothing overflows. */
 #include "indexed.h"
 
-enum { MAX_DEPTH = 200, MAX_STRIDE = 1 << 30 };
+enum { MAX_DEPTH = 1000, MAX_STRIDE = 1 << 30 };
 
 static Form failed(void) { return (Form){.kind = FORM_FAILED}; }
 
@@ -57,7 +57,7 @@ static Form form_of_value(Elab *e, const Expr *expr, Value v) {
 	if (dtype_info[dtype].class != 'I') {
 		elab_error(e, expr->span, "a subscript must be an integer, not %s", value_text(e, v));
 		note_tensor(e, expr, v);
-		if (dtype_is_float(dtype)) elab_help(e, "convert it: `(..) as i32`");
+		if (dtype_is_float(dtype)) elab_help(e, "convert it: `%s as i32`", written(e, expr));
 		return failed();
 	}
 	if (v.as.tensor.rank) {

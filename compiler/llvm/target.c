@@ -1,7 +1,8 @@
 /* target.c: from a name to a Target.
  *
- * LLVM's C API does not say what a CPU can do, so the code generator is asked: a probe function of 16 lanes is compiled
- * to assembly for the CPU, and the registers and instructions that come out are the answer. */
+ * LLVM's C API does not say what a CPU can do.  For the host its list of features tells, for the levels of x86-64 and for AArch64
+ * their definition; for any other CPU the code generator is asked: a probe function of 16 lanes is compiled to
+ * assembly, and the registers and instructions that come out are the answer (some milliseconds). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,24 +58,45 @@ static char *probe(Arena *arena, const Target *target) {
 
 static bool starts(const char *text, const char *with) { return !strncmp(text, with, strlen(with)); }
 
-static void set_vectors(Target *t, const char *assembly) {
-	bool x86 = starts(t->triple, "x86_64") || starts(t->triple, "i");
-	t->lanes = 1;
-	t->vector_registers = 16;
-	if (x86) {
-		bool zmm = strstr(assembly, "%zmm"), ymm = strstr(assembly, "%ymm"), xmm = strstr(assembly, "ps\t");
-		t->lanes = zmm ? 16 : ymm ? 8 : xmm ? 4 : 1;
-		t->vector_registers = zmm ? 32 : 16;
-		t->has_mask = zmm;
-		t->has_fma = strstr(assembly, "vfmadd");
-	} else if (starts(t->triple, "aarch64")) {
-		t->lanes = 4;
-		t->vector_registers = 32;
-		t->has_fma = true;
-	} else {
-		t->has_fma = !strstr(assembly, "fmaf");      /* a call of libm */
+static bool is_x86(const Target *t) { return starts(t->triple, "x86_64"); }
+
+static void set_vectors(Target *t, int lanes, bool has_fma) {
+	bool aarch64 = starts(t->triple, "aarch64");
+	t->lanes = lanes;
+	t->vector_bytes = lanes * 4;
+	t->vector_registers = lanes == 16 || aarch64 ? 32 : 16;
+	t->has_mask = lanes == 16;
+	t->has_fma = has_fma;
+}
+
+static void set_vectors_by_probe(Target *t, const char *assembly) {
+	if (!is_x86(t)) {
+		set_vectors(t, 1, !strstr(assembly, "fmaf"));      /* a call of libm */
+		return;
 	}
-	t->vector_bytes = t->lanes * 4;
+	bool zmm = strstr(assembly, "%zmm"), ymm = strstr(assembly, "%ymm");
+	set_vectors(t, zmm ? 16 : ymm ? 8 : 4, strstr(assembly, "vfmadd"));
+}
+
+static bool has_feature(const char *features, const char *feature) {
+	size_t length = strlen(feature);
+	for (const char *at = features; (at = strstr(at, feature)); at += length)
+		if ((at == features || at[-1] == ',') && (at[length] == ',' || !at[length])) return true;
+	return false;
+}
+
+/* The levels of x86-64, and what they need of the host to run there. */
+static const struct Level { const char *cpu; int lanes; bool has_fma; const char *needs[8]; } levels[] = {
+	{"x86-64", 4, false, {"+sse2"}},
+	{"x86-64-v2", 4, false, {"+sse4.2", "+popcnt", "+cx16", "+ssse3"}},
+	{"x86-64-v3", 8, true, {"+avx2", "+fma", "+bmi", "+bmi2", "+f16c", "+lzcnt", "+movbe"}},
+	{"x86-64-v4", 16, true, {"+avx512f", "+avx512bw", "+avx512cd", "+avx512dq", "+avx512vl", "+avx2", "+fma"}},
+};
+
+static const struct Level *level_of(const Target *t) {
+	for (size_t i = 0; i < COUNT(levels); i++)
+		if (is_x86(t) && !*t->features && !strcmp(t->cpu, levels[i].cpu)) return &levels[i];
+	return NULL;
 }
 
 static void default_caches(Target *t) {
@@ -126,9 +148,10 @@ const Target *target_host(Arena *arena) {
 	t->features = take(arena, LLVMGetHostCPUFeatures());
 	t->is_host = true;
 	t->pointer_bits = (int)sizeof(void *) * 8;
-	char *assembly = probe(arena, t);
-	if (!assembly) die("the code generator does not know this machine: %s, %s", t->triple, t->cpu);
-	set_vectors(t, assembly);
+	const char *f = t->features;
+	if (is_x86(t)) set_vectors(t, has_feature(f, "+avx512f") ? 16 : has_feature(f, "+avx") ? 8 : 4, has_feature(f, "+fma"));
+	else if (starts(t->triple, "aarch64")) set_vectors(t, 4, true);
+	else set_vectors(t, 1, false);
 	host_caches(t);
 	return t;
 }
@@ -155,93 +178,88 @@ static bool machine_complains(Target *t) {
 	return written > 0;
 }
 
-static const struct { const char *name, *triple, *baseline; } short_names[] = {
-	{"x86-64", "x86_64-unknown-linux-gnu", "x86-64-v3"},
-	{"x86_64", "x86_64-unknown-linux-gnu", "x86-64-v3"},
-	{"aarch64", "aarch64-unknown-linux-gnu", "generic"},
-	{"arm64", "aarch64-unknown-linux-gnu", "generic"},
+static const struct { const char *name, *triple; } short_names[] = {
+	{"x86-64", "x86_64-unknown-linux-gnu"},
+	{"x86_64", "x86_64-unknown-linux-gnu"},
+	{"aarch64", "aarch64-unknown-linux-gnu"},
+	{"arm64", "aarch64-unknown-linux-gnu"},
 };
 
-/* Can the host run code for `t`?  The levels of x86-64 are sets of features; other names only when they are the host's own. */
-static bool runs_here(Arena *arena, const Target *t) {
-	const Target *host = target_host(arena);
+static bool same_architecture(const Target *host, const char *triple) {
 	const char *dash = strchr(host->triple, '-');
-	if (strncmp(t->triple, host->triple, (size_t)(dash ? dash - host->triple : 0) + 1)) return false;
-	if (!*t->features && !strcmp(t->cpu, host->cpu)) return true;
-	if (*t->features) return false;
-	if (!strcmp(t->cpu, "generic") || !strcmp(t->cpu, "x86-64")) return true;
-	static const struct { const char *cpu, *needs[8]; } levels[] = {
-		{"x86-64-v2", {"+sse4.2", "+popcnt", "+cx16", "+ssse3"}},
-		{"x86-64-v3", {"+avx2", "+fma", "+bmi", "+bmi2", "+f16c", "+lzcnt", "+movbe"}},
-		{"x86-64-v4", {"+avx512f", "+avx512bw", "+avx512cd", "+avx512dq", "+avx512vl", "+avx2", "+fma"}},
-	};
-	for (size_t i = 0; i < COUNT(levels); i++) {
-		if (strcmp(t->cpu, levels[i].cpu)) continue;
-		bool all = true;
-		for (size_t k = 0; k < COUNT(levels[i].needs) && levels[i].needs[k]; k++) {
-			const char *at = strstr(host->features, levels[i].needs[k]);
-			char after = at ? at[strlen(levels[i].needs[k])] : 'x';
-			all = all && (after == ',' || after == 0);
-		}
-		return all;
-	}
-	return false;
+	return !strncmp(triple, host->triple, (size_t)(dash ? dash - host->triple : 0) + 1);
+}
+
+/* Can the host run code for `t`?  Names other than levels only when they are the host's own. */
+static bool runs_here(const Target *host, const Target *t) {
+	if (!same_architecture(host, t->triple)) return false;
+	const struct Level *level = level_of(t);
+	if (!level) return (!*t->features && !strcmp(t->cpu, host->cpu)) || (!is_x86(t) && !*t->features && !strcmp(t->cpu, "generic"));
+	for (size_t k = 0; k < COUNT(level->needs) && level->needs[k]; k++)
+		if (!has_feature(host->features, level->needs[k])) return false;
+	return true;
+}
+
+/* The triple and the baseline CPU that a name stands for. */
+static void set_triple(Arena *arena, Target *t, const Target *host, const char *name, const char *cpu) {
+	t->triple = name ? NULL : host->triple;
+	for (size_t i = 0; name && i < COUNT(short_names); i++)
+		if (!strcmp(name, short_names[i].name)) t->triple = short_names[i].triple;
+	if (!t->triple) t->triple = take(arena, LLVMNormalizeTargetTriple(name));
+	t->cpu = cpu ? cpu : is_x86(t) ? "x86-64-v3" : "generic";
+}
+
+static const Target *unknown_target(Diag *diag, const char *name) {
+	const char *names[COUNT(short_names)];
+	for (size_t i = 0; i < COUNT(short_names); i++) names[i] = short_names[i].name;
+	const char *near = nearest_name(name, names, COUNT(names));
+	diag_error(diag, (Span){0}, "unknown target '%s'", name);
+	if (near) diag_help(diag, "did you mean '%s'?", near);
+	else diag_help(diag, "targets built in: x86-64, aarch64, and triples of these");
+	return NULL;
 }
 
 const Target *target_named(Arena *arena, Diag *diag, const char *name, const char *cpu, const char *features) {
-	initialise();
 	const Target *host = target_host(arena);
-	if (!name && cpu && !strcmp(cpu, "native") && (!features || !*features)) return host;
+	bool native = cpu && !strcmp(cpu, "native");
+	if (!name && native && (!features || !*features)) return host;
 	Target *t = NEW(arena, Target);
-	if (!name) {
-		t->triple = host->triple;
-		t->cpu = cpu ? cpu : starts(host->triple, "x86_64") ? "x86-64-v3" : "generic";
-	}
-	for (size_t i = 0; name && i < COUNT(short_names); i++)
-		if (!strcmp(name, short_names[i].name)) {
-			t->triple = short_names[i].triple;
-			t->cpu = cpu ? cpu : short_names[i].baseline;
-		}
-	if (!t->triple) {
-		t->triple = take(arena, LLVMNormalizeTargetTriple(name));
-		t->cpu = cpu ? cpu : starts(t->triple, "x86_64") ? "x86-64-v3" : "generic";
-	}
+	set_triple(arena, t, host, name, cpu);
 	t->features = features ? features : "";
+	t->pointer_bits = 64;
 	LLVMTargetRef found;
 	char *error = NULL;
 	if (LLVMGetTargetFromTriple(t->triple, &found, &error)) {
 		LLVMDisposeMessage(error);
-		diag_error(diag, (Span){0}, "unknown target '%s'", name);
-		const char *names[COUNT(short_names)];
-		for (size_t i = 0; i < COUNT(short_names); i++) names[i] = short_names[i].name;
-		const char *near = nearest_name(name, names, COUNT(names));
-		if (near) diag_help(diag, "did you mean '%s'?", near);
-		else diag_help(diag, "targets built in: x86-64, aarch64, and triples of these");
-		return NULL;
+		return unknown_target(diag, name);
 	}
-	if (!strcmp(t->cpu, "native")) {
-		const char *dash = strchr(host->triple, '-');
-		if (strncmp(t->triple, host->triple, (size_t)(dash ? dash - host->triple : 0) + 1)) {
-			diag_error(diag, (Span){0}, "cpu 'native' is this machine, which is no %s", name);
+	if (native) {
+		if (!same_architecture(host, t->triple)) {
+			diag_error(diag, (Span){0}, "cpu 'native' is this machine, which is not '%s'", name);
 			return NULL;
 		}
 		t->cpu = host->cpu;
 		t->features = *t->features ? arena_printf(arena, "%s,%s", host->features, t->features) : host->features;
 	}
-	if (machine_complains(t)) {
-		diag_error(diag, (Span){0}, "target %s has no cpu '%s' or no feature of '%s'", t->triple, t->cpu, t->features);
-		diag_help(diag, "names are those of LLVM: x86-64-v2, x86-64-v3, x86-64-v4, znver4, skylake, cortex-a72, neoverse-n1, native ...");
+	const struct Level *level = level_of(t);
+	bool plain = level || (!strcmp(t->cpu, "generic") && !*t->features);
+	if (!plain && machine_complains(t)) {
+		diag_error(diag, (Span){0}, "'%s' has no cpu '%s' or no such features: '%s'", t->triple, t->cpu, t->features);
+		diag_help(diag, "names are those of LLVM: x86-64-v2, x86-64-v3, x86-64-v4, znver4, skylake, cortex-a72, neoverse-n1, native");
 		return NULL;
 	}
-	t->pointer_bits = 64;
-	char *assembly = probe(arena, t);
-	if (!assembly) {
-		diag_error(diag, (Span){0}, "LLVM cannot generate code for '%s'", t->triple);
-		return NULL;
+	if (level) set_vectors(t, level->lanes, level->has_fma);
+	else if (starts(t->triple, "aarch64")) set_vectors(t, 4, true);
+	else {
+		char *assembly = probe(arena, t);
+		if (!assembly) {
+			diag_error(diag, (Span){0}, "LLVM cannot generate code for '%s'", t->triple);
+			return NULL;
+		}
+		set_vectors_by_probe(t, assembly);
 	}
-	set_vectors(t, assembly);
 	default_caches(t);
-	t->is_host = runs_here(arena, t);
+	t->is_host = runs_here(host, t);
 	return t;
 }
 

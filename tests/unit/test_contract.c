@@ -1,4 +1,4 @@
-/* link: nnc_llvm nnc_base
+/* link: nnc_llvm nnc_llvm_libs nnc_base
  * Every product against a naive loop with fmaf in the order the design fixes, bit for bit: all layouts, ranges, paddings, fills and
  * epilogues, on the host and on x86-64-v3; nothing outside the result is touched. */
 #include <math.h>

@@ -4,8 +4,10 @@
  * A file is  head | key | sizes | objects ; the head holds a checksum of all the rest, and a reader compares the whole
  * key, so neither a damaged file nor a collision of hashes can give code that is not the program's. */
 #include <dirent.h>
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,9 +23,38 @@ static const char magic[16] = "nnc object 1\n";
 
 typedef struct Head { char magic[16]; uint64_t sum[2], key_length, count, size[MAX_OBJECTS]; } Head;
 
+/* ---- the key ---- */
+
+/* The linker's identity of the running program: another build may generate other code for the same kernels. */
+static int find_build_id(struct dl_phdr_info *info, size_t size, void *to) {
+	(void)size;
+	Text *text = to;
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		if (info->dlpi_phdr[i].p_type != PT_NOTE) continue;
+		const char *at = (const char *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr), *end = at + info->dlpi_phdr[i].p_memsz;
+		for (ElfW(Nhdr) note; at + sizeof note <= end; at += sizeof note + (note.n_namesz + 3) / 4 * 4 + (note.n_descsz + 3) / 4 * 4) {
+			memcpy(&note, at, sizeof note);
+			const char *name = at + sizeof note;
+			if (note.n_type != NT_GNU_BUILD_ID || note.n_namesz != 4 || memcmp(name, "GNU", 4)) continue;
+			for (unsigned b = 0; b < note.n_descsz; b++) text_add(text, "%02x", (unsigned char)name[4 + b]);
+		}
+	}
+	return 1;                                        /* the program itself comes first; libraries do not matter */
+}
+
+static void add_build(Text *text) {
+	size_t before = text->length;
+	struct stat info;
+	dl_iterate_phdr(find_build_id, text);
+	if (text->length == before && !stat("/proc/self/exe", &info))
+		text_add(text, "%lld bytes of %lld.%09ld", (long long)info.st_size, (long long)info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
+}
+
 CacheKey cache_key(Arena *arena, const char *program, const Target *target, int workers) {
 	Text text = {.arena = arena};
-	text_add(&text, "nnc %s LLVM %s workers %d\n%s\n", NNC_VERSION, llvm_version_text(), workers, target_text(arena, target));
+	text_add(&text, "nnc %s LLVM %s workers %d\n%s\nbuild ", NNC_VERSION, llvm_version_text(), workers, target_text(arena, target));
+	add_build(&text);
+	text_add(&text, "\n");
 	text_bytes(&text, program, strlen(program));
 	return (CacheKey){text.data, text.length};
 }

@@ -36,5 +36,5 @@ target_link_directories(nnc_llvm_libs INTERFACE ${llvm_libdir})
 target_link_libraries(nnc_llvm_libs INTERFACE ${llvm_libs} ${llvm_system})
 # A static nnc holds tens of megabytes of LLVM: what is not called goes, and fixed addresses save the start-up the relocations.
 if(NNC_LLVM STREQUAL "static" AND NOT NNC_SANITIZE)
-  target_link_options(nnc_llvm_libs INTERFACE -no-pie -Wl,--gc-sections -static-libstdc++ -static-libgcc)
+  target_link_options(nnc_llvm_libs INTERFACE -no-pie -Wl,--build-id -Wl,--gc-sections -static-libstdc++ -static-libgcc)
 endif()

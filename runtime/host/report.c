@@ -82,6 +82,9 @@ void report_clear(Report *r) {
 	fflush(stdout);
 }
 
+/* The sign of a nan says nothing. */
+static double plain(double value) { return isnan(value) ? fabs(value) : value; }
+
 static void print_rate(FILE *out, double rate) {
 	if (rate >= 1e6) fprintf(out, "%.2fM samples/s", rate / 1e6);
 	else if (rate >= 1e4) fprintf(out, "%.0fk samples/s", rate / 1e3);
@@ -99,7 +102,7 @@ static void draw(Report *r, const Moment *m, double now) {
 	for (int i = 0; i < BAR; i++) putchar(i < filled ? '=' : i == filled ? '>' : ' ');
 	double rate = rate_now(r, m, now), loops = (double)(r->steps * MAX(r->job->train->accumulate, 1));
 	double left = loops - (double)((m->epoch - 1) * r->batches + m->batch);
-	printf("] loss %.4g  ", m->loss);
+	printf("] loss %.4g  ", plain(m->loss));
 	print_rate(stdout, rate);
 	long long seconds = (long long)ceil(left * (double)r->job->train->batch / MAX(rate, 1e-9));
 	if (seconds < 3600) printf("  %lld:%02lld left", seconds / 60, seconds % 60);
@@ -139,10 +142,10 @@ void report_epoch(Report *r, const Moment *m, const EvalResult *v) {
 	}
 	if (r->job->quiet || (m->epoch % r->print_every && m->epoch != r->epochs)) return;
 	report_clear(r);
-	printf("epoch %lld/%lld  loss %.6g", (long long)m->epoch, (long long)r->epochs, m->loss);
+	printf("epoch %lld/%lld  loss %.6g", (long long)m->epoch, (long long)r->epochs, plain(m->loss));
 	if (v && v->samples) {
-		printf("  val_loss %.6g", v->loss);
-		for (int i = 0; i < train->nmetrics; i++) printf("  val_%s %.6g", train->metrics[i].name, v->metrics[i]);
+		printf("  val_loss %.6g", plain(v->loss));
+		for (int i = 0; i < train->nmetrics; i++) printf("  val_%s %.6g", train->metrics[i].name, plain(v->metrics[i]));
 	}
 	printf("  ");
 	print_rate(stdout, rate_now(r, m, now));

@@ -15,8 +15,9 @@ static void on_interrupt(int number) {
 	interrupted = 1;
 }
 
-/* What is copied now and then, so that a step that went wrong can be run again up to just before. */
-enum { SNAPSHOT_LIMIT = 64 << 20 };
+/* Copied after each epoch, so that a step that went wrong can be run again up to just before it.  Models beyond the limit
+ * would also take long to interpret. */
+enum { SNAPSHOT_LIMIT = 24 << 20 };
 static const double SAVE_SECONDS = 30;
 
 typedef struct Loop {

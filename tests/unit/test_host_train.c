@@ -157,6 +157,15 @@ static void learns(void **state) {
 	assert_int_equal(train_run(&job, &result), EXIT_DONE);
 	assert_memory_equal(v->block, w->block, w->layout.bytes);
 	world_free(v);
+	/* Accumulation: two runs of the step are one update; a rest is carried into the next epoch, dropped at the end. */
+	v = world_new(0);
+	v->train->accumulate = 2;
+	v->train->epochs = 3;
+	job = job_of(v);
+	assert_int_equal(train_run(&job, &result), EXIT_DONE);
+	assert_int_equal(result.steps, 7);
+	assert_int_equal(result.epochs, 3);
+	world_free(v);
 	world_free(w);
 }
 

@@ -11,12 +11,14 @@ typedef struct KernelWriter {
 	bool split;                  /* the lanes past the last whole 16 need code of their own */
 } KernelWriter;
 
-/* The roots at the present index: computed, stored. */
+/* The roots at the present index: all computed, then all stored, since a root may overwrite what another one reads. */
 static void write_roots(Lower *k, const At *at, const Val *skip) {
-	for (int i = 0; i < k->kernel->roots.length; i++) {
-		Val *root = k->kernel->roots.data[i];
-		if (root != skip) lower_store(k, root, at, lower_value(k, root, at, NULL));
-	}
+	int n = k->kernel->roots.length;
+	Value *values = NEW_ARRAY(k->e->arena, Value, n + 1);
+	for (int i = 0; i < n; i++)
+		if (k->kernel->roots.data[i] != skip) values[i] = lower_value(k, k->kernel->roots.data[i], at, NULL);
+	for (int i = 0; i < n; i++)
+		if (k->kernel->roots.data[i] != skip) lower_store(k, k->kernel->roots.data[i], at, values[i]);
 }
 
 /* Does something in the tree of `v` read or write memory that has no padding along its last axis? */

@@ -1,0 +1,153 @@
+/* compiled.h: for tests: a Fn run as machine code and by the f32 interpreter on the same inputs, compared bit for bit. */
+#ifndef NNC_TEST_COMPILED_H
+#define NNC_TEST_COMPILED_H
+
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compile.h"
+
+typedef struct Barrier { atomic_int arrived, turn; int workers; } Barrier;
+static void barrier_wait(void *context, int64_t tid) {
+	Barrier *b = context;
+	(void)tid;
+	int turn = atomic_load(&b->turn);
+	if (atomic_fetch_add(&b->arrived, 1) == b->workers - 1) {
+		atomic_store(&b->arrived, 0);
+		atomic_store(&b->turn, turn + 1);
+	} else {
+		while (atomic_load(&b->turn) == turn) sched_yield();
+	}
+}
+
+typedef struct Worker { const Executable *exe; Frame *frame; int64_t tid; } Worker;
+static void *worker_main(void *argument) {
+	Worker *w = argument;
+	w->exe->entry(w->frame, w->tid, w->exe->workers);
+	return NULL;
+}
+
+static void run_entry(const Executable *exe, Frame *frame) {
+	Barrier barrier = {.workers = exe->workers};
+	Worker workers[16];
+	pthread_t threads[16];
+	frame->barrier = barrier_wait;
+	frame->context = &barrier;
+	for (int i = 0; i < exe->workers; i++) {
+		workers[i] = (Worker){exe, frame, i};
+		if (i && pthread_create(&threads[i], NULL, worker_main, &workers[i])) abort();
+	}
+	worker_main(&workers[0]);
+	for (int i = 1; i < exe->workers; i++) pthread_join(threads[i], NULL);
+}
+
+/* Dense bytes as the compiled code holds them (u8, i8, bool: a byte) to the interpreter's elements, and back. */
+static void *to_elements(Arena *arena, Type t, const void *dense) {
+	int64_t n = type_count(t);
+	if (dtype_info[t.dtype].bytes != 1) return arena_copy(arena, dense, (size_t)n * 4);
+	int32_t *out = NEW_ARRAY(arena, int32_t, n);
+	for (int64_t i = 0; i < n; i++) out[i] = t.dtype == DTYPE_I8 ? ((const int8_t *)dense)[i] : ((const uint8_t *)dense)[i];
+	return out;
+}
+
+static bool same_element(Type t, const void *dense, const void *elements, int64_t i, char *text, size_t size) {
+	if (t.dtype == DTYPE_F32) {
+		float a = ((const float *)dense)[i], b = ((const float *)elements)[i];
+		snprintf(text, size, "%a compiled, %a interpreted", (double)a, (double)b);
+		return memcmp(&a, &b, 4) == 0 || (isnan(a) && isnan(b));
+	}
+	int32_t a = t.dtype == DTYPE_I32 ? ((const int32_t *)dense)[i] : t.dtype == DTYPE_I8 ? ((const int8_t *)dense)[i] : ((const uint8_t *)dense)[i];
+	int32_t b = ((const int32_t *)elements)[i];
+	snprintf(text, size, "%d compiled, %d interpreted", a, b);
+	return a == b;
+}
+
+enum { CANARY = 0x5a, CANARY_BYTES = 256 };
+static char *guarded(Arena *arena, size_t bytes) {
+	char *p = arena_alloc(arena, bytes + 2 * CANARY_BYTES + 64);
+	p += (64 - (uintptr_t)p % 64) % 64;
+	memset(p, CANARY, CANARY_BYTES);
+	memset(p + CANARY_BYTES + bytes, CANARY, CANARY_BYTES - 64);
+	return p + CANARY_BYTES;
+}
+static bool guard_holds(const char *p, size_t bytes) {
+	for (int i = 1; i <= CANARY_BYTES - 64; i++)
+		if (p[-i] != CANARY || p[bytes + (size_t)i - 1] != CANARY) return false;
+	return true;
+}
+
+/* dense[i]: bytes for f->inputs[i].  NULL when all outputs agree in every bit and nothing outside was touched; else what differs. */
+static const char *compare_compiled(Arena *arena, Fn *f, char *const *dense, const Target *target, int workers, Compiled *out) {
+	Program program = {.arena = arena};
+	int *index = NEW_ARRAY(arena, int, f->inputs.length + 1);
+	for (int i = 0; i < f->inputs.length; i++) {
+		Input *in = &f->inputs.data[i];
+		index[i] = -1;
+		if (in->kind != INPUT_PARAM && in->kind != INPUT_STATE && in->kind != INPUT_SLOT) continue;
+		index[i] = program.persistent.length;
+		vec_push(arena, &program.persistent, ((Persistent){.path = in->name, .kind = in->kind, .type = in->type, .train = -1}));
+	}
+	Layout layout = layout_program(arena, &program);
+	CompileOptions options = {.target = target, .workers = workers, .no_cache = true};
+	Compiled c = compile_fn(arena, f, &program, &layout, &options);
+	if (out) *out = c;
+	if (c.unsupported) return arena_printf(arena, "cannot compile %s", op_info[c.unsupported->op].text);
+	if (c.error) return c.error;
+	char *block = guarded(arena, layout.bytes), *scratch = guarded(arena, c.executable.arena_bytes);
+	memset(scratch, 0x7f, c.executable.arena_bytes);   /* garbage that would show: 3.4e38 as f32 */
+	char **io = NEW_ARRAY(arena, char *, f->inputs.length + f->outputs.length + 1);
+	size_t *io_bytes = NEW_ARRAY(arena, size_t, f->inputs.length + f->outputs.length + 1);
+	int nio = 0;
+	Tensor *in = NEW_ARRAY(arena, Tensor, f->inputs.length + 1), *expected = NEW_ARRAY(arena, Tensor, f->outputs.length + 1);
+	for (int i = 0; i < f->inputs.length; i++) {
+		Type t = f->inputs.data[i].type;
+		in[i] = (Tensor){t, to_elements(arena, t, dense[i])};
+		if (index[i] >= 0) {
+			layout_load(&layout, &program, index[i], block, dense[i]);
+			continue;
+		}
+		io_bytes[nio] = (size_t)type_count(t) * (size_t)dtype_info[t.dtype].bytes;
+		io[nio] = guarded(arena, io_bytes[nio]);
+		memcpy(io[nio], dense[i], io_bytes[nio]);
+		nio++;
+	}
+	int first_output = nio;
+	for (int i = 0; i < f->outputs.length; i++) {
+		Type t = f->outputs.data[i].val->type;
+		if (f->outputs.data[i].updates >= 0) continue;
+		io_bytes[nio] = (size_t)type_count(t) * (size_t)dtype_info[t.dtype].bytes;
+		io[nio] = guarded(arena, io_bytes[nio]);
+		nio++;
+	}
+	fn_eval(arena, f, EVAL_F32, in, expected);
+	Frame frame = {.persistent = block, .arena = scratch, .io = io};
+	run_entry(&c.executable, &frame);
+	const char *problem = NULL;
+	if (!guard_holds(block, layout.bytes) || !guard_holds(scratch, c.executable.arena_bytes)) problem = "memory outside the blocks was written";
+	for (int i = 0; i < nio; i++)
+		if (!guard_holds(io[i], io_bytes[i])) problem = arena_printf(arena, "memory around io buffer %d was written", i);
+	int o = first_output;
+	for (int i = 0; i < f->outputs.length && !problem; i++) {
+		const Output *output = &f->outputs.data[i];
+		Type t = output->val->type;
+		const char *got = output->updates < 0 ? io[o++] : NULL;
+		if (!got) {
+			char *copy = arena_alloc(arena, (size_t)type_count(t) * 4);
+			layout_store(&layout, &program, index[output->updates], block, copy);
+			got = copy;
+		}
+		for (int64_t k = 0; k < type_count(t) && !problem; k++) {
+			char text[120];
+			if (!same_element(t, got, expected[i].data, k, text, sizeof text))
+				problem = arena_printf(arena, "output %s[%lld] of %s: %s", output->name, (long long)k, type_text(arena, t), text);
+		}
+	}
+	if (!out) compiled_free(&c);
+	return problem;
+}
+
+#endif

@@ -1,0 +1,225 @@
+/* test_kernels.c: every row of ops.def that can be compiled, as machine code against the f32 interpreter, bit for bit;
+ * then what fusion, scheduling and planning promise.  link: nnc_llvm nnc_passes nnc_host nnc_kernel nnc_ir */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "compiled.h"
+#include "passes.h"
+
+static uint64_t seed = 1;
+static uint32_t next_random(void) { return (uint32_t)(hash_mix(seed++) >> 32); }
+
+/* Mostly ordinary numbers, now and then a value that has rules of its own. */
+static float random_float(bool special) {
+	static const float odd[] = {0.0f, -0.0f, 1.0f, -1.0f, INFINITY, -INFINITY, NAN, 1e-40f, -1e-40f, 3e38f, 88.7f, -87.4f, 1e-7f};
+	if (special && next_random() % 4 == 0) return odd[next_random() % COUNT(odd)];
+	return (float)((double)next_random() / 4294967296.0 * 4 - 2);
+}
+
+static char *random_input(Arena *arena, Type t, int64_t limit, bool special) {
+	int64_t n = type_count(t);
+	char *p = arena_alloc(arena, (size_t)n * 4);
+	for (int64_t i = 0; i < n; i++) {
+		if (t.dtype == DTYPE_F32) ((float *)p)[i] = random_float(special);
+		else if (t.dtype == DTYPE_I32) ((int32_t *)p)[i] = limit ? (int32_t)(next_random() % (uint32_t)limit) : (int32_t)next_random() >> (next_random() % 32);
+		else p[i] = t.dtype == DTYPE_BOOL ? (char)(next_random() & 1) : (char)next_random();
+	}
+	return p;
+}
+
+static void expect_same(Arena *arena, Fn *f, int64_t limit, bool special, const char *name) {
+	const Target *targets[] = {target_host(arena), target_named(arena, diag_new(arena), "x86-64", "x86-64-v3", NULL)};
+	for (int t = 0; t < 2; t++)
+		for (int workers = 1; workers <= 3; workers += 2) {
+			if (!targets[t] || (t && !targets[t]->is_host)) continue;
+			char *dense[16];
+			for (int i = 0; i < f->inputs.length; i++) dense[i] = random_input(arena, f->inputs.data[i].type, limit, special);
+			const char *problem = compare_compiled(arena, f, dense, targets[t], workers, NULL);
+			if (problem) {
+				Text text = {.arena = arena};
+				fn_print(&text, f);
+				fail_msg("%s (%s, %d workers): %s\n%s", name, targets[t]->cpu, workers, problem, text.data);
+			}
+		}
+}
+
+static const int64_t shapes[][3] = {{1, 1, 1}, {3, 7, 2}, {17, 2, 2}, {5, 16, 2}, {64, 33, 2}, {100, 0, 1}, {2, 1, 2}, {0, 0, 0}};
+static Type shape_type(DType d, int i) { return type_make(d, (int)shapes[i][2], shapes[i]); }
+
+static void pointwise_rows(void **state) {
+	(void)state;
+	for (int op = 0; op < OP_COUNT; op++) {
+		if (!op_info[op].pointwise) continue;
+		for (int s = 0; s < (int)COUNT(shapes); s++) {
+			static const DType by_class[][3] = {{DTYPE_F32, DTYPE_I32, DTYPE_U8}, {DTYPE_I32, DTYPE_I8, DTYPE_U8}};
+			char class = op_info[op].operand_class;
+			for (int d = 0; d < 3; d++) {
+				DType dtype = class == 'F' ? DTYPE_F32 : class == 'B' ? DTYPE_BOOL : class == 'I' ? by_class[1][d] : by_class[0][d];
+				if ((class == 'F' || class == 'B') && d) continue;
+				Arena *arena = arena_new();
+				Fn *f = fn_new(arena, "row");
+				Val *arg[3];
+				for (int i = 0; i < op_info[op].arity; i++) {
+					Type t = shape_type(op == OpWhere && i == 0 ? DTYPE_BOOL : dtype, s);
+					arg[i] = fn_input(f, arena_printf(arena, "x%d", i), i == 1 ? INPUT_PARAM : INPUT_DATA, t);
+				}
+				Val *y = NULL;
+				switch (op) {
+#define UNARY(Name, ...) case Op##Name: y = ir_##Name(f, arg[0]); break;
+#define BINARY(Name, ...) case Op##Name: y = ir_##Name(f, arg[0], arg[1]); break;
+#define TERNARY(Name, ...) case Op##Name: y = ir_##Name(f, arg[0], arg[1], arg[2]); break;
+#define STRUCTURAL(...)
+#include "ops.def"
+				default: break;
+				}
+				fn_output(f, "y", y, -1);
+				expect_same(arena, fn_canonical(f), 0, true, op_info[op].text);
+				arena_free(arena);
+			}
+		}
+	}
+}
+
+static void casts(void **state) {
+	(void)state;
+	static const DType all[] = {DTYPE_F32, DTYPE_I32, DTYPE_I8, DTYPE_U8, DTYPE_BOOL};
+	for (int from = 0; from < 5; from++)
+		for (int to = 0; to < 5; to++) {
+			Arena *arena = arena_new();
+			Fn *f = fn_new(arena, "cast");
+			Val *x = fn_input(f, "x", INPUT_DATA, shape_type(all[from], 4));
+			Val *scale = all[from] == DTYPE_F32 ? ir_Mul(f, x, ir_like(f, x, 1e9)) : x;
+			fn_output(f, "y", ir_cast(f, scale, all[to]), -1);
+			fn_output(f, "z", ir_cast(f, ir_cast(f, x, all[to]), DTYPE_F32), -1);
+			expect_same(arena, fn_canonical(f), 0, true, "cast");
+			arena_free(arena);
+		}
+}
+
+/* Views, one after the other, on computed and on given values. */
+static void views(void **state) {
+	(void)state;
+	for (int variant = 0; variant < 24; variant++) {
+		Arena *arena = arena_new();
+		Fn *f = fn_new(arena, "views");
+		Val *x = fn_input(f, "x", variant & 1 ? INPUT_PARAM : INPUT_DATA, type_make(DTYPE_F32, 3, (int64_t[]){5, 6, 7}));
+		Val *y = variant & 2 ? ir_Exp(f, x) : x;
+		switch (variant / 4) {
+		case 0: y = ir_transpose(f, y, (int64_t[]){2, 0, 1}); break;
+		case 1: y = ir_reshape(f, y, 2, (int64_t[]){30, 7}); break;
+		case 2: y = ir_slice(f, y, (int64_t[]){1, 0, 2}, (int64_t[]){2, 6, 3}, (int64_t[]){2, 1, 2}); break;
+		case 3: y = ir_pad(f, y, (int64_t[]){1, 0, -2}, (int64_t[]){0, -1, 20}, (int64_t[]){1, 0, 2}, 2.5); break;
+		case 4: y = ir_concat(f, 3, (Val *[]){y, ir_Neg(f, y), ir_flip(f, y, 2, (int64_t[]){0, 2})}, 2); break;
+		default: y = ir_window(f, y, 1, 2, 3, 2, 1); break;
+		}
+		fn_output(f, "y", y, -1);
+		int64_t flat[1] = {type_count(y->type)};
+		fn_output(f, "z", ir_Add(f, ir_reshape(f, y, 1, flat), ir_cast(f, ir_iota(f, type_make(DTYPE_I32, 1, flat), 0), DTYPE_F32)), -1);
+		fn_output(f, "s", ir_reduce(f, OpReduceSum, y, 1, (int64_t[]){1}), -1);
+		expect_same(arena, fn_canonical(f), 0, false, "views");
+		arena_free(arena);
+	}
+}
+
+static void reductions(void **state) {
+	(void)state;
+	static const Op ops[] = {OpReduceSum, OpReduceMax, OpReduceMin, OpReduceProd, OpReduceLse, OpArgMax};
+	static const int64_t dims[][2] = {{1, 1}, {3, 17}, {40, 16}, {2, 70}, {5, 5000}, {5000, 3}, {1, 4097}, {70, 1}};
+	for (int o = 0; o < (int)COUNT(ops); o++)
+		for (int d = 0; d < (int)COUNT(dims); d++)
+			for (int axis = 0; axis < 2; axis++) {
+				Arena *arena = arena_new();
+				Fn *f = fn_new(arena, "reduce");
+				Val *x = fn_input(f, "x", d & 1 ? INPUT_PARAM : INPUT_DATA, type_make(DTYPE_F32, 2, dims[d]));
+				Val *a = o % 2 ? x : ir_Mul(f, x, x);
+				Val *y = ops[o] == OpArgMax ? ir_argmax(f, a, axis) : ir_reduce(f, ops[o], a, 1, (int64_t[]){axis});
+				fn_output(f, "y", y, -1);
+				if (ops[o] != OpArgMax) fn_output(f, "z", ir_Neg(f, y), -1);
+				expect_same(arena, fn_canonical(f), 0, d == 1 || d == 3, op_info[ops[o]].text);
+				arena_free(arena);
+			}
+}
+
+static void contracts(void **state) {
+	(void)state;
+	static const int64_t sizes[][3] = {{1, 1, 1}, {7, 5, 3}, {17, 1, 33}, {1, 40, 9}, {33, 70, 64}, {20, 16, 4100}, {64, 10, 1}};
+	for (int s = 0; s < (int)COUNT(sizes); s++)
+		for (int layout = 0; layout < 16; layout++) {
+			int64_t m = sizes[s][0], n = sizes[s][1], k = sizes[s][2];
+			bool ta = layout & 1, tb = layout & 2, ty = layout & 4, epilogue = layout & 8;
+			Arena *arena = arena_new();
+			Fn *f = fn_new(arena, "contract");
+			Val *a = fn_input(f, "a", INPUT_DATA, type_make(DTYPE_F32, 2, ta ? (int64_t[]){k, m} : (int64_t[]){m, k}));
+			Val *b = fn_input(f, "b", INPUT_PARAM, type_make(DTYPE_F32, 2, tb ? (int64_t[]){n, k} : (int64_t[]){k, n}));
+			Val *y = ir_contract(f, a, ta ? (int64_t[]){2, 0} : (int64_t[]){0, 2}, b, tb ? (int64_t[]){1, 2} : (int64_t[]){2, 1}, 2,
+			                     ty ? (int64_t[]){1, 0} : (int64_t[]){0, 1});
+			if (epilogue) {
+				Val *bias = fn_input(f, "bias", INPUT_PARAM, type_make(DTYPE_F32, 1, &y->type.dim[1]));
+				y = ir_Tanh(f, ir_Add(f, y, ir_broadcast(f, bias, 2, y->type.dim, (int64_t[]){1})));
+			}
+			fn_output(f, "y", y, -1);
+			expect_same(arena, fn_canonical(f), 0, false, "contract");
+			arena_free(arena);
+		}
+}
+
+/* Several labels in each role, batched. */
+static void batched_contracts(void **state) {
+	(void)state;
+	Arena *arena = arena_new();
+	Fn *f = fn_new(arena, "batched");
+	Val *a = fn_input(f, "a", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){3, 5, 2, 7}));       /* b m k1 k2 */
+	Val *b = fn_input(f, "b", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){7, 3, 2, 6}));       /* k2 b k1 n */
+	int64_t la[] = {0, 1, 2, 3}, lb[] = {3, 0, 2, 4};
+	fn_output(f, "y", ir_contract(f, a, la, b, lb, 3, (int64_t[]){0, 1, 4}), -1);
+	fn_output(f, "z", ir_contract(f, a, la, b, lb, 3, (int64_t[]){4, 1, 0}), -1);
+	fn_output(f, "o", ir_contract(f, a, la, a, (int64_t[]){0, 5, 6, 3}, 5, (int64_t[]){0, 1, 5, 2, 6}), -1);
+	expect_same(arena, fn_canonical(f), 0, false, "batched contract");
+	arena_free(arena);
+}
+
+static void gathers_and_random(void **state) {
+	(void)state;
+	Arena *arena = arena_new();
+	Fn *f = fn_new(arena, "gather");
+	Val *table = fn_input(f, "t", INPUT_DATA, type_make(DTYPE_F32, 2, (int64_t[]){19, 10}));
+	Val *index = fn_input(f, "i", INPUT_DATA, type_make(DTYPE_I32, 1, (int64_t[]){19}));
+	fn_output(f, "row", ir_gather(f, ir_Exp(f, table), index, 1), -1);
+	fn_output(f, "rows", ir_gather(f, table, index, 0), -1);
+	expect_same(arena, fn_canonical(f), 12, false, "gather");
+	f = fn_new(arena, "random");
+	Val *s = fn_input(f, "seed", INPUT_SEED, type_make(DTYPE_I32, 1, (int64_t[]){2}));
+	Val *step = fn_input(f, "step", INPUT_STEP, type_scalar(DTYPE_I32));
+	Type t = type_make(DTYPE_F32, 2, (int64_t[]){5, 37});
+	for (int word = 0; word < 4; word++)
+		fn_output(f, arena_printf(arena, "r%d", word), ir_random(f, t, s, step, ir_const(f, DTYPE_I32, 7), 0x123456789abcdefLL, word), -1);
+	expect_same(arena, fn_canonical(f), 0, false, "random");
+	arena_free(arena);
+}
+
+/* Updates in place: each reads the others' old values; two swap. */
+static void updates(void **state) {
+	(void)state;
+	Arena *arena = arena_new();
+	Fn *f = fn_new(arena, "updates");
+	Type t = type_make(DTYPE_F32, 2, (int64_t[]){9, 13});
+	Val *a = fn_input(f, "a", INPUT_PARAM, t), *b = fn_input(f, "b", INPUT_STATE, t), *c = fn_input(f, "c", INPUT_SLOT, t);
+	Val *d = fn_input(f, "d", INPUT_PARAM, type_make(DTYPE_F32, 2, (int64_t[]){13, 13}));
+	fn_output(f, "a", b, 0);
+	fn_output(f, "b", a, 1);
+	fn_output(f, "c", ir_contract(f, c, (int64_t[]){0, 1}, d, (int64_t[]){1, 2}, 2, (int64_t[]){0, 2}), 2);
+	fn_output(f, "d", ir_Add(f, ir_transpose(f, d, (int64_t[]){1, 0}), ir_like(f, d, 1)), 3);
+	fn_output(f, "old", ir_Add(f, a, c), -1);
+	expect_same(arena, fn_canonical(f), 0, false, "updates");
+	arena_free(arena);
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(pointwise_rows), cmocka_unit_test(casts), cmocka_unit_test(views), cmocka_unit_test(reductions),
+		cmocka_unit_test(contracts), cmocka_unit_test(batched_contracts), cmocka_unit_test(gathers_and_random), cmocka_unit_test(updates),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

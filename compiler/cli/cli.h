@@ -41,6 +41,7 @@ typedef struct Session {
 	const Target *target;
 	int workers;
 	Pool *pool;                                           /* made by session_pool() */
+	WeightsInfo info;                                     /* of the weights file read last */
 } Session;
 
 /* The whole file as text; NULL after a message. */
@@ -58,6 +59,8 @@ Pool *session_pool(Session *s);
 int session_train(Session *s);
 /* A new persistent block, filled by the init Fn with `seed`; NULL after reporting. */
 char *session_block(Session *s, uint64_t seed);
+/* A new persistent block with --weights in it; NULL after reporting. */
+char *session_weights(Session *s, int *exit_code);
 /* For EvalJob: compiles the evaluation of train block *context.train for a batch. */
 typedef struct EvalContext { Session *session; int train; } EvalContext;
 const Executable *session_compile_eval(void *context, int64_t batch);

@@ -20,19 +20,14 @@ static int eval_program(Session *s) {
 	int number = session_train(s);
 	if (number < 0) return EXIT_INPUT;
 	const Train *t = &s->program->trains.data[number];
-	char *block = session_block(s, t->seed);
-	if (!block) return EXIT_INPUT;
-	WeightsInfo info = {0};
-	if (s->options->weights) {
-		if (!weights_load(s->diag, s->options->weights, s->program, &s->layout, block, false, &info)) return session_report(s);
-	} else if (s->layout.infer_bytes) {
-		fprintf(stderr, "nnc eval: which weights?\nhelp: add --weights %s.run/weights.safetensors, as nnc train writes them\n", s->program->name);
-		return EXIT_USAGE;
-	}
+	int code;
+	char *block = session_weights(s, &code);
+	if (!block) return code;
+	const WeightsInfo info = s->info;
 	bool own = t->validate >= 0;
 	const DataSet *set = &s->program->data.data[own ? t->validate : t->data];
 	Data *data = data_load(s->arena, s->diag, s->files, set, data_wanted(s->arena, s->program, t, own));
-	int code = session_report(s);
+	code = session_report(s);
 	if (!data || code != EXIT_DONE) return EXIT_INPUT;
 	uint64_t seed = info.has_seed ? info.seed : t->seed;
 	bool split = !own && t->validate_fraction > 0;

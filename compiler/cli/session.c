@@ -136,3 +136,20 @@ const Executable *session_compile_eval(void *context, int64_t batch) {
 	EvalContext *c = context;
 	return session_compile(c->session, program_eval(c->session->program, c->train, batch));
 }
+
+char *session_weights(Session *s, int *exit_code) {
+	*exit_code = EXIT_INPUT;
+	if (!s->options->weights && s->layout.infer_bytes) {
+		fprintf(stderr, "nnc: which weights?\nhelp: add --weights %s.run/weights.safetensors, as nnc train writes them\n", s->program->name);
+		*exit_code = EXIT_USAGE;
+		return NULL;
+	}
+	char *block = block_new(s->layout.bytes);
+	if (s->options->weights && !weights_load(s->diag, s->options->weights, s->program, &s->layout, block, false, &s->info)) {
+		session_report(s);
+		block_free(block, s->layout.bytes);
+		return NULL;
+	}
+	*exit_code = session_report(s);
+	return block;
+}

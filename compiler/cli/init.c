@@ -1,0 +1,30 @@
+/* init.c: nnc init: in: FILE.nn and a seed; out: a file of the parameters that training would start from. */
+#include <stdio.h>
+
+#include "cli.h"
+
+static int init_program(Session *s) {
+	const Options *o = s->options;
+	const Program *p = s->program;
+	uint64_t seed = o->has_seed ? (uint64_t)o->seed : p->trains.length ? p->trains.data[0].seed : 1;
+	char *block = session_block(s, seed);
+	if (!block) return EXIT_INPUT;
+	WeightsInfo info = {.seed = seed, .has_seed = true};
+	bool ok = weights_save(s->diag, o->output, p, &s->layout, block, info, false);
+	block_free(block, s->layout.bytes);
+	session_report(s);
+	return ok ? EXIT_DONE : EXIT_RUN;
+}
+
+int command_init(const Options *options) {
+	if (!options->output) {
+		fprintf(stderr, "nnc init: where to?\nhelp: add -o weights.safetensors\n");
+		return EXIT_USAGE;
+	}
+	int code;
+	Session *s = session_open(options, 0, &code);
+	if (!s) return code;
+	code = init_program(s);
+	session_close(s);
+	return code;
+}

@@ -150,16 +150,26 @@ static Value builtin_reduce(Elab *e, Call *c) {
 
 /* ---- lists and the rest ---- */
 
+/* Lists never change; but the newest list of a line of appends may write behind its own end. */
 static Value builtin_append(Elab *e, Call *c) {
 	Value list = c->slot[0];
 	if (list.kind != VALUE_LIST) return elab_error(e, c->slot_span[0], "`append` wants a list first, not %s", value_text(e, list));
 	int n = list.as.list.count;
 	if (n >= MAX_UNROLL) return elab_error(e, c->at, "a list longer than %d", MAX_UNROLL);
-	Value *items = NEW_ARRAY(e->arena, Value, n + 1);
-	if (n) memcpy(items, list.as.list.items, sizeof *items * (size_t)n);
+	ListRoom *room = list.as.list.room;
+	Value *items = list.as.list.items;
+	if (!room || room->used != n || room->capacity == n) {
+		room = NEW(e->arena, ListRoom);
+		room->capacity = 2 * n + 4;
+		items = NEW_ARRAY(e->arena, Value, room->capacity);
+		if (n) memcpy(items, list.as.list.items, sizeof *items * (size_t)n);
+		e->work += n / 16;
+	}
 	items[n] = c->slot[1];
-	e->work += n / 16;
-	return value_list(VALUE_LIST, n + 1, items, c->span);
+	room->used = n + 1;
+	Value longer = value_list(VALUE_LIST, n + 1, items, c->span);
+	longer.as.list.room = room;
+	return longer;
 }
 
 static Value builtin_len(Elab *e, Call *c) {

@@ -44,11 +44,13 @@ Fn *finish_fn(Elab *e, Build *b, TrainState *t) {
 	for (int i = f->vals.length - 1; i >= 0; i--)
 		for (int k = 0; seen[i] && k < f->vals.data[i]->nargs; k++) seen[f->vals.data[i]->arg[k]->id] = true;
 	int n = f->inputs.length, m = 0;
+	bool *updated = NEW_ARRAY(e->arena, bool, n + 1);
+	for (int i = 0; i < f->outputs.length; i++)
+		if (f->outputs.data[i].updates >= 0) updated[f->outputs.data[i].updates] = true;
 	int *order = NEW_ARRAY(e->arena, int, n + 1), *rank = NEW_ARRAY(e->arena, int, n + 1);
 	for (int i = 0; i < n; i++) {
 		const Input *in = &f->inputs.data[i];
-		bool used = seen[in->val->id];
-		for (int k = 0; k < f->outputs.length; k++) used |= f->outputs.data[k].updates == i;
+		bool used = seen[in->val->id] || updated[i];
 		if (in->kind == INPUT_DATA) used = t ? field_wanted(e, t, in->name) : true;
 		if (!used) continue;
 		rank[i] = kind_order[in->kind] << 24;

@@ -71,7 +71,7 @@ struct Value {
 		Dim integer;
 		double real;
 		const char *string;
-		struct { Value *items; int count; } list;      /* LIST, TUPLE */
+		struct { Value *items; int count; struct ListRoom *room; } list;      /* LIST, TUPLE; room: where append may go on, or NULL */
 		IndexVar *index;
 		struct { const Decl *decl; File *file; } function;   /* FUNCTION, DATA */
 		const Builtin *builtin;
@@ -165,6 +165,7 @@ typedef struct Build {
 	bool initialising;        /* the init Fn: randomness allowed, parameters read as their initial values */
 	bool finishing;           /* the finish Fn of a metric: only totals and statics */
 	VEC(Val *) current;       /* by persistent index: newest version, NULL: not read yet */
+	VEC(Val *) entry;         /* ... and the input it came from */
 	VEC(bool) written;
 	struct TrainState *train; /* NULL outside train blocks */
 	struct Build *outer;      /* finishing: the evaluation Fn */

@@ -226,9 +226,7 @@ static void gate_writes(Elab *e, const Val *const *before, int nbefore, Val *rea
 	for (int i = 0; i < e->build->current.length; i++) {
 		Val *now = e->build->current.data[i];
 		if (!now || !e->build->written.data[i] || (i < nbefore && before[i] == now)) continue;
-		const Val *old = i < nbefore ? before[i] : NULL;
-		for (int k = 0; !old && k < f->inputs.length; k++)
-			if (f->inputs.data[k].kind == INPUT_SLOT && !strcmp(f->inputs.data[k].name, e->program->persistent.data[i].path)) old = f->inputs.data[k].val;
+		const Val *old = i < nbefore && before[i] ? before[i] : e->build->entry.data[i];
 		if (!old || now == old) continue;
 		e->build->current.data[i] = ir_Where(f, spread(f, ready, type_make(DTYPE_BOOL, now->type.rank, now->type.dim)), now, f->vals.data[old->id]);
 	}

@@ -6,18 +6,28 @@
 
 #include "session.h"
 
-int persistent_find(Elab *e, const char *path, InputKind kind, int train) {
-	Program *p = e->program;
-	for (int i = 0; i < p->persistent.length; i++) {
-		Persistent *x = &p->persistent.data[i];
-		if (!strcmp(x->path, path) && (x->kind == INPUT_SLOT) == (kind == INPUT_SLOT) && (kind != INPUT_SLOT || x->train == train)) return i;
+static bool same_tensor(const Persistent *x, const char *path, InputKind kind, int train) {
+	return (x->kind == INPUT_SLOT) == (kind == INPUT_SLOT) && (kind != INPUT_SLOT || x->train == train) && !strcmp(x->path, path);
+}
+
+/* Where it is in the hash table, or the free place where it belongs. */
+static int *find_place(Elab *e, const char *path, InputKind kind, int train) {
+	Session *s = e->session;
+	uint64_t at = hash_bytes(path, strlen(path), 0);
+	for (;; at++) {
+		int *place = &s->by_path[at & (uint64_t)(s->by_path_size - 1)];
+		if (!*place || same_tensor(&e->program->persistent.data[*place - 1], path, kind, train)) return place;
 	}
-	return -1;
+}
+
+int persistent_find(Elab *e, const char *path, InputKind kind, int train) {
+	return e->session->by_path_size ? *find_place(e, path, kind, train) - 1 : -1;
 }
 
 static void reserve_version(Elab *e, int index) {
 	Build *b = e->build;
 	while (b->current.length <= index) vec_push(e->arena, &b->current, NULL);
+	while (b->entry.length <= index) vec_push(e->arena, &b->entry, NULL);
 	while (b->written.length <= index) vec_push(e->arena, &b->written, false);
 }
 
@@ -29,7 +39,7 @@ Value persistent_read(Elab *e, int index, Span span) {
 	if (e->build->initialising) return info->initial ? value_tensor(e, info->initial, info->dims, span) : value_poison();
 	reserve_version(e, index);
 	Val **v = &e->build->current.data[index];
-	if (!*v) *v = fn_input(fn_of(e), p->path, p->kind, p->type);
+	if (!*v) *v = e->build->entry.data[index] = fn_input(fn_of(e), p->path, p->kind, p->type);
 	return value_tensor(e, *v, info->dims, span);
 }
 
@@ -40,9 +50,25 @@ void persistent_write(Elab *e, int index, Val *val) {
 	e->build->written.data[index] = true;
 }
 
+int persistent_input(const Build *b, int index) {
+	const Val *v = index < b->entry.length ? b->entry.data[index] : NULL;
+	return v ? (int)v->list[0].data[0] : -1;
+}
+
 static int add_persistent(Elab *e, Persistent p, PersistentInfo info) {
 	vec_push(e->arena, &e->program->persistent, p);
 	vec_push(e->arena, &e->session->infos, info);
+	Session *s = e->session;
+	int n = e->program->persistent.length;
+	bool grow = 2 * n > s->by_path_size;
+	if (grow) {
+		s->by_path_size = s->by_path_size ? 2 * s->by_path_size : 64;
+		s->by_path = NEW_ARRAY(e->arena, int, s->by_path_size);
+	}
+	for (int i = grow ? 0 : n - 1; i < n; i++) {
+		const Persistent *x = &e->program->persistent.data[i];
+		*find_place(e, x->path, x->kind, x->train) = i + 1;
+	}
 	return e->program->persistent.length - 1;
 }
 

@@ -36,19 +36,6 @@ static Val *total_loss(Elab *e, const TrainState *t) {
 	return sum;
 }
 
-static int input_number(const Fn *f, const Val *v) {
-	for (int i = 0; i < f->inputs.length; i++)
-		if (f->inputs.data[i].val == v) return i;
-	return -1;
-}
-
-static int persistent_input(Elab *e, const Fn *f, int index) {
-	const Persistent *p = &e->program->persistent.data[index];
-	for (int i = 0; i < f->inputs.length; i++)
-		if (f->inputs.data[i].kind == p->kind && !strcmp(f->inputs.data[i].name, p->path)) return i;
-	return -1;
-}
-
 static Build *build_step(Elab *e, TrainState *t) {
 	Build *b = new_build(e, fn_name(e, t, "step"), e->program->trains.data[t->index].batch, true);
 	int errors = e->diag->errors;
@@ -57,8 +44,8 @@ static Build *build_step(Elab *e, TrainState *t) {
 	if (!loss) return NULL;
 	fn_output(b->fn, "loss", loss, -1);
 	for (int i = 0; i < b->current.length; i++) {
-		int input = b->written.data[i] ? persistent_input(e, b->fn, i) : -1;
-		if (input >= 0 && input_number(b->fn, b->current.data[i]) != input) fn_output(b->fn, e->program->persistent.data[i].path, b->current.data[i], input);
+		int input = b->written.data[i] ? persistent_input(b, i) : -1;
+		if (input >= 0 && b->current.data[i] != b->entry.data[i]) fn_output(b->fn, e->program->persistent.data[i].path, b->current.data[i], input);
 	}
 	return b;
 }
@@ -82,7 +69,7 @@ static void output_gradients(Elab *e, Build *b, Val *loss) {
 	for (int i = 0; i < p->persistent.length; i++) {
 		const Persistent *x = &p->persistent.data[i];
 		if (x->kind != INPUT_PARAM) continue;
-		int input = persistent_input(e, f, i);
+		int input = persistent_input(b, i);
 		Val *by = input >= 0 ? f->inputs.data[input].val : NULL, *g;
 		if (by && seen[by->id]) g = ir_grad(f, loss, by);
 		else {

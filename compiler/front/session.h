@@ -94,7 +94,12 @@ typedef struct TrainState {
 	int more_updates;            /* `update` blocks still to come */
 } TrainState;
 
+/* Storage that lists made by append share: `used` items stand in it. */
+typedef struct ListRoom { int used, capacity; } ListRoom;
+
 typedef struct Session {
+	int *by_path;                /* hash table of indices into program->persistent, + 1 */
+	int by_path_size;
 	VEC(File *) files;           /* everything parsed, by import */
 	VEC(File *) library;
 	File *main;
@@ -127,6 +132,7 @@ bool give_up(Elab *e, Span span, const char *what);
 /* persistent.c */
 int persistent_find(Elab *e, const char *path, InputKind kind, int train);
 Value persistent_read(Elab *e, int index, Span span);
+int persistent_input(const Build *b, int index);   /* the input it is in this build, -1: not read */
 void persistent_write(Elab *e, int index, Val *val);
 /* `param`/`state` statement; binds the name in scope. */
 void declare_persistent(Elab *e, Scope *scope, const Stmt *stmt, InputKind kind);

@@ -14,7 +14,7 @@ Value value_real(double x, Span span) { return (Value){.kind = VALUE_REAL, .span
 Value value_bool(bool truth, Span span) { return (Value){.kind = VALUE_BOOL, .span = span, .as.truth = truth}; }
 
 Value value_list(ValueKind kind, int count, Value *items, Span span) {
-	return (Value){.kind = kind, .span = span, .as.list = {items, count}};
+	return (Value){.kind = kind, .span = span, .as.list = {items, count, NULL}};
 }
 
 Value value_labelled(Elab *e, Val *val, int nlabels, IndexVar *const *labels, int rank, const Dim *dims, Span span) {

@@ -90,7 +90,7 @@ typedef struct Glyph { int bytes, width; } Glyph;
 
 static Glyph glyph_at(const char *text, size_t left) {
 	const unsigned char *b = (const unsigned char *)text;
-	int bytes = b[0] < 0x80 ? 1 : b[0] >= 0xc2 && b[0] < 0xe0 ? 2 : (b[0] & 0xf0) == 0xe0 ? 3 : b[0] >= 0xf0 && b[0] < 0xf5 ? 4 : 0;
+	int bytes = b[0] < 0x80 ? 1 : b[0] < 0xc2 ? 0 : b[0] < 0xe0 ? 2 : b[0] < 0xf0 ? 3 : b[0] < 0xf5 ? 4 : 0;
 	if (bytes == 0 || (size_t)bytes > left) return (Glyph){0, 1};
 	uint32_t c = bytes == 1 ? b[0] : b[0] & (0xffu >> (bytes + 1));
 	for (int i = 1; i < bytes; i++) {
@@ -141,7 +141,8 @@ static void put_text(FILE *out, const char *text, size_t length) {
 	for (size_t i = 0; i < length;) {
 		Glyph glyph = glyph_at(text + i, length - i);
 		unsigned char c = (unsigned char)text[i];
-		bool control = (c < 0x20 && c != '\t') || c == 0x7f || (glyph.bytes == 2 && c == 0xc2 && (unsigned char)text[i + 1] < 0xa0);
+		bool control = (c < 0x20 && c != '\t') || c == 0x7f;
+		if (glyph.bytes == 2 && c == 0xc2) control = (unsigned char)text[i + 1] < 0xa0;
 		if (glyph.bytes == 0 || control) fputc('?', out);
 		else fwrite(text + i, 1, (size_t)glyph.bytes, out);
 		i += glyph.bytes ? (size_t)glyph.bytes : 1;

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-typedef struct Line { int indent; bool blank_before; Text code; const char *comment; } Line;   /* code empty: the comment alone */
+typedef struct Line { int indent; bool blank_before, has_comment; Text code, comment; } Line;   /* code empty: the comment alone */
 typedef struct Bracket { int token, indent; } Bracket;
 
 typedef struct Format {
@@ -25,8 +25,13 @@ typedef struct Format {
 
 static const Token *token_at(const Format *format, int i) { return &format->list->data[i]; }
 
-static bool is_opener(TokenKind kind) { return kind == TOKEN_LEFT_PAREN || kind == TOKEN_LEFT_BRACKET || kind == TOKEN_LEFT_BRACE; }
-static bool is_closer(TokenKind kind) { return kind == TOKEN_RIGHT_PAREN || kind == TOKEN_RIGHT_BRACKET || kind == TOKEN_RIGHT_BRACE; }
+static bool is_opener(TokenKind kind) {
+	return kind == TOKEN_LEFT_PAREN || kind == TOKEN_LEFT_BRACKET || kind == TOKEN_LEFT_BRACE;
+}
+
+static bool is_closer(TokenKind kind) {
+	return kind == TOKEN_RIGHT_PAREN || kind == TOKEN_RIGHT_BRACKET || kind == TOKEN_RIGHT_BRACE;
+}
 
 /* `in` of a for loop: a name to the lexer, a keyword to the reader. */
 static bool is_in(const Format *format, int i) {
@@ -37,8 +42,8 @@ static bool is_in(const Format *format, int i) {
 static bool ends_operand(const Format *format, int i) {
 	switch ((TokenKind)token_at(format, i)->kind) {
 	case TOKEN_NAME: return !is_in(format, i);
-	case TOKEN_NUMBER: case TOKEN_STRING: case TOKEN_HOLE: case TOKEN_RIGHT_PAREN: case TOKEN_RIGHT_BRACKET: case TOKEN_RIGHT_BRACE: return true;
-	default: return false;
+	case TOKEN_NUMBER: case TOKEN_STRING: case TOKEN_HOLE: return true;
+	default: return is_closer(token_at(format, i)->kind);
 	}
 }
 
@@ -59,7 +64,8 @@ static bool spaced(const Format *format, int a, int b, bool sign) {
 	TokenKind left = token_at(format, a)->kind, right = token_at(format, b)->kind;
 	if (sign) return false;
 	switch (right) {
-	case TOKEN_COMMA: case TOKEN_SEMICOLON: case TOKEN_COLON: case TOKEN_DOT: case TOKEN_RIGHT_PAREN: case TOKEN_RIGHT_BRACKET: return false;
+	case TOKEN_COMMA: case TOKEN_SEMICOLON: case TOKEN_COLON: case TOKEN_DOT:
+	case TOKEN_RIGHT_PAREN: case TOKEN_RIGHT_BRACKET: return false;
 	case TOKEN_DOTS: return left == TOKEN_COMMA || left == TOKEN_EQUALS;
 	case TOKEN_LEFT_PAREN: case TOKEN_LEFT_BRACKET:
 		if (ends_operand(format, a) && left != TOKEN_RIGHT_BRACE) return false;
@@ -77,13 +83,15 @@ static bool blank_between(const Format *format, uint32_t begin) {
 	return newlines > 1;
 }
 
+static Line *last_line(const Format *format) { return &format->lines.data[format->lines.length - 1]; }
+
 static Line *new_line(Format *format, int indent, uint32_t begin) {
 	Line line = {.indent = indent, .blank_before = blank_between(format, begin), .code = {.arena = format->arena}};
 	bool opened = format->last >= 0 && is_opener(token_at(format, format->last)->kind);
-	const Line *before = format->lines.length ? &format->lines.data[format->lines.length - 1] : NULL;
+	const Line *before = format->lines.length ? last_line(format) : NULL;
 	if (!before || (opened && before->code.length > 0)) line.blank_before = false;
 	vec_push(format->arena, &format->lines, line);
-	return &format->lines.data[format->lines.length - 1];
+	return last_line(format);
 }
 
 /* The indentation of a line that starts with token `i`. */
@@ -96,11 +104,14 @@ static int indent_of(const Format *format, int i, bool comment) {
 	return indent + (goes_on && !in_parentheses(format) ? 1 : 0);
 }
 
-static const char *comment_text(const Format *format, const Comment *comment) {
+static void set_comment(const Format *format, Line *line, const Comment *comment) {
 	const char *text = format->text + comment->begin;
 	size_t length = comment->end - comment->begin;
-	bool glued = length > 1 && !strchr(" \t#!", text[1]);
-	return arena_printf(format->arena, "#%s%.*s", glued ? " " : "", (int)length - 1, text + 1);
+	bool glued = length > 1 && text[1] != ' ' && text[1] != '\t' && text[1] != '#' && text[1] != '!';
+	line->has_comment = true;
+	line->comment = (Text){.arena = format->arena};
+	text_add(&line->comment, glued ? "# " : "#");
+	text_bytes(&line->comment, text + 1, length - 1);
 }
 
 /* The comments before token `i`. */
@@ -109,8 +120,8 @@ static void write_comments(Format *format, int i) {
 		const Comment *comment = &format->list->comments.data[format->next_comment];
 		if (comment->before > i) break;
 		bool own = comment->own_line || format->lines.length == 0;
-		Line *line = own ? new_line(format, indent_of(format, i, true), comment->begin) : &format->lines.data[format->lines.length - 1];
-		line->comment = comment_text(format, comment);
+		Line *line = own ? new_line(format, indent_of(format, i, true), comment->begin) : last_line(format);
+		set_comment(format, line, comment);
 		format->shown = comment->end;
 	}
 }
@@ -120,14 +131,19 @@ static bool is_tall(const Format *format, int i) {
 	const Token *token = token_at(format, i);
 	int from = MIN(i, token->match), to = MAX(i, token->match);
 	if ((token->kind != TOKEN_LEFT_BRACE && token->kind != TOKEN_RIGHT_BRACE) || token->match < 0) return false;
-	return memchr(format->text + token_at(format, from)->begin, '\n', token_at(format, to)->begin - token_at(format, from)->begin) != NULL;
+	uint32_t begin = token_at(format, from)->begin, end = token_at(format, to)->begin;
+	return memchr(format->text + begin, '\n', end - begin) != NULL;
+}
+
+static bool after_brace(const Format *format) {
+	return format->last >= 0 && token_at(format, format->last)->kind == TOKEN_LEFT_BRACE;
 }
 
 /* Does token `i` start a line? */
 static bool starts_line(const Format *format, int i) {
 	const Token *token = token_at(format, i);
-	if (format->lines.length == 0 || format->lines.data[format->lines.length - 1].comment) return true;
-	if (format->last >= 0 && token_at(format, format->last)->kind == TOKEN_LEFT_BRACE && is_tall(format, format->last)) return true;
+	if (format->lines.length == 0 || last_line(format)->has_comment) return true;
+	if (after_brace(format) && is_tall(format, format->last)) return true;
 	if (token->kind == TOKEN_RIGHT_BRACE && is_tall(format, i)) return true;
 	if (token->kind == TOKEN_ELSE) return false;
 	return token->newline || format->break_before;
@@ -138,7 +154,7 @@ static bool is_needless(const Format *format, int i) {
 	const Token *token = token_at(format, i), *next = token + 1;
 	if (token->kind != TOKEN_SEMICOLON) return false;
 	if (next->newline || next->kind == TOKEN_RIGHT_BRACE || next->kind == TOKEN_SEMICOLON || next->kind == TOKEN_END) return true;
-	return token->newline || format->last < 0 || token_at(format, format->last)->kind == TOKEN_LEFT_BRACE || starts_line(format, i);
+	return token->newline || format->last < 0 || after_brace(format) || starts_line(format, i);
 }
 
 static void write_token(Format *format, int i) {
@@ -147,7 +163,7 @@ static void write_token(Format *format, int i) {
 	Line *line;
 	if (starts_line(format, i)) line = new_line(format, indent_of(format, i, false), token->begin);
 	else {
-		line = &format->lines.data[format->lines.length - 1];
+		line = last_line(format);
 		if (spaced(format, format->last, i, sign)) text_add(&line->code, " ");
 	}
 	text_bytes(&line->code, format->text + token->begin, token->end - token->begin);
@@ -171,7 +187,7 @@ static int comment_column(const Format *format, int at, int *end) {
 	int column = 0;
 	for (*end = at; *end < format->lines.length; ++*end) {
 		const Line *line = &format->lines.data[*end];
-		if (line->code.length == 0 || !line->comment || (*end > at && line->blank_before)) break;
+		if (line->code.length == 0 || !line->has_comment || (*end > at && line->blank_before)) break;
 		column = MAX(column, columns(line) + 2);
 	}
 	return column;
@@ -186,10 +202,11 @@ static char *write_lines(const Format *format) {
 		bool code = line->code.length > 0;
 		bool closes = code && strchr(")]}", line->code.data[0]);
 		if (line->blank_before && !closes) text_add(&out, "\n");
-		if (code && line->comment && i >= aligned_to) column = comment_column(format, i, &aligned_to);
+		if (code && line->has_comment && i >= aligned_to) column = comment_column(format, i, &aligned_to);
 		text_add(&out, "%*s", 2 * line->indent, "");
 		if (code) text_bytes(&out, line->code.data, line->code.length);
-		if (line->comment) text_add(&out, "%*s%s", code ? column - columns(line) : 0, "", line->comment);
+		if (line->has_comment) text_add(&out, "%*s", code ? column - columns(line) : 0, "");
+		if (line->has_comment) text_bytes(&out, line->comment.data, line->comment.length);
 		text_add(&out, "\n");
 	}
 	return out.data;

@@ -34,7 +34,7 @@ static bool fail(Token *token, LexError error, const char *where, const char *te
 /* The length of the UTF-8 character at `s`, or 0 when its bytes are none. */
 static int utf8_length(const char *s, const char *limit) {
 	const unsigned char *b = (const unsigned char *)s;
-	int length = b[0] < 0x80 ? 1 : b[0] >= 0xc2 && b[0] < 0xe0 ? 2 : (b[0] & 0xf0) == 0xe0 ? 3 : b[0] >= 0xf0 && b[0] < 0xf5 ? 4 : 0;
+	int length = b[0] < 0x80 ? 1 : b[0] < 0xc2 ? 0 : b[0] < 0xe0 ? 2 : b[0] < 0xf0 ? 3 : b[0] < 0xf5 ? 4 : 0;
 	if (limit - s < length) return 0;
 	for (int i = 1; i < length; i++)
 		if ((b[i] & 0xc0) != 0x80) return 0;
@@ -64,7 +64,8 @@ static void read_string(const Lexer *lexer, Token *token, const char *begin, con
 	token->text = text;
 }
 
-static void read_number(const Lexer *lexer, Token *token, const char *begin, const char *end, bool hex) {
+static void read_number(const Lexer *lexer, Token *token, const char *begin, const char *end) {
+	bool hex = end - begin > 1 && (begin[1] == 'x' || begin[1] == 'X');
 	char *digits = arena_alloc(lexer->arena, (size_t)(end - begin) + 1), *out = digits;
 	bool whole = true;
 	for (const char *s = begin; s < end; s++) {
@@ -110,12 +111,12 @@ static bool read_token(const Lexer *lexer, const char **at, Token *token) {
 	exponent = [eE] [+-]? digits;
 	tail = [0-9A-Za-z_]*;
 
-	digits ("." digits)? exponent?                  { kind = TOKEN_NUMBER; read_number(lexer, token, begin, YYCURSOR, false); goto done; }
-	"0" [xX] [0-9a-fA-F] ("_"? [0-9a-fA-F])*        { kind = TOKEN_NUMBER; read_number(lexer, token, begin, YYCURSOR, true); goto done; }
+	digits ("." digits)? exponent?                  { kind = TOKEN_NUMBER; goto done; }
+	"0" [xX] [0-9a-fA-F] ("_"? [0-9a-fA-F])*        { kind = TOKEN_NUMBER; goto done; }
 	[0-9] tail ("." [0-9] tail)? ([eE] [+-] tail)?  { fail(token, LEX_NUMBER, begin, lexer->text); goto done; }
 	"_"                                             { kind = TOKEN_HOLE; goto done; }
 	[A-Za-z_] [A-Za-z0-9_]*                         { kind = TOKEN_NAME; goto done; }
-	["] ([^"\\\n\x00] | "\\" [^\n\x00])* ["]        { kind = TOKEN_STRING; read_string(lexer, token, begin, YYCURSOR); goto done; }
+	["] ([^"\\\n\x00] | "\\" [^\n\x00])* ["]        { kind = TOKEN_STRING; goto done; }
 	["]                                             { fail(token, LEX_OPEN_STRING, begin, lexer->text); goto rest_of_line; }
 	"'" [^'\n\x00]* "'"                             { fail(token, LEX_QUOTE, begin, lexer->text); goto done; }
 	"("   { kind = TOKEN_LEFT_PAREN; goto done; }
@@ -163,15 +164,15 @@ static bool read_token(const Lexer *lexer, const char **at, Token *token) {
 	"\x00"                        {
 		if (YYCURSOR > lexer->limit) { token->kind = TOKEN_END; return false; }
 		fail(token, LEX_NUL, begin, lexer->text);
-		while (YYCURSOR < lexer->limit && *YYCURSOR == 0) YYCURSOR++;
-		goto done;
+		goto rest_of_line;
 	}
 	*                             { goto other; }
 	*/
 other: {
 	int length = utf8_length(begin, lexer->limit);
 	YYCURSOR = begin + MAX(length, 1);
-	fail(token, length == 0 ? LEX_BYTES : (unsigned char)*begin < 0x20 || *begin == 0x7f ? LEX_NUL : LEX_CHARACTER, begin, lexer->text);
+	bool control = (unsigned char)*begin < 0x20 || *begin == 0x7f;
+	fail(token, length == 0 ? LEX_BYTES : control ? LEX_NUL : LEX_CHARACTER, begin, lexer->text);
 	if (length == 0)
 		while (YYCURSOR < lexer->limit && utf8_length(YYCURSOR, lexer->limit) == 0) YYCURSOR++;
 	goto done;
@@ -185,6 +186,8 @@ done:
 	}
 	if (token->kind != TOKEN_ERROR) token->kind = (unsigned char)kind;
 	if (kind == TOKEN_NAME) read_name(lexer, token, begin, YYCURSOR);
+	if (kind == TOKEN_STRING) read_string(lexer, token, begin, YYCURSOR);
+	if (kind == TOKEN_NUMBER) read_number(lexer, token, begin, YYCURSOR);
 	*at = YYCURSOR;
 	return true;
 }
@@ -197,9 +200,11 @@ static bool skip_blanks(const Lexer *lexer, const char **at) {
 		if (*s == '\n') newline = true;
 		else if (*s == '#') {
 			const char *end = memchr(s, '\n', (size_t)(lexer->limit - s));
+			const char *nul = memchr(s, 0, (size_t)((end ? end : lexer->limit) - s));
 			if (!end) end = lexer->limit;
+			if (nul) end = nul;                  /* left to read_token, which makes an error of it */
 			Comment comment = {(uint32_t)(s - lexer->text), (uint32_t)(end - lexer->text), lexer->out->length, newline};
-			while (comment.end > comment.begin && strchr(" \t\r", lexer->text[comment.end - 1]) && lexer->text[comment.end - 1]) comment.end--;
+			for (char last; (last = lexer->text[comment.end - 1]) == ' ' || last == '\t' || last == '\r';) comment.end--;
 			vec_push(lexer->arena, &lexer->out->comments, comment);
 			s = end - 1;
 		} else if (*s != ' ' && *s != '\t' && *s != '\r' && *s != '\f') break;
@@ -230,7 +235,8 @@ static bool starts_statement(const TokenList *tokens, int at) {
 	static const char *const words[] = {"param", "state", "emit", "scan", "const", "metric", "update"};
 	const Token *token = &tokens->data[at];
 	if (!token->newline) return false;
-	if (token->kind == TOKEN_LET || token->kind == TOKEN_RETURN || token->kind == TOKEN_FOR || token->kind == TOKEN_ASSERT) return true;
+	if (token->kind == TOKEN_LET || token->kind == TOKEN_RETURN) return true;
+	if (token->kind == TOKEN_FOR || token->kind == TOKEN_ASSERT) return true;
 	for (size_t i = 0; i < COUNT(words); i++)
 		if (is_word(token, words[i])) return token[1].kind == TOKEN_NAME && !token[1].newline;
 	return false;

@@ -134,7 +134,8 @@ void unexpected(Parser *parser, const char *what) {
 	} else {
 		diag_error(diag, token_span(parser, token), "expected %s, found %s", what, describe(parser, token));
 		if (token->kind == TOKEN_FLOOR_SLASH) diag_help(diag, "a comment starts with #");
-		else if (token->kind == TOKEN_DOT && token[1].kind == TOKEN_NUMBER) diag_help(diag, "write a digit before the point: 0.5");
+		else if (token->kind == TOKEN_DOT && token[1].kind == TOKEN_NUMBER)
+			diag_help(diag, "write a digit before the point: 0.5");
 		else if (token->kind == TOKEN_DOT && parser->at > 0 && token[-1].kind == TOKEN_NUMBER)
 			diag_help(diag, "write a digit after the point: 1.0");
 	}
@@ -149,7 +150,9 @@ bool expect(Parser *parser, TokenKind kind, const char *what) {
 
 bool expect_closing(Parser *parser, int opener, const char *what) {
 	const Token *open = &parser->tokens[opener];
-	TokenKind closer = open->kind == TOKEN_LEFT_PAREN ? TOKEN_RIGHT_PAREN : open->kind == TOKEN_LEFT_BRACKET ? TOKEN_RIGHT_BRACKET : TOKEN_RIGHT_BRACE;
+	TokenKind closer = TOKEN_RIGHT_BRACE;
+	if (open->kind == TOKEN_LEFT_PAREN) closer = TOKEN_RIGHT_PAREN;
+	if (open->kind == TOKEN_LEFT_BRACKET) closer = TOKEN_RIGHT_BRACKET;
 	if (accept(parser, closer)) return true;
 	if (parser->panic) return false;
 	unexpected(parser, what);
@@ -180,7 +183,7 @@ void too_deep(Parser *parser, Span span) {
 }
 
 bool enter(Parser *parser) {
-	if (parser->depth >= MAX_NESTING) {
+	if (parser->depth >= 2 * MAX_NESTING) {      /* a level of parentheses or of blocks enters twice */
 		too_deep(parser, token_span(parser, peek(parser)));
 		return true;
 	}
@@ -222,7 +225,8 @@ bool skip_to_block(Parser *parser, int from) {
 	if (parser->stopped) return false;
 	for (int i = behind_open(parser, from); ; i++) {
 		const Token *token = &parser->tokens[i];
-		if (token->kind == TOKEN_END || token->closes_all || token->kind == TOKEN_SEMICOLON || token->kind == TOKEN_RIGHT_BRACE) return false;
+		if (token->kind == TOKEN_END || token->closes_all) return false;
+		if (token->kind == TOKEN_SEMICOLON || token->kind == TOKEN_RIGHT_BRACE) return false;
 		if (i > from && token->newline) return false;
 		if (token->kind == TOKEN_LEFT_BRACE) {
 			parser->at = i;

@@ -297,7 +297,8 @@ static void expected_declaration(Parser *parser) {
 	const char *near = token->kind == TOKEN_NAME ? nearest_name(token->text, words, COUNT(words)) : NULL;
 	bool statement = token->kind != TOKEN_NAME && token->kind != TOKEN_ERROR;
 	if (near) diag_help(parser->diag, "did you mean `%s`?", near);
-	else if (statement) diag_help(parser->diag, "statements stand inside a layer, model, fn or train; is there a `}` too many above?");
+	else if (statement)
+		diag_help(parser->diag, "statements stand inside a layer, model, fn or train; is there a `}` too many above?");
 	else if (token->kind != TOKEN_ERROR)
 		diag_help(parser->diag, "a file consists of import, const, data, fn, vjp, layer, model, optimizer and train");
 }
@@ -312,8 +313,8 @@ Decl *parse_decl(Parser *parser) {
 		parser->at++;
 		declarations[i].parse(parser, decl);
 		decl->span = span_from(parser, from);
-		bool good = !parser->panic;
-		if (good && !line_ended(parser) && !is_kind(parser, TOKEN_SEMICOLON) && parser->tokens[parser->at - 1].kind != TOKEN_RIGHT_BRACE)
+		bool good = !parser->panic, block = parser->tokens[parser->at - 1].kind == TOKEN_RIGHT_BRACE;
+		if (good && !block && !line_ended(parser) && !is_kind(parser, TOKEN_SEMICOLON))
 			unexpected(parser, "an operator or the end of the declaration");
 		if (parser->panic) skip_declaration(parser, from);
 		return decl->name.text || decl->kind == DECL_TRAIN || (decl->kind == DECL_IMPORT && good) ? decl : NULL;

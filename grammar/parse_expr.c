@@ -320,6 +320,10 @@ static int find_operator(const Parser *parser, int level) {
 	return -1;
 }
 
+static bool is_comparison(const Expr *expr) {
+	return expr->kind == EXPR_BINARY && expr->op >= OPERATOR_LT && expr->op <= OPERATOR_GE && !expr->parenthesised;
+}
+
 /* or  = and { "or" and } ;            and = not { "and" not } ;
  * not = "not" not | sum [ ( "<" | "<=" | "==" | "!=" | ">" | ">=" ) sum ] ;
  * sum = mul { ( "+" | "-" ) mul } ;   mul = unary { ( "*" | "/" | "//" | "%" | "@" ) unary } */
@@ -339,7 +343,7 @@ static Expr *parse_level(Parser *parser, int level) {
 	}
 	Expr *left = parse_level(parser, level + 1);
 	for (int found; (found = find_operator(parser, level)) >= 0;) {
-		if (level == LEVEL_COMPARE && left->kind == EXPR_BINARY && left->op >= OPERATOR_LT && left->op <= OPERATOR_GE && !left->parenthesised) {
+		if (level == LEVEL_COMPARE && is_comparison(left)) {
 			diag_error(parser->diag, token_span(parser, peek(parser)), "comparisons do not chain");
 			diag_help(parser->diag, "write `a < b and b < c`");
 			parser->panic = true;

@@ -163,7 +163,8 @@ static Stmt *parse_expr_stmt(Parser *parser) {
 	Stmt *stmt = new_stmt(parser, STMT_EXPR);
 	stmt->value = parse_expr(parser);
 	if (parser->panic || line_ended(parser) || (!is_kind(parser, TOKEN_EQUALS) && !is_kind(parser, TOKEN_UPDATE))) return stmt;
-	diag_error(parser->diag, token_span(parser, peek(parser)), "only a name can stand left of %s", token_kind_text(peek(parser)->kind));
+	const Token *sign = peek(parser);
+	diag_error(parser->diag, token_span(parser, sign), "only a name can stand left of %s", token_kind_text(sign->kind));
 	if (stmt->value->kind == EXPR_SUBSCRIPT) diag_help(parser->diag, "an indexed definition starts with `let`: let y[i] = ...");
 	parser->panic = true;
 	return stmt;
@@ -200,10 +201,12 @@ Stmt *parse_stmt(Parser *parser) {
 
 void end_statement(Parser *parser, int from) {
 	bool after_block = !parser->panic && parser->at > from && parser->tokens[parser->at - 1].kind == TOKEN_RIGHT_BRACE;
-	if (!parser->panic && !after_block && !line_ended(parser) && !is_kind(parser, TOKEN_SEMICOLON) && !is_kind(parser, TOKEN_RIGHT_BRACE)) {
+	bool ended = after_block || line_ended(parser) || is_kind(parser, TOKEN_SEMICOLON) || is_kind(parser, TOKEN_RIGHT_BRACE);
+	if (!parser->panic && !ended) {
 		unexpected(parser, "an operator or the end of the statement");
 		if (is_kind(parser, TOKEN_NAME) && parser->at == from + 1 && parser->tokens[from].kind == TOKEN_NAME) {
-			static const char *const words[] = {"param", "state", "const", "scan", "emit", "let", "return", "for", "assert", "metric", "update"};
+			static const char *const words[] = {"param", "state", "const", "scan", "emit", "let", "return", "for", "assert",
+			                                    "metric", "update"};
 			const char *near = nearest_name(parser->tokens[from].text, words, COUNT(words));
 			if (near) diag_help(parser->diag, "did you mean `%s`?", near);
 		}

@@ -113,34 +113,71 @@ static void show(Text *out, const Expr *e) {
 	case EXPR_HOLE: text_add(out, "_"); break;
 	case EXPR_TUPLE: text_add(out, "tuple("), show_items(out, &e->items), text_add(out, ")"); break;
 	case EXPR_LIST: text_add(out, "list("), show_items(out, &e->items), text_add(out, ")"); break;
-	case EXPR_IF: text_add(out, "(if "), show(out, e->condition), text_add(out, " "), show(out, e->left), text_add(out, " "),
-		show(out, e->right), text_add(out, ")"); break;
+	case EXPR_IF:
+		text_add(out, "(if "), show(out, e->condition), text_add(out, " "), show(out, e->left), text_add(out, " "),
+		    show(out, e->right), text_add(out, ")");
+		break;
 	case EXPR_UNARY: text_add(out, "(%s ", operator_text(e->op)), show(out, e->left), text_add(out, ")"); break;
-	case EXPR_BINARY: text_add(out, "(%s ", operator_text(e->op)), show(out, e->left), text_add(out, " "), show(out, e->right),
-		text_add(out, ")"); break;
+	case EXPR_BINARY:
+		text_add(out, "(%s ", operator_text(e->op)), show(out, e->left), text_add(out, " "), show(out, e->right),
+		    text_add(out, ")");
+		break;
 	case EXPR_CALL: show_call(out, e); break;
 	case EXPR_SUBSCRIPT: show_subscript(out, e); break;
 	case EXPR_FIELD: show(out, e->left), text_add(out, ".%s", e->name.text); break;
 	case EXPR_CAST: text_add(out, "(as "), show(out, e->left), text_add(out, " %s)", e->name.text); break;
-	case EXPR_REDUCE: text_add(out, "%s{", e->name.text), show_indices(out, &e->indices), text_add(out, "}("), show(out, e->left),
-		text_add(out, ")"); break;
+	case EXPR_REDUCE:
+		text_add(out, "%s{", e->name.text), show_indices(out, &e->indices), text_add(out, "}("), show(out, e->left),
+		    text_add(out, ")");
+		break;
 	}
 }
 
 static void test_expressions(void **state) {
 	(void)state;
 	static const char *const cases[][2] = {
-		{"1 + 2 * 3", "(+ 1 (* 2 3))"}, {"1 - 2 - 3", "(- (- 1 2) 3)"}, {"2 ^ 3 ^ 4", "(^ 2 (^ 3 4))"}, {"-x ^ 2", "(- (^ x 2))"},
-		{"2 ^ -x", "(^ 2 (- x))"}, {"- - x", "(- (- x))"}, {"x @ w + b", "(+ (@ x w) b)"}, {"a // b % c", "(% (// a b) c)"},
-		{"not a and b or c", "(or (and (not a) b) c)"}, {"a < b and b >= c", "(and (< a b) (>= b c))"}, {"not a == b", "(not (== a b))"},
-		{"image as f32 / 255", "(/ (as image f32) 255)"}, {"-x as i32", "(- (as x i32))"}, {"f(a)(b)", "f(a)(b)"},
-		{"x |> f", "f|(x)"}, {"x |> f(2, n = 3) |> m.g", "m.g|(f|(x 2 n=3))"}, {"x |> m.f(a)", "m.f|(x a)"}, {"x |> (f(a))", "f(a)|(x)"},
-		{"x |> fs[0]", "fs[0]|(x)"}, {"a + b |> f", "f|((+ a b))"}, {"x[i, .., 2..n]", "x[i .. 2..n]"}, {"x[i + 1 | -inf]", "x[(+ i 1) | (- inf)]"},
-		{"sum[k](x[b, k] * w[k, j])", "sum{k}((* x[b k] w[k j]))"}, {"max[r < k + 1, ..](x)", "max{r<(+ k 1) ..}(x)"}, {"mean[2]", "mean[2]"},
-		{"sum(x)", "sum(x)"}, {"(1)", "1"}, {"(1, 2)", "tuple(1 2)"}, {"[]", "list()"}, {"[1, [2, 3],]", "list(1 list(2 3))"},
-		{"dense(_, 128)", "dense(_ 128)"}, {"csv(columns = 0..3)", "csv(columns=0..3)"}, {"if a { 1 } else { 2 }", "(if a 1 2)"},
-		{"0x1f + 1_000", "(+ 31 1000)"}, {"1e-3", "0.001"}, {"9223372036854775808", "9.223372036854776e+18"}, {"\"a\\\"b\"", "\"a\"b\""},
-		{"a\n + b", "(+ a b)"}, {"total(tp)", "total(tp)"}, {"x.w.b", "x.w.b"}, {"f()", "f()"}, {"1 * (2 + 3)", "(* 1 (+ 2 3))"},
+	    {"1 + 2 * 3", "(+ 1 (* 2 3))"},
+	    {"1 - 2 - 3", "(- (- 1 2) 3)"},
+	    {"2 ^ 3 ^ 4", "(^ 2 (^ 3 4))"},
+	    {"-x ^ 2", "(- (^ x 2))"},
+	    {"2 ^ -x", "(^ 2 (- x))"},
+	    {"- - x", "(- (- x))"},
+	    {"x @ w + b", "(+ (@ x w) b)"},
+	    {"a // b % c", "(% (// a b) c)"},
+	    {"not a and b or c", "(or (and (not a) b) c)"},
+	    {"a < b and b >= c", "(and (< a b) (>= b c))"},
+	    {"not a == b", "(not (== a b))"},
+	    {"image as f32 / 255", "(/ (as image f32) 255)"},
+	    {"-x as i32", "(- (as x i32))"},
+	    {"f(a)(b)", "f(a)(b)"},
+	    {"x |> f", "f|(x)"},
+	    {"x |> f(2, n = 3) |> m.g", "m.g|(f|(x 2 n=3))"},
+	    {"x |> m.f(a)", "m.f|(x a)"},
+	    {"x |> (f(a))", "f(a)|(x)"},
+	    {"x |> fs[0]", "fs[0]|(x)"},
+	    {"a + b |> f", "f|((+ a b))"},
+	    {"x[i, .., 2..n]", "x[i .. 2..n]"},
+	    {"x[i + 1 | -inf]", "x[(+ i 1) | (- inf)]"},
+	    {"sum[k](x[b, k] * w[k, j])", "sum{k}((* x[b k] w[k j]))"},
+	    {"max[r < k + 1, ..](x)", "max{r<(+ k 1) ..}(x)"},
+	    {"mean[2]", "mean[2]"},
+	    {"sum(x)", "sum(x)"},
+	    {"(1)", "1"},
+	    {"(1, 2)", "tuple(1 2)"},
+	    {"[]", "list()"},
+	    {"[1, [2, 3],]", "list(1 list(2 3))"},
+	    {"dense(_, 128)", "dense(_ 128)"},
+	    {"csv(columns = 0..3)", "csv(columns=0..3)"},
+	    {"if a { 1 } else { 2 }", "(if a 1 2)"},
+	    {"0x1f + 1_000", "(+ 31 1000)"},
+	    {"1e-3", "0.001"},
+	    {"9223372036854775808", "9.223372036854776e+18"},
+	    {"\"a\\\"b\"", "\"a\"b\""},
+	    {"a\n + b", "(+ a b)"},
+	    {"total(tp)", "total(tp)"},
+	    {"x.w.b", "x.w.b"},
+	    {"f()", "f()"},
+	    {"1 * (2 + 3)", "(* 1 (+ 2 3))"},
 	};
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		Text out = {.arena = arena};
@@ -176,7 +213,10 @@ static void test_newlines(void **state) {
 	assert_int_equal(body_of("if a {\n b\n}\nelse if c { d } else { e }").length, 1);
 	assert_int_equal(body_of("let y = if a {\n 1\n} else {\n 2\n}\nx = y").length, 2);
 	assert_int_equal(body_of("scan t < T reversed carry h = 0,\n c = 1 { emit y[t] = h }").data[0]->carries.length, 2);
-	assert_int_equal(parse("\xef\xbb\xbf" "const A = 1\r\nconst B = 2\r\n")->decls.length, 2);
+	assert_int_equal(parse("\xef\xbb\xbf"
+	                       "const A = 1\r\nconst B = 2\r\n")
+	                     ->decls.length,
+	                 2);
 	assert_int_equal(diag->errors, 0);
 }
 
@@ -186,9 +226,12 @@ static void test_contextual(void **state) {
 	static const StmtKind kinds[] = {STMT_LET, STMT_ASSIGN, STMT_ASSIGN, STMT_LET, STMT_STATE, STMT_ASSIGN};
 	assert_int_equal(block.length, COUNT(kinds));
 	for (size_t i = 0; i < COUNT(kinds); i++) assert_int_equal(block.data[i]->kind, kinds[i]);
-	const Decl *train = parse("train t {\ndata = digits; loss = f(x); lose = 2\nlet z = m(x)\nz <- 3\nmetric a = z == y\n"
-	                          "update g { loss = 1; params = m }\noptimizer = { \"*/b\": none; \"*\": sgd() }\noptimizer = adam()\n}")->decls.data[0];
-	static const ItemKind items[] = {ITEM_SETTING, ITEM_SETTING, ITEM_STMT, ITEM_STMT, ITEM_STMT, ITEM_METRIC, ITEM_UPDATE, ITEM_OPTIMIZER_RULES, ITEM_SETTING};
+	const Decl *train =
+	    parse("train t {\ndata = digits; loss = f(x); lose = 2\nlet z = m(x)\nz <- 3\nmetric a = z == y\n"
+	          "update g { loss = 1; params = m }\noptimizer = { \"*/b\": none; \"*\": sgd() }\noptimizer = adam()\n}")
+	        ->decls.data[0];
+	static const ItemKind items[] = {ITEM_SETTING, ITEM_SETTING,         ITEM_STMT,   ITEM_STMT, ITEM_STMT, ITEM_METRIC,
+	                                 ITEM_UPDATE,  ITEM_OPTIMIZER_RULES, ITEM_SETTING};
 	assert_int_equal(train->items.length, COUNT(items));
 	for (size_t i = 0; i < COUNT(items); i++) assert_int_equal(train->items.data[i].kind, items[i]);
 	assert_string_equal(train->name.text, "t");
@@ -200,8 +243,9 @@ static void test_contextual(void **state) {
 static void test_declarations(void **state) {
 	(void)state;
 	SourceFile *file = parse("import \"a.nn\"\nmodel m(x: u8[B, 3], y: class[10] = 1) -> a: logits[B, 2], b: [..] = x, x\n");
-	assert_int_equal(diag->errors, 1);      /* a model's `= expr` is one expression */
-	file = parse("model m(x: u8[B, 3], y: class[10][B]) -> a: logits[B, 2], b: index[.., 3] { return x, y }\nvjp f(a, b -> y, dy) { return dy, dy }\n"
+	assert_int_equal(diag->errors, 1); /* a model's `= expr` is one expression */
+	file = parse("model m(x: u8[B, 3], y: class[10][B]) -> a: logits[B, 2], b: index[.., 3] { return x, y }\nvjp f(a, b -> y, "
+	             "dy) { return dy, dy }\n"
 	             "data d like e { x = [1]; y: f32 = csv(\"f\") }\noptimizer o(p, g, lr = 1) { p <- g }");
 	assert_int_equal(diag->errors, 1);
 	const Decl *model = file->decls.data[0];
@@ -262,8 +306,9 @@ static void test_messages(void **state) {
 	assert_true(diag_error(diag, (Span){0}, "nowhere"));
 	assert_false(diag_error(diag, (Span){0}, "nowhere"));
 	assert_int_equal(diag->errors, 2);
-	assert_string_equal(messages(false), "a?b.nn:2:2: error: first 1\n     2 | \tdef\n       | \t^~~\na?b.nn:1:1: note: there\nhelp: mend it\n"
-	                                     "a?b.nn:2:3: warning: hm\n     2 | \tdef\n       | \t ^\nerror: nowhere\n");
+	assert_string_equal(messages(false),
+	                    "a?b.nn:2:2: error: first 1\n     2 | \tdef\n       | \t^~~\na?b.nn:1:1: note: there\nhelp: mend it\n"
+	                    "a?b.nn:2:3: warning: hm\n     2 | \tdef\n       | \t ^\nerror: nowhere\n");
 	assert_non_null(strstr(messages(true), "\033[1;31merror: \033[0mfirst 1"));
 	for (uint32_t i = 0; i < 100; i++) diag_error(diag, (Span){source, i, i + 1}, "more");
 	assert_true(diag_full(diag));
@@ -274,12 +319,32 @@ static void test_messages(void **state) {
 static void test_recovery(void **state) {
 	(void)state;
 	static const char *const mistakes[] = {
-		"let y = (x", "let y = x)", "let y = [x", "let y = x]", "let y = f(x, {", "if x {", "for k in 0..3 {", "let", "x +", "@", "\"open", "param w = 3",
-		"let y = f(x,\n    y $ z,\n    w)", "scan t < 3 {", "return (", "x = if y { 1 }", "let a[i = x", "emit x", "f(x]",
+	    "let y = (x",
+	    "let y = x)",
+	    "let y = [x",
+	    "let y = x]",
+	    "let y = f(x, {",
+	    "if x {",
+	    "for k in 0..3 {",
+	    "let",
+	    "x +",
+	    "@",
+	    "\"open",
+	    "param w = 3",
+	    "let y = f(x,\n    y $ z,\n    w)",
+	    "scan t < 3 {",
+	    "return (",
+	    "x = if y { 1 }",
+	    "let a[i = x",
+	    "emit x",
+	    "f(x]",
 	};
 	for (size_t i = 0; i < COUNT(mistakes); i++) {
 		diag = diag_new(arena);
-		SourceFile *file = parse(arena_printf(arena, "layer f(x) {\n  %s\n  let z = 3\n  return z\n}\n\nmodel m(x: [B]) -> [B] {\n  return x ? 3\n}\ntrain { data = d }\n", mistakes[i]));
+		SourceFile *file = parse(arena_printf(
+		    arena,
+		    "layer f(x) {\n  %s\n  let z = 3\n  return z\n}\n\nmodel m(x: [B]) -> [B] {\n  return x ? 3\n}\ntrain { data = d }\n",
+		    mistakes[i]));
 		if (diag->errors != 2) fail_msg("%s\n%s", mistakes[i], messages(false));
 		assert_int_equal(file->decls.length, 3);
 	}
@@ -297,16 +362,22 @@ static char *format(const char *name, const char *text) {
 static void test_format(void **state) {
 	(void)state;
 	static const char *const cases[][2] = {
-		{"", ""}, {"\n\n# only\n\n\n#!x\n", "# only\n\n#!x\n"},
-		{"const  A=1;const B=- 2 #end\nconst CC =3#two\n", "const A = 1; const B = -2  # end\nconst CC = 3               # two\n"},
-		{"fn f ( x:f32 [ .. , n ] ,k : int=3 )->[n]{return x[i , 0 .. 3|-inf]^-2}", "fn f(x: f32[.., n], k: int = 3) -> [n] { return x[i, 0..3 | -inf] ^ -2 }\n"},
-		{"layer f(x) { let y = x\n\n\nfor a in[1,2]{b}\nif not(c){ d;}\nelse { e }\n}", "layer f(x) {\n  let y = x\n\n  for a in [1, 2] { b }\n  if not (c) { d } else { e }\n}\n"},
-		{"model m(x: [B]) -> [B] = x\n|> f # one\n    |> g(1,\n2)\n", "model m(x: [B]) -> [B] = x\n  |> f  # one\n  |> g(1,\n    2)\n"},
-		{"train{\n# c\n\n  a = b +\nc;\n\n\n# last\n}", "train {\n  # c\n\n  a = b +\n    c\n\n  # last\n}\n"},
-		{"fn f(x) {\n  let y = g([\n1, 2,\n3], -1)\n  return y - -1\n}\n", "fn f(x) {\n  let y = g([\n    1, 2,\n    3], -1)\n  return y - -1\n}\n"},
-		{"const A = 1\r\n\r\n\r\nconst B = 2\r\n", "const A = 1\n\nconst B = 2\n"},
-		{"vjp f(x->y,dy){return dy}", "vjp f(x -> y, dy) { return dy }\n"},
-		{"fn f() { }", "fn f() {}\n"},
+	    {"", ""},
+	    {"\n\n# only\n\n\n#!x\n", "# only\n\n#!x\n"},
+	    {"const  A=1;const B=- 2 #end\nconst CC =3#two\n",
+	     "const A = 1; const B = -2  # end\nconst CC = 3               # two\n"},
+	    {"fn f ( x:f32 [ .. , n ] ,k : int=3 )->[n]{return x[i , 0 .. 3|-inf]^-2}",
+	     "fn f(x: f32[.., n], k: int = 3) -> [n] { return x[i, 0..3 | -inf] ^ -2 }\n"},
+	    {"layer f(x) { let y = x\n\n\nfor a in[1,2]{b}\nif not(c){ d;}\nelse { e }\n}",
+	     "layer f(x) {\n  let y = x\n\n  for a in [1, 2] { b }\n  if not (c) { d } else { e }\n}\n"},
+	    {"model m(x: [B]) -> [B] = x\n|> f # one\n    |> g(1,\n2)\n",
+	     "model m(x: [B]) -> [B] = x\n  |> f  # one\n  |> g(1,\n    2)\n"},
+	    {"train{\n# c\n\n  a = b +\nc;\n\n\n# last\n}", "train {\n  # c\n\n  a = b +\n    c\n\n  # last\n}\n"},
+	    {"fn f(x) {\n  let y = g([\n1, 2,\n3], -1)\n  return y - -1\n}\n",
+	     "fn f(x) {\n  let y = g([\n    1, 2,\n    3], -1)\n  return y - -1\n}\n"},
+	    {"const A = 1\r\n\r\n\r\nconst B = 2\r\n", "const A = 1\n\nconst B = 2\n"},
+	    {"vjp f(x->y,dy){return dy}", "vjp f(x -> y, dy) { return dy }\n"},
+	    {"fn f() { }", "fn f() {}\n"},
 	};
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		char *once = format("case", cases[i][0]);
@@ -327,11 +398,15 @@ static void test_format_std(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_expressions, setup, teardown), cmocka_unit_test_setup_teardown(test_newlines, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_contextual, setup, teardown), cmocka_unit_test_setup_teardown(test_declarations, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_golden, setup, teardown), cmocka_unit_test_setup_teardown(test_messages, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_recovery, setup, teardown), cmocka_unit_test_setup_teardown(test_format, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_format_std, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_expressions, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_newlines, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_contextual, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_declarations, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_golden, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_messages, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_recovery, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_format, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_format_std, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

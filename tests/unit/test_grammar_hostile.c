@@ -25,7 +25,7 @@ static FILE *nowhere;
 static int run(const char *text, size_t length) {
 	Arena *arena = arena_new();
 	Diag *diag = diag_new(arena);
-	char *copy = malloc(length + 1);            /* exact, so that a read too far is seen */
+	char *copy = malloc(length + 1); /* exact, so that a read too far is seen */
 	memcpy(copy, text, length);
 	copy[length] = 0;
 	char *formatted = format_source(arena, diag, diag_source(diag, "h.nn", copy, length, false));
@@ -34,7 +34,12 @@ static int run(const char *text, size_t length) {
 	assert_int_equal(formatted == NULL, errors > 0);
 	if (formatted) {
 		char *again = format_source(arena, diag, diag_source(diag, "f.nn", formatted, strlen(formatted), false));
-		if (!again || strcmp(again, formatted) != 0) fail_msg("formatting changed:\n%s\n---\n%s\n---\n%s", copy, formatted, again ? again : "(error)");
+		if (!again) fail_msg("formatting made an error:\n%s", formatted);
+		size_t same = 0;
+		while (formatted[same] && formatted[same] == again[same]) same++;
+		size_t from = same > 80 ? same - 80 : 0;
+		if (formatted[same] != again[same])
+			fail_msg("formatting twice differs:\n%.160s\n---\n%.160s", formatted + from, again + from);
 	}
 	free(copy);
 	arena_free(arena);
@@ -75,9 +80,62 @@ static uint32_t random_below(uint32_t n) { return (uint32_t)((random_state = has
 static void test_random(void **state) {
 	(void)state;
 	static const char *const pieces[] = {
-		"layer f(x) {", "}", "{", "(", ")", "[", "]", "let y", " = ", "x", "1", ".5", "..", "|>", "|", ",", ";", "\n", "\n", "model m", "-> [B]", "<-", "for k in ",
-		"if ", " else ", "return ", "\"s\"", "\"", "#c\n", "\r\n", "\t", "-", "^", "not ", "sum[i](", "as f32", "_", "train {", "data = d", "optimizer = {", "\"*\": ",
-		"update u {", "metric a = ", "vjp f(x -> y, dy) ", "scan t < T carry h = ", "emit h[t] = ", "param w: ", "class[", "logits", "const ", "import ", "\xff", "\x80", "\xc3\xa4", "$", "\xef\xbb\xbf",
+	    "layer f(x) {",
+	    "}",
+	    "{",
+	    "(",
+	    ")",
+	    "[",
+	    "]",
+	    "let y",
+	    " = ",
+	    "x",
+	    "1",
+	    ".5",
+	    "..",
+	    "|>",
+	    "|",
+	    ",",
+	    ";",
+	    "\n",
+	    "\n",
+	    "model m",
+	    "-> [B]",
+	    "<-",
+	    "for k in ",
+	    "if ",
+	    " else ",
+	    "return ",
+	    "\"s\"",
+	    "\"",
+	    "#c\n",
+	    "\r\n",
+	    "\t",
+	    "-",
+	    "^",
+	    "not ",
+	    "sum[i](",
+	    "as f32",
+	    "_",
+	    "train {",
+	    "data = d",
+	    "optimizer = {",
+	    "\"*\": ",
+	    "update u {",
+	    "metric a = ",
+	    "vjp f(x -> y, dy) ",
+	    "scan t < T carry h = ",
+	    "emit h[t] = ",
+	    "param w: ",
+	    "class[",
+	    "logits",
+	    "const ",
+	    "import ",
+	    "\xff",
+	    "\x80",
+	    "\xc3\xa4",
+	    "$",
+	    "\xef\xbb\xbf",
 	};
 	char text[512];
 	for (int round = 0; round < 20000; round++) {
@@ -105,7 +163,8 @@ static void test_mutated(void **state) {
 		const StdFile *file = &std_files[random_below((uint32_t)std_file_count)];
 		char *text = malloc(file->length + 1);
 		memcpy(text, file->text, file->length);
-		for (uint32_t n = 1 + random_below(4); n > 0; n--) text[random_below((uint32_t)file->length)] = (char)(random_below(3) ? 32 + random_below(96) : random_below(256));
+		for (uint32_t n = 1 + random_below(4); n > 0; n--)
+			text[random_below((uint32_t)file->length)] = (char)(random_below(3) ? 32 + random_below(96) : random_below(256));
 		run(text, file->length);
 		free(text);
 	}
@@ -128,18 +187,33 @@ static int nested(const char *begin, const char *piece, const char *middle, cons
 static void test_depth(void **state) {
 	(void)state;
 	static const char *const deep[][5] = {
-		{"const a = ", "(", "1", ")", "\n"}, {"const a = ", "-", "1", "", "\n"}, {"const a = ", "2^", "1", "", "\n"}, {"const a = ", "not ", "1", "", "\n"},
-		{"const a = ", "1+", "1", "", "\n"}, {"const a = 1", "|>f", "", "", "\n"}, {"const a = f", "(1)", "", "", "\n"}, {"const a = f", ".a", "", "", "\n"},
-		{"const a = ", "[", "", "]", "\n"}, {"const a = ", "(", "", "]", "\n"}, {"fn f(x) {", "if x {} else ", "{}", "", "}\n"}, {"fn f(x) {", "if x {", "", "}", "}\n"},
-		{"fn f(x) {", "for k in 0..3 {", "", "}", "}\n"}, {"const a = ", "if x {", "1", "} else { 1 }", "\n"}, {"const a = ", "sum[i](", "1", ")", "\n"},
-		{"const a = ", "sum[", "1", "]", "\n"}, {"const a = ", "x[", "1", "]", "\n"}, {"train {", "update a {", "", "}", "}\n"}, {"fn f(x: ", "[", "", "", ") = 1\n"},
-		{"const a = x", " as f32", "", "", ""}, {"fn f(x) { let y[i <", "(", "1", ")", "] = x }"},
+	    {"const a = ", "(", "1", ")", "\n"},
+	    {"const a = ", "-", "1", "", "\n"},
+	    {"const a = ", "2^", "1", "", "\n"},
+	    {"const a = ", "not ", "1", "", "\n"},
+	    {"const a = ", "1+", "1", "", "\n"},
+	    {"const a = 1", "|>f", "", "", "\n"},
+	    {"const a = f", "(1)", "", "", "\n"},
+	    {"const a = f", ".a", "", "", "\n"},
+	    {"const a = ", "[", "", "]", "\n"},
+	    {"const a = ", "(", "", "]", "\n"},
+	    {"fn f(x) {", "if x {} else ", "{}", "", "}\n"},
+	    {"fn f(x) {", "if x {", "", "}", "}\n"},
+	    {"fn f(x) {", "for k in 0..3 {", "", "}", "}\n"},
+	    {"const a = ", "if x {", "1", "} else { 1 }", "\n"},
+	    {"const a = ", "sum[i](", "1", ")", "\n"},
+	    {"const a = ", "sum[", "1", "]", "\n"},
+	    {"const a = ", "x[", "1", "]", "\n"},
+	    {"train {", "update a {", "", "}", "}\n"},
+	    {"fn f(x: ", "[", "", "", ") = 1\n"},
+	    {"const a = x", " as f32", "", "", ""},
+	    {"fn f(x) { let y[i <", "(", "1", ")", "] = x }"},
 	};
 	for (size_t i = 0; i < COUNT(deep); i++) {
 		int errors = nested(deep[i][0], deep[i][1], deep[i][2], deep[i][3], deep[i][4]);
 		if (errors != 1) fail_msg("%s%s...: %d errors", deep[i][0], deep[i][1], errors);
 	}
-	assert_int_equal(nested("const a = [", "1,", "", "", "]\n"), 0);            /* long is not deep */
+	assert_int_equal(nested("const a = [", "1,", "", "", "]\n"), 0); /* long is not deep */
 	assert_int_equal(nested("", ";\n", "", "", ""), 0);
 	assert_int_equal(nested("const a = ((((((((((", "", "1", "", "))))))))))\n"), 0);
 	assert_int_equal(nested("fn f(x) {\n", "let $ = 1\n", "", "", "}\n"), MAX_ERRORS);
@@ -160,8 +234,8 @@ static void test_size(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_cut), cmocka_unit_test(test_token_taken_out), cmocka_unit_test(test_random),
-		cmocka_unit_test(test_mutated), cmocka_unit_test(test_depth), cmocka_unit_test(test_size),
+	    cmocka_unit_test(test_cut),     cmocka_unit_test(test_token_taken_out), cmocka_unit_test(test_random),
+	    cmocka_unit_test(test_mutated), cmocka_unit_test(test_depth),           cmocka_unit_test(test_size),
 	};
 	nowhere = fopen("/dev/null", "w");
 	return !nowhere || cmocka_run_group_tests(tests, NULL, NULL);

@@ -252,7 +252,7 @@ const Builtin *find_builtin(const char *name) {
 /* ---- binding ---- */
 
 /* Reads the signature; returns the number of the variadic slot or -1. */
-static int open_call(Elab *e, Call *c, const Builtin *b) {
+static int open_call(Elab *e, Call *c, const Builtin *b, int arguments) {
 	int variadic = -1;
 	*c = (Call){.self = b};
 	for (const char *p = b->signature; *p;) {
@@ -262,6 +262,10 @@ static int open_call(Elab *e, Call *c, const Builtin *b) {
 		c->nslots++;
 		p += whole;
 		p += *p == ' ';
+	}
+	if (variadic >= 0) {
+		c->rest = NEW_ARRAY(e->arena, Value, arguments + 1);
+		c->rest_span = NEW_ARRAY(e->arena, Span, arguments + 1);
 	}
 	return variadic;
 }
@@ -329,8 +333,8 @@ static Value run_call(Elab *e, Call *c, int variadic) {
 }
 
 Value call_builtin(Elab *e, Scope *scope, const Builtin *b, const Expr *expr) {
-	Call *c = NEW(e->arena, Call);
-	int variadic = open_call(e, c, b), next = 0;
+	Call call, *c = &call;
+	int variadic = open_call(e, c, b, MIN(expr->arguments.length, MAX_ARGUMENTS)), next = 0;
 	bool ok = true;
 	c->scope = scope;
 	c->span = expr->span;
@@ -351,8 +355,8 @@ Value call_builtin(Elab *e, Scope *scope, const Builtin *b, const Expr *expr) {
 }
 
 Value call_builtin_values(Elab *e, Scope *scope, const Builtin *b, int n, Value *args, Span span) {
-	Call *c = NEW(e->arena, Call);
-	int variadic = open_call(e, c, b), next = 0;
+	Call call, *c = &call;
+	int variadic = open_call(e, c, b, MIN(n, MAX_ARGUMENTS)), next = 0;
 	c->scope = scope;
 	c->span = c->at = span;
 	for (int i = 0; i < n; i++)

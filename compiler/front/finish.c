@@ -6,17 +6,26 @@
 
 #include "session.h"
 
-bool val_in(const Fn *f, const Val *v) { return v && v->id >= 0 && v->id < f->vals.length && f->vals.data[v->id] == v; }
-
-/* Marks seen[id] for everything `from` is computed from.  through_stop: also what no gradient flows to.  Operands have
- * smaller numbers than their results, so one sweep downwards is enough. */
-void mark_reachable(const Fn *f, const Val *from, bool through_stop, bool *seen) {
-	seen[from->id] = true;
-	for (int i = from->id; i >= 0; i--) {
+/* Marks seen[id] for everything that the values marked already are computed from.  through_stop: also what no gradient
+ * flows to.  Operands have smaller numbers than their results, so one sweep downwards is enough. */
+static void sweep(const Fn *f, bool through_stop, bool *seen) {
+	for (int i = f->vals.length - 1; i >= 0; i--) {
 		const Val *v = f->vals.data[i];
 		if (!seen[i] || (v->op == OpStop && !through_stop)) continue;
 		for (int k = 0; k < v->nargs; k++) seen[v->arg[k]->id] = true;
 	}
+}
+
+void mark_reachable(const Fn *f, const Val *from, bool through_stop, bool *seen) {
+	seen[from->id] = true;
+	sweep(f, through_stop, seen);
+}
+
+bool *mark_used(Arena *arena, const Fn *f) {
+	bool *seen = NEW_ARRAY(arena, bool, f->vals.length + 1);
+	for (int i = 0; i < f->outputs.length; i++) seen[f->outputs.data[i].val->id] = true;
+	sweep(f, true, seen);
+	return seen;
 }
 
 static const int kind_order[INPUT_KINDS] = {
@@ -39,10 +48,7 @@ static bool field_wanted(Elab *e, const TrainState *t, const char *name) {
 
 Fn *finish_fn(Elab *e, Build *b, TrainState *t) {
 	Fn *f = b->fn;
-	bool *seen = NEW_ARRAY(e->arena, bool, f->vals.length + 1);
-	for (int i = 0; i < f->outputs.length; i++) seen[f->outputs.data[i].val->id] = true;
-	for (int i = f->vals.length - 1; i >= 0; i--)
-		for (int k = 0; seen[i] && k < f->vals.data[i]->nargs; k++) seen[f->vals.data[i]->arg[k]->id] = true;
+	bool *seen = mark_used(e->arena, f);
 	int n = f->inputs.length, m = 0;
 	bool *updated = NEW_ARRAY(e->arena, bool, n + 1);
 	for (int i = 0; i < f->outputs.length; i++)

@@ -34,7 +34,8 @@ static bool integer_power(int64_t base, int64_t exponent, int64_t *result) {
 static Value integers(Elab *e, Operator op, Dim a, Dim b, Span span, Span at) {
 	int64_t x, y, power;
 	Dim r;
-	bool known = dim_known(a, &x) & dim_known(b, &y);
+	bool known = dim_known(a, &x);
+	known = dim_known(b, &y) && known;
 	if (op == OPERATOR_EQ || op == OPERATOR_NE) return value_bool(dim_equal(a, b) == (op == OPERATOR_EQ), span);
 	if (op == OPERATOR_ADD || op == OPERATOR_SUB || op == OPERATOR_MUL) {
 		bool fits = op == OPERATOR_ADD ? dim_add(a, b, &r) : op == OPERATOR_SUB ? dim_sub(a, b, &r) : dim_mul(a, b, &r);

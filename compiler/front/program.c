@@ -300,8 +300,7 @@ static void read_declarations(Elab *e, File *f) {
 static void note_fields(Elab *e, TrainState *t, const Build *b) {
 	const Fn *f = b->fn;
 	const DataSet *set = &e->program->data.data[e->program->trains.data[t->index].data];
-	bool *seen = NEW_ARRAY(e->arena, bool, f->vals.length + 1);
-	for (int i = 0; i < f->outputs.length; i++) mark_reachable(f, f->outputs.data[i].val, true, seen);
+	bool *seen = mark_used(e->arena, f);
 	for (int i = 0; i < f->inputs.length; i++)
 		for (int k = 0; f->inputs.data[i].kind == INPUT_DATA && k < set->nfields; k++)
 			if (!strcmp(set->fields[k].name, f->inputs.data[i].name)) t->field_used[k] |= seen[f->inputs.data[i].val->id];

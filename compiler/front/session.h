@@ -5,7 +5,7 @@
 
 #include "front.h"
 
-enum { MAX_CALL_DEPTH = 100, MAX_EXPR_DEPTH = 1200, MAX_WORK = 3000000, MAX_UNROLL = 100000, MAX_ARGUMENTS = 64 };
+enum { MAX_CALL_DEPTH = 100, MAX_EXPR_DEPTH = 1200, MAX_WORK = 1000000, MAX_UNROLL = 100000, MAX_ARGUMENTS = 64 };
 
 struct File {
 	SourceFile *tree;
@@ -200,8 +200,8 @@ typedef struct Call {
 	bool given[MAX_SLOTS];
 	Value slot[MAX_SLOTS];
 	Span slot_span[MAX_SLOTS];
-	Value rest[MAX_ARGUMENTS];        /* the variadic slot's values */
-	Span rest_span[MAX_ARGUMENTS];
+	Value *rest;                      /* the variadic slot's values */
+	Span *rest_span;
 	int nrest;
 } Call;
 Value call_builtin(Elab *e, Scope *scope, const Builtin *b, const Expr *expr);
@@ -246,7 +246,7 @@ void apply_update(Elab *e, TrainState *t, Update *u);
 /* finish.c: the Fn as others get it: inputs in order, only what is used, canonical. */
 Fn *finish_fn(Elab *e, Build *b, TrainState *t);
 void mark_reachable(const Fn *f, const Val *from, bool through_stop, bool *seen);
-bool val_in(const Fn *f, const Val *v);
+bool *mark_used(Arena *arena, const Fn *f);       /* by Val.id: what its outputs are computed from */
 Value builtin_input(Elab *e, Call *c);
 Value builtin_params(Elab *e, Call *c);
 Value builtin_grad(Elab *e, Call *c);

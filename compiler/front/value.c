@@ -219,7 +219,7 @@ static Val *build_op(Fn *f, Op op, Val **v) {
 Value apply_pointwise(Elab *e, Op op, int n, Value *given, const char *what, Span span) {
 	Value args[3];
 	bool weak = true;
-	DType dtype;
+	DType dtype = DTYPE_F32;
 	int first = op == OpWhere;
 	for (int i = 0; i < n; i++) {
 		args[i] = given[i].kind == VALUE_INDEX ? elab_index_number(e, given[i], span) : given[i];

@@ -57,6 +57,7 @@ typedef struct Kernel {
 	double cost;                     /* estimated ns on one worker */
 	int workers;                     /* how many share it, by the rows of its partition axis */
 	int64_t rows, grain;             /* extent of the partition axis; shares are multiples of grain */
+	int64_t panels;                  /* CONTRACT: > 0: workers share this many column panels instead of rows */
 	VEC(int) after;                  /* kernels that must have run before this one */
 	bool barrier_before;
 	int position;
@@ -76,7 +77,12 @@ typedef struct KernelProgram {
 } KernelProgram;
 
 /* What the planner needs to know of the machine. */
-typedef struct Machine { int lanes; int registers; bool has_fma; int64_t l1, l2, l3; } Machine;
+typedef struct Machine {
+	int lanes;
+	/* How many column panels the workers of a contract should share, or 0 for its rows; asks the code generator. */
+	int64_t (*panels)(const void *target, const KernelProgram *kp, const Kernel *kernel);
+	const void *target;
+} Machine;
 
 /* prepare.c: Fn -> Fn: contracts with at most one axis each for batch, m, n, k; every output a value of its own. */
 Fn *kernel_prepare(Fn *f);

@@ -107,16 +107,27 @@ static void place_outputs(KernelProgram *kp) {
 	}
 }
 
+/* Does nothing wait for this kernel, which one worker runs alone?  Then it may stand last, where it holds nobody up. */
+static bool can_wait(const KernelProgram *kp, int kernel) {
+	const Kernel *k = &kp->kernels.data[kernel];
+	if (k->partition >= 0) return false;
+	for (int i = 0; i < kp->kernels.length; i++)
+		if (contains(kp->kernels.data[i].after.data, kp->kernels.data[i].after.length, kernel)) return false;
+	return true;
+}
+
 /* Kernels in an order that respects `after`, the earliest created first. */
 static void order_kernels(KernelProgram *kp) {
 	int n = kp->kernels.length;
 	Kernel *old = kp->kernels.data, *sorted = NEW_ARRAY(kp->arena, Kernel, n + 1);
 	int *position = NEW_ARRAY(kp->arena, int, n + 1);
-	for (int i = 0; i < n; i++) position[i] = -1;
+	bool *wait = NEW_ARRAY(kp->arena, bool, n + 1);
+	for (int i = 0; i < n; i++) position[i] = -1, wait[i] = can_wait(kp, i);
 	for (int done = 0; done < n; done++) {
 		int pick = -1;
-		for (int i = 0; i < n && pick < 0; i++) {
-			bool ready = position[i] < 0;
+		for (int turn = 0; turn < 2 * n && pick < 0; turn++) {   /* first those that others wait for, then the rest */
+			int i = turn % n;
+			bool ready = position[i] < 0 && wait[i] == (turn >= n);
 			for (int a = 0; a < old[i].after.length && ready; a++) ready = position[old[i].after.data[a]] >= 0;
 			if (ready) pick = i;
 		}
@@ -177,7 +188,9 @@ static double kernel_cost(const KernelProgram *kp, const Kernel *k, const Machin
 	return ns;
 }
 
-static bool same_share(const Kernel *a, const Kernel *b) { return a->workers == b->workers && a->rows == b->rows && a->grain == b->grain; }
+static bool same_share(const Kernel *a, const Kernel *b) {
+	return a->workers == b->workers && a->rows == b->rows && a->grain == b->grain && !a->panels && !b->panels;
+}
 
 /* Must all workers meet between `first` and `then`, given who computes what? */
 static bool needs_barrier(const KernelProgram *kp, const Kernel *first, const Kernel *then) {
@@ -187,7 +200,6 @@ static bool needs_barrier(const KernelProgram *kp, const Kernel *first, const Ke
 	bool same = same_share(first, then);
 	for (int i = 0; i < leaves.length; i++) {   /* then reads what first wrote */
 		int buffer = kp->buffer_of[leaves.data[i].val->id];
-		if (contains(then->writes.data, then->writes.length, buffer) && leaves.data[i].identity && !contains(first->writes.data, first->writes.length, buffer)) continue;
 		if (!contains(first->writes.data, first->writes.length, buffer)) continue;
 		if (!same || leaves.data[i].axis < 0 || leaves.data[i].axis != first->partition) return true;
 	}
@@ -232,7 +244,17 @@ static bool continues_share(const KernelProgram *kp, int i, int workers) {
 	return false;
 }
 
-enum { WORTH_SHARING = 1500 };   /* ns of one kernel that pay for a barrier */
+enum { WORTH_SHARING = 1500, PANELS_WORTH_BARRIERS = 20000 };   /* ns of one kernel that pay for a barrier, for two */
+
+/* Few rows, or a second operand that is dear to pack: the workers take column panels, unless rows keep a chain going. */
+static void share_panels(const KernelProgram *kp, Kernel *k, int workers, const Machine *machine) {
+	Kernel trial = *k;
+	trial.workers = workers;
+	int64_t panels = machine->panels ? machine->panels(machine->target, kp, &trial) : 0;
+	if (panels < workers || (k->workers > 1 && k->cost < PANELS_WORTH_BARRIERS)) return;
+	k->workers = workers;
+	k->panels = k->rows = panels;
+}
 
 static void choose_workers(KernelProgram *kp, int workers, const Machine *machine) {
 	double total = 0;
@@ -249,8 +271,9 @@ static void choose_workers(KernelProgram *kp, int workers, const Machine *machin
 	for (int i = 0; i < kp->kernels.length && workers > 1 && total > 2 * WORTH_SHARING; i++) {
 		Kernel *k = &kp->kernels.data[i];
 		int64_t shares = (k->rows + k->grain - 1) / k->grain;
-		if (shares < workers || k->partition < 0) continue;
-		if (k->cost > WORTH_SHARING || continues_share(kp, i, workers)) k->workers = workers;
+		if (k->partition < 0) continue;
+		if (shares >= workers && (k->cost > WORTH_SHARING || continues_share(kp, i, workers))) k->workers = workers;
+		if (k->kind == KERNEL_CONTRACT && k->cost > WORTH_SHARING) share_panels(kp, k, workers, machine);
 	}
 	bool any = false;
 	for (int i = 0; i < kp->kernels.length; i++) any = any || kp->kernels.data[i].workers > 1;

@@ -75,7 +75,8 @@ static const char *const buffer_kind_text[] = {"arena", "persistent", "io"};
 static void print_shape(Text *out, const Kernel *k) {
 	text_add(out, "%s domain ", kernel_kind_text[k->kind]);
 	print_dims(out, k->domain);
-	text_add(out, " workers %d rows %lld grain %lld partition %d\n", k->workers, (long long)k->rows, (long long)k->grain, k->partition);
+	text_add(out, " workers %d rows %lld grain %lld partition %d panels %lld\n", k->workers, (long long)k->rows, (long long)k->grain,
+	         k->partition, (long long)k->panels);
 }
 
 void kernel_print(Text *out, const KernelProgram *kp) {

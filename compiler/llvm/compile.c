@@ -14,7 +14,7 @@ static const Place *find_place(const Program *p, const Layout *layout, const cha
 
 KernelProgram *compile_kernels(Arena *arena, Fn *f, const Program *p, const Layout *layout, const CompileOptions *options) {
 	const Target *t = options->target;
-	Machine machine = {.lanes = t->lanes, .registers = t->vector_registers, .has_fma = t->has_fma, .l1 = t->l1, .l2 = t->l2, .l3 = t->l3};
+	Machine machine = {.lanes = t->lanes, .panels = kernel_panels, .target = t};
 	Fn *prepared = kernel_prepare(f);
 	InputPlace *places = NEW_ARRAY(arena, InputPlace, prepared->inputs.length + 1);
 	for (int i = 0; i < prepared->inputs.length; i++) {

@@ -9,6 +9,7 @@ typedef struct KernelWriter {
 	const Contraction *contraction;
 	Value begin, end, scratch;
 	bool split;                  /* the lanes past the last whole 16 need code of their own */
+	bool ragged;                 /* a tile's columns may begin and end anywhere, not at multiples of 16 */
 } KernelWriter;
 
 /* The roots at the present index: all computed, then all stored, since a root may overwrite what another one reads. */
@@ -71,6 +72,25 @@ static void write_lanes(KernelWriter *w, At *at, int axis, int64_t n, Value begi
 		k->tail = 0;
 		level_close(k, &loop);
 	}
+}
+
+/* The same for a range that begins and ends anywhere: what is left after whole 16s is done under a mask. */
+static void write_ragged(KernelWriter *w, At *at, int axis, int64_t n, Value begin, Value end, const Val *skip) {
+	Lower *k = &w->lower;
+	Emit *e = k->e;
+	EmitLoop loop;
+	Value whole = LLVMBuildAnd(e->builder, emit_sub(e, end, begin), emit_index(e, -LANES), ""), stop = emit_add(e, begin, whole);
+	level_open(k, &loop, begin, stop, LANES, n, true);
+	at->axis[axis] = index_variable(k->depth);
+	write_roots(k, at, skip);
+	level_close(k, &loop);
+	level_open(k, &loop, stop, end, LANES, n, true);
+	at->axis[axis] = index_variable(k->depth);
+	k->tail = -1;
+	k->tail_lanes = emit_tail_mask(e, LANES, emit_sub(e, end, loop.i));
+	write_roots(k, at, skip);
+	k->tail = 0;
+	level_close(k, &loop);
 }
 
 /* One loop per axis 0 .. naxes - 1 of the domain, then `inside`. */
@@ -200,7 +220,9 @@ static void write_tile(Emit *e, void *context, const ContractTile *tile) {
 	level_open(k, &rows, tile->row, emit_add(e, tile->row, tile->rows), 1, c->m, false);
 	if (c->axis_m >= 0) at.axis[c->axis_m] = index_variable(k->depth);
 	const Val *skip = k->kp->buffer_of[k->tile_value->id] >= 0 ? k->tile_value : NULL;
-	if (c->n > 1) write_lanes(w, &at, c->axis_n, c->n, tile->column, emit_add(e, tile->column, tile->columns), skip);
+	Value past = emit_add(e, tile->column, tile->columns);
+	if (c->n > 1 && w->ragged) write_ragged(w, &at, c->axis_n, c->n, tile->column, past, skip);
+	else if (c->n > 1) write_lanes(w, &at, c->axis_n, c->n, tile->column, past, skip);
 	else write_roots(k, &at, skip);
 	level_close(k, &rows);
 }
@@ -229,12 +251,24 @@ static Contract contract_of(const KernelProgram *kp, const Kernel *kernel) {
 		contract.c_dropped = true;
 		contract.c_row = (c->n + LANES - 1) / LANES * LANES;
 	}
-	if (kernel->partition >= 0 && kernel->partition == c->axis_m && kernel->workers > 1) {
+	if (kernel->partition >= 0 && kernel->partition == c->axis_m && kernel->workers > 1 && !kernel->panels) {
 		int64_t share = (kernel->rows + kernel->workers - 1) / kernel->workers, rest = kernel->rows % share;
 		contract.row_counts[contract.nrow_counts++] = share;
 		if (rest) contract.row_counts[contract.nrow_counts++] = rest;
 	}
 	return contract;
+}
+
+int64_t kernel_panels(const void *target, const KernelProgram *kp, const Kernel *kernel) {
+	Kernel whole = *kernel;
+	whole.workers = 1;
+	if (kernel->kind != KERNEL_CONTRACT || kernel->contraction.batch > 1) return 0;
+	Contract contract = contract_of(kp, &whole);
+	int64_t workers = MAX(kernel->workers, 1);
+	contract.row_counts[0] = (contract.m + workers - 1) / workers;
+	contract.nrow_counts = 1;
+	ContractPlan plan = contract_plan(target, &contract);
+	return plan.split_columns ? plan.panels : 0;
 }
 
 size_t kernel_scratch(const Target *target, const KernelProgram *kp, const Kernel *kernel) {
@@ -255,10 +289,12 @@ static void write_contract(KernelWriter *w) {
 	ContractPlan plan = contract_plan(e->target, &contract);
 	w->contraction = c;
 	w->split = needs_split(kp, kernel, c->n);
+	w->ragged = c->n > 1 && plan.lanes < LANES && (kernel->panels || plan.epilogue_columns < c->n);
 	k->tile_value = kernel->anchor;
 	for (int i = 0; i < kernel->roots.length && contract.epilogue; i++) hoist_scalars(k, kernel->roots.data[i]);
 	ContractArguments args = {.scratch = w->scratch};
 	if (contract.nrow_counts) args.row = w->begin, args.rows = emit_sub(e, w->end, w->begin);
+	if (kernel->panels && kernel->workers > 1) args.panel = w->begin, args.panels = emit_sub(e, w->end, w->begin);
 	args.a = emit_at_constant(e, k->pointer[c->a.buffer], e->f32, c->a.offset);
 	args.b = emit_at_constant(e, k->pointer[c->b.buffer], e->f32, c->b.offset);
 	args.c = out >= 0 ? k->pointer[out] : NULL;

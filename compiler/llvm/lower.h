@@ -36,7 +36,8 @@ typedef struct Lower {
 	Level level[MAX_LOOPS];
 	int depth;                       /* innermost open level */
 	int lane_level;                  /* whose variable is the first of LANES elements, or -1 */
-	int tail;                        /* only the first `tail` lanes exist (0: all) */
+	int tail;                        /* only the first `tail` lanes exist (0: all; -1: as tail_lanes says) */
+	Value tail_lanes;                /* <LANES x i1> */
 	const Val *tile_value;           /* a contract's result in its tile */
 	Value tile, tile_row, tile_column;   /* the tile's address; its first row and column */
 	int64_t tile_stride;
@@ -90,6 +91,8 @@ Value lower_finish_lse(Lower *k, Value maximum, Value sum);
  * with the same key.  known: the codes of the kernels before it. */
 typedef struct KernelCode { Value function; int nbuffers; int *buffers; const char *key; } KernelCode;
 KernelCode lower_kernel(Emit *e, const KernelProgram *kp, int number, KernelCode *known);
+/* How many column panels workers should share instead of rows; 0: rows. */
+int64_t kernel_panels(const void *target, const KernelProgram *kp, const Kernel *kernel);
 /* Bytes of scratch that one worker of this kernel needs. */
 size_t kernel_scratch(const Target *target, const KernelProgram *kp, const Kernel *kernel);
 

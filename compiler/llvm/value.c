@@ -52,7 +52,7 @@ static int at_level(const Lower *k, const At *at, int rank) {
 /* May the 16 lanes from a multiple of 16 on be read or written whole, although only `tail` of them exist? */
 static bool lanes_are_padded(const Lower *k, const Buffer *b, const At *at) {
 	int last = b->type.rank - 1;
-	if (b->kind == BUFFER_IO || at->flat || last < 0) return false;
+	if (b->kind == BUFFER_IO || at->flat || last < 0 || k->tail < 0) return false;
 	const Affine *i = &at->axis[last];
 	if (i->computed || i->constant != 0 || i->coefficient[k->lane_level] != 1) return false;
 	for (int l = 1; l < MAX_LOOPS; l++)
@@ -77,6 +77,7 @@ static Affine buffer_offset(Lower *k, const Buffer *b, At *at) {
 
 static Value tail_mask(Lower *k) {
 	Value bits[LANES];
+	if (k->tail < 0) return k->tail_lanes;
 	for (int i = 0; i < LANES; i++) bits[i] = LLVMConstInt(k->e->i1, (unsigned)(i < k->tail), false);
 	return LLVMConstVector(bits, LANES);
 }
@@ -128,6 +129,7 @@ static Value load_at(Lower *k, Value base, DType dtype, const Affine *offset, Va
 		Value pointer = emit_at(e, base, element, start);
 		Value raw;
 		if (mask) raw = emit_load_masked(e, element, LANES, pointer, all_mask(k, mask));
+		else if (k->tail < 0) raw = emit_load_masked(e, element, LANES, pointer, k->tail_lanes);
 		else if (k->tail && !padded) raw = emit_load_partial(e, element, LANES, pointer, k->tail);
 		else raw = emit_load(e, element, LANES, pointer);
 		return from_memory(k, raw, dtype);
@@ -162,7 +164,8 @@ void lower_store(Lower *k, Val *root, const At *from, Value value) {
 	if (offset.computed || offset.coefficient[k->lane_level] != 1) die("a root is stored along its last axis");
 	Value start = emit_add(e, index_value(k, &first), k->level[k->lane_level].variable);
 	Value pointer = emit_at(e, k->pointer[buffer], element, start);
-	if (k->tail && !lanes_are_padded(k, b, &at)) emit_store_partial(e, raw, pointer, k->tail);
+	if (k->tail < 0) emit_store_masked(e, raw, pointer, k->tail_lanes);
+	else if (k->tail && !lanes_are_padded(k, b, &at)) emit_store_partial(e, raw, pointer, k->tail);
 	else emit_store(e, raw, pointer);
 }
 

@@ -78,7 +78,8 @@ static void choose_by_rows(Nest *n, const int64_t *counts, int ncounts) {
 			for (int kind = 0; kind < PANEL_KINDS; kind++) {
 				if (kind == PANEL_NARROW && plan->wide_panels == plan->panels) continue;
 				if (kind == PANEL_LAST && !has_last(n)) continue;
-				TileShape shape = {height, plan->lanes, contract_panel_shape(n->c, plan, kind), contract_a_row(n->c, plan), n->chained};
+				bool ahead = !plan->pack_a && n->c->a.row == 1 && n->c->k * 64 > e->target->l1 / 2;
+				TileShape shape = {height, plan->lanes, contract_panel_shape(n->c, plan, kind), contract_a_row(n->c, plan), n->chained, ahead};
 				Value kernel = contract_tile(e, shape);
 				n->kernel[tall][kind] = i ? select_value(e, is, kernel, n->kernel[tall][kind]) : kernel;
 			}

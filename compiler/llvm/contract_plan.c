@@ -4,10 +4,11 @@
  * The register tile is chosen by an estimate of cycles per k over all tiles: multiplications, loads, the latency of a chain and
  * the stream of B from the next cache.  Measured (one core, 32 registers of 16 lanes): 6x4, 8x3 and 14x2 vectors reach 95 to 99 % of
  * the peak wherever the operands stay in L2 or L3; packing B pays when it is transposed, for 16 registers, when its rows
- * are a multiple of 2048 bytes apart, and past about 5e8 products; packing A only when its rows are so. */
+ * are a multiple of 2048 bytes apart, and past about 5e8 products; packing A only when its rows are so,
+ * or when a small tile reads it down its columns. */
 #include "contract_parts.h"
 
-enum { MOST_VECTORS = 8, MOST_HEIGHT = 28, WANTED_CHAINS = 8, LONG_K = 2048, K_BLOCK = 1024 };
+enum { MOST_VECTORS = 8, MOST_HEIGHT = 28, WANTED_CHAINS = 8 };
 static const double big_product = 5e8;
 
 static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -107,14 +108,18 @@ static void choose_packing(const Target *target, const Contract *c, ContractPlan
 	bool aliasing = is_aliasing(c->b.row) && c->k > 128 && tiles > 4;
 	plan->pack_b = c->b.fill || c->b.column != 1 || big || few_registers || awkward_tail || aliasing;
 	bool a_aliasing = is_aliasing(c->a.column == 1 ? c->a.row : c->a.column) && c->k > 128 && plan->panels > 4;
-	plan->pack_a = c->a.fill || a_aliasing;
+	/* A read down its columns costs a line of cache for each k and panel: small tiles do not have the time. */
+	bool thin = plan->height * plan->panel_columns < 192 && c->a.column != 1 && c->k * 64 > target->l1 && plan->panels > 3;
+	plan->pack_a = c->a.fill || a_aliasing || thin;
 }
 
 /* k in equal passes, few of them: a pass is a trip of C to memory and back.  Past 4096, passes divide the blocks of 4096. */
-static void choose_k_block(const Contract *c, ContractPlan *plan, int64_t rows) {
-	if (c->k <= LONG_K || rows <= 3 * plan->height) plan->k_block = MIN(c->k, CONTRACT_BLOCK);
-	else if (c->k > CONTRACT_BLOCK) plan->k_block = K_BLOCK;
-	else plan->k_block = round_up(divide_up(c->k, divide_up(c->k, K_BLOCK)), 16);
+static void choose_k_block(const Target *target, const Contract *c, ContractPlan *plan, int64_t rows) {
+	bool few_registers = target->vector_registers < 32;
+	int64_t long_k = few_registers ? 800 : 2048, block = few_registers ? 512 : 1024;
+	if (c->k <= long_k || rows <= 3 * plan->height) plan->k_block = MIN(c->k, CONTRACT_BLOCK);
+	else if (c->k > CONTRACT_BLOCK) plan->k_block = block;
+	else plan->k_block = round_up(divide_up(c->k, divide_up(c->k, block)), 16);
 }
 
 /* Columns per column block: a packed block of B takes half of L2; rows handed to the epilogue stay in L1 or near it. */
@@ -191,7 +196,7 @@ ContractPlan contract_plan(const Target *target, const Contract *given) {
 	plan.lanes = power_of_two(c.n, MAX(1, target->lanes));
 	choose_tile(target, &c, &plan);
 	choose_packing(target, &c, &plan, rows);
-	choose_k_block(&c, &plan, rows);
+	choose_k_block(target, &c, &plan, rows);
 	choose_panel_block(target, &c, &plan);
 	choose_row_block(target, &c, &plan, rows);
 	place_scratch(&c, &plan);

@@ -4,7 +4,7 @@
  * broadcasts one element and adds a product to each accumulator.  k is not unrolled: it gains nothing and costs compile time. */
 #include "contract_parts.h"
 
-enum { MAX_ROWS = 32, MAX_VECTORS = 16 };
+enum { MAX_ROWS = 32, MAX_VECTORS = 16, PREFETCH_TURNS = 24 };
 
 static Value load_vector(Emit *e, const TileShape *s, Value row, int v) {
 	Value at = emit_at_constant(e, row, e->f32, (int64_t)v * s->lanes);
@@ -84,6 +84,10 @@ static void tile_body(Emit *e, const TileShape *s) {
 	b = emit_loop_carry(e, &loop, b);
 	for (int i = 0; i < count; i++) emit_loop_carry(e, &loop, sum[i]);
 	multiply(e, s, a, b, &loop, 2);
+	if (s->ahead) {
+		Value later = emit_at(e, a, e->f32, emit_mul(e, a_step, emit_index(e, PREFETCH_TURNS)));
+		emit_intrinsic(e, "llvm.prefetch", e->ptr, 4, (Value[]){later, emit_i32(e, 0), emit_i32(e, 3), emit_i32(e, 1)});
+	}
 	emit_loop_next(e, &loop, 0, emit_at(e, a, e->f32, a_step));
 	emit_loop_next(e, &loop, 1, emit_at(e, b, e->f32, b_step));
 	emit_loop_end(e, &loop);
@@ -100,8 +104,9 @@ static void tile_body(Emit *e, const TileShape *s) {
 }
 
 Value contract_tile(Emit *e, TileShape s) {
-	const char *name = arena_printf(e->arena, "tile_%dx%dx%d_b%d_c%d_a%lld%s", s.rows, s.panel.vectors, s.lanes, s.panel.b_tail,
-		s.panel.c_tail, (long long)s.a_row, s.chained ? "_chained" : "");
+	const char *name = arena_printf(e->arena, "tile_%dx%dx%d_b%d_c%d_a%lld%s%s", s.rows, s.panel.vectors, s.lanes, s.panel.b_tail,
+		s.panel.c_tail, (long long)s.a_row, s.chained ? "_chained" : "",
+		s.ahead ? "_ahead" : "");
 	Value function = LLVMGetNamedFunction(e->module, name);
 	if (function) return function;
 	EmitPlace place = emit_pause(e);

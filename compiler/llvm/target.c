@@ -27,8 +27,8 @@ static void initialise(void) {
 
 const char *llvm_version_text(void) { return LLVM_VERSION_STRING; }
 
+/* Called from several threads at once; whoever made the Target has initialised. */
 LLVMTargetMachineRef target_machine(const Target *target) {
-	initialise();
 	LLVMTargetRef found;
 	char *error = NULL;
 	if (LLVMGetTargetFromTriple(target->triple, &found, &error)) die("no code generator for %s: %s", target->triple, error);

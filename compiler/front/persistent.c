@@ -161,7 +161,8 @@ void declare_persistent(Elab *e, Scope *scope, const Stmt *stmt, InputKind kind)
 		PersistentInfo info = {.dims = arena_copy(e->arena, dims, sizeof *dims * (size_t)(rank + 1 > MAX_RANK ? MAX_RANK : rank + 1)), .source_name = stmt->name.text};
 		info.initial = initial_value(e, scope, stmt, path, type, dims);
 		if (!info.initial) return;
-		index = add_persistent(e, (Persistent){path, kind, type, train, stmt->name.span}, info);
+		info.library = is_library(e, stmt->name.span);
+		index = add_persistent(e, (Persistent){path, kind, type, train, blame(e, stmt->name.span)}, info);
 	} else if (!type_equal(e->program->persistent.data[index].type, type)) {
 		elab_error(e, stmt->name.span, "`%s` is %s in one call and %s in another, but the instance is shared", path,
 			type_text(e->arena, e->program->persistent.data[index].type), type_text(e->arena, type));

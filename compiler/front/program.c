@@ -360,14 +360,16 @@ static void elab_models(Elab *e) {
 
 static void warn_persistent(Elab *e) {
 	bool trains = e->session->trains.length > 0;
+	Span warned = {0};
 	for (int i = 0; i < e->program->persistent.length; i++) {
 		const Persistent *p = &e->program->persistent.data[i];
 		const PersistentInfo *info = &e->session->infos.data[i];
-		if (is_library(e, p->span)) continue;
-		if (p->kind != INPUT_SLOT && !info->read) diag_warning(e->diag, p->span, "`%s` is never used", info->source_name);
-		else if (p->kind == INPUT_PARAM && trains && info->trained && !info->has_gradient)
-			diag_warning(e->diag, p->span, "`%s` gets no gradient: no loss depends on it", p->path);
-		else if (p->kind == INPUT_STATE && !info->updated) diag_warning(e->diag, p->span, "the state `%s` is never updated", info->source_name);
+		if (p->kind != INPUT_SLOT && !info->read && !info->library) diag_warning(e->diag, p->span, "`%s` is never used", info->source_name);
+		else if (p->kind == INPUT_PARAM && trains && info->trained && !info->has_gradient) {
+			bool again = p->span.source == warned.source && p->span.begin == warned.begin;   /* w and b of one call */
+			if (!again) diag_warning(e->diag, p->span, "`%s` gets no gradient: no loss depends on it", p->path);
+			warned = p->span;
+		} else if (p->kind == INPUT_STATE && !info->updated && !info->library) diag_warning(e->diag, p->span, "the state `%s` is never updated", info->source_name);
 	}
 }
 

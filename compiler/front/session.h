@@ -43,6 +43,7 @@ struct Bound { const Decl *decl; File *file; Value *args; Span *spans; Span span
 typedef struct PersistentInfo {
 	Dim *dims;
 	Val *initial;                /* in the init Fn */
+	bool library;                /* declared in std; its span is then the user's call */
 	bool read;                   /* some body reads it */
 	bool updated;                /* some body writes it with <- */
 	bool has_gradient, trained;  /* reached by a loss; owned by some optimizer */

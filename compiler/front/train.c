@@ -126,7 +126,7 @@ TrainState *prepare_train(Elab *e, const Decl *decl, File *file) {
 		train.inputs = NEW_ARRAY(e->arena, int, e->program->data.data[train.data].nfields + 1);
 	}
 	if (o && o->batch > 0) train.batch = o->batch;
-	if (o && o->epochs > 0) train.epochs = o->epochs;
+	if (o && o->epochs > 0) train.epochs = o->epochs, train.steps = 0;
 	if (o && o->steps > 0) train.steps = o->steps;
 	if (o && o->has_seed) train.seed = o->seed;
 	vec_push(e->arena, &e->program->trains, train);

@@ -315,6 +315,19 @@ static void test_errors(void **unused) {
 	}
 }
 
+static void test_warnings(void **unused) {
+	(void)unused;
+	Outcome r = elaborate(DATA "model m(x: [B, 3]) -> [B, 3] {\n param w: [3] = 0\n param v: [3] = 0\n state s: [3] = 0\n let u = dense(x, 7)\n"
+		"return stop_gradient(x * v) + dense(x, 3) + s }\n" TRAIN, NULL);
+	assert_non_null(r.program);
+	const char *want[] = {"model.nn:3:8: warning: `w` is never used", "model.nn:4:8: warning: `m/v` gets no gradient",
+		"model.nn:5:8: warning: the state `s` is never updated", "model.nn:6:10: warning: `m/dense.0/w` gets no gradient"};
+	for (int i = 0; i < (int)COUNT(want); i++)
+		if (!strstr(r.text, want[i])) fail_msg("wanted: %s\ngot:\n%s", want[i], r.text);
+	assert_int_equal(r.diag->warnings, (int)COUNT(want));
+	done(r);
+}
+
 /* ---- hostile input: truncated anywhere, any byte dropped ---- */
 
 static void survive(const char *text, size_t length) {
@@ -345,7 +358,7 @@ static void test_hostile(void **unused) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_paths), cmocka_unit_test(test_step), cmocka_unit_test(test_gradients), cmocka_unit_test(test_accumulate),
-		cmocka_unit_test(test_metrics), cmocka_unit_test(test_updates), cmocka_unit_test(test_sets), cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_metrics), cmocka_unit_test(test_updates), cmocka_unit_test(test_sets), cmocka_unit_test(test_errors), cmocka_unit_test(test_warnings),
 		cmocka_unit_test(test_hostile),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -267,8 +267,9 @@ int64_t kernel_panels(const void *target, const KernelProgram *kp, const Kernel 
 	int64_t workers = MAX(kernel->workers, 1);
 	contract.row_counts[0] = (contract.m + workers - 1) / workers;
 	contract.nrow_counts = 1;
-	ContractPlan plan = contract_plan(target, &contract);
-	return plan.split_columns ? plan.panels : 0;
+	if (!contract_plan(target, &contract).split_columns) return 0;
+	contract.nrow_counts = 0;   /* sharing panels, every worker does all rows: that plan's panels count */
+	return contract_plan(target, &contract).panels;
 }
 
 size_t kernel_scratch(const Target *target, const KernelProgram *kp, const Kernel *kernel) {

@@ -144,7 +144,7 @@ static void reductions(void **state) {
 
 static void contracts(void **state) {
 	(void)state;
-	static const int64_t sizes[][3] = {{1, 1, 1}, {7, 5, 3}, {17, 1, 33}, {1, 40, 9}, {33, 70, 64}, {20, 16, 4100}, {64, 10, 1}};
+	static const int64_t sizes[][3] = {{1, 1, 1}, {7, 5, 3}, {17, 1, 33}, {1, 40, 9}, {33, 70, 64}, {20, 16, 4100}, {64, 10, 1}, {4, 500, 1000}};
 	for (int s = 0; s < (int)COUNT(sizes); s++)
 		for (int layout = 0; layout < 16; layout++) {
 			int64_t m = sizes[s][0], n = sizes[s][1], k = sizes[s][2];

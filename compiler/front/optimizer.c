@@ -250,13 +250,16 @@ void apply_update(Elab *e, TrainState *t, Update *u) {
 	if (!find_targets(e, u, &targets)) return;
 	bool *seen = NEW_ARRAY(e->arena, bool, f->vals.length + 1);
 	mark_reachable(f, u->scalar, false, seen);
+	for (int i = 0; i < e->build->current.length; i++) {
+		const Val *now = e->build->current.data[i];
+		if (now && seen[now->id]) e->session->infos.data[i].has_gradient = true;
+	}
 	for (int i = 0; i < targets.all.length; i++) {
 		Target *x = &targets.all.data[i];
 		Val *by = e->build->current.data[x->index];
 		PersistentInfo *info = &e->session->infos.data[x->index];
 		info->trained = true;
 		if (!seen[by->id]) continue;   /* no gradient: it stays as it is, with a warning at the end */
-		info->has_gradient = true;
 		f->span = e->program->persistent.data[x->index].span;
 		x->gradient = ir_grad(f, u->scalar, by);
 	}

@@ -460,10 +460,21 @@ Fn *program_infer(Program *p, int model, int64_t batch) {
 	return deliver(p, build_infer(e, &e->session->models.data[model], &unused, batch), NULL);
 }
 
+/* The path; "path@train" for the slots of a second train block that trains the same tensor. */
+static const char *initial_name(Elab *e, int index) {
+	const Persistent *x = &e->program->persistent.data[index];
+	for (int train = 0; x->kind == INPUT_SLOT && train < x->train; train++) {
+		if (persistent_find(e, x->path, INPUT_SLOT, train) < 0) continue;
+		const char *name = e->program->trains.data[x->train].name;
+		return name ? arena_printf(e->arena, "%s@%s", x->path, name) : arena_printf(e->arena, "%s@%d", x->path, x->train);
+	}
+	return x->path;
+}
+
 Fn *program_init(Program *p) {
 	Elab *e = resume(p);
 	Build *b = e->session->init;
 	b->fn->outputs.length = 0;
-	for (int i = 0; i < p->persistent.length; i++) fn_output(b->fn, p->persistent.data[i].path, e->session->infos.data[i].initial, -1);
+	for (int i = 0; i < p->persistent.length; i++) fn_output(b->fn, initial_name(e, i), e->session->infos.data[i].initial, -1);
 	return deliver(p, b, NULL);
 }

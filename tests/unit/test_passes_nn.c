@@ -105,7 +105,86 @@ static void test_random_programs(void **state) {
 	}
 }
 
+/* ---- what reading would regroup ---- */
+
+static Fn *f;
+static Arena *shared;
+
+static Val *tensor(const char *name, int rank, int64_t m, int64_t n) {
+	return fn_input(f, name, INPUT_DATA, type_make(DTYPE_F32, rank, (int64_t[]){m, n}));
+}
+
+static void begin(void) {
+	shared = arena_new();
+	f = fn_new(shared, "directed");
+}
+
+static void end(Val *y) {
+	Random r = {5};
+	fn_output(f, "y", y, -1);
+	check_text(shared, run_passes(f, 0, pass_count), &r, false);
+	arena_free(shared);
+}
+
+static Val *of(Op op, Val *a, Val *b) {
+	return op == OpAdd ? ir_Add(f, a, b) : op == OpSub ? ir_Sub(f, a, b) : op == OpMul ? ir_Mul(f, a, b) : ir_Div(f, a, b);
+}
+
+static void test_parentheses(void **state) {
+	(void)state;
+	static const Op ops[] = {OpAdd, OpSub, OpMul, OpDiv};
+	for (int k = 0; k < 32; k++) {
+		begin();
+		Val *x[] = {tensor("a", 1, 50, 0), tensor("b", 1, 50, 0), tensor("c", 1, 50, 0)};
+		Val *inner = of(ops[k % 4], x[0], x[1]);
+		end(k & 16 ? of(ops[k / 4 % 4], inner, x[2]) : of(ops[k / 4 % 4], x[2], inner));
+	}
+}
+
+/* Products of long rows, in every order of axes, whose sums are lanes or chains. */
+static void test_orders_of_sums(void **state) {
+	(void)state;
+	for (int k = 0; k < 8; k++) {
+		begin();
+		bool turned = k & 1, first = k & 2, wide = k & 4;
+		Val *x = turned ? tensor("x", 2, 70, 3) : tensor("x", 2, 3, 70), *w = wide ? tensor("w", 2, 70, 2) : tensor("w", 1, 70, 0);
+		int64_t lx[] = {turned ? 1 : 0, turned ? 0 : 1}, lw[] = {1, 2}, ly[] = {0, 2};
+		end(first ? ir_contract(f, x, lx, w, lw, wide ? 2 : 1, ly) : ir_contract(f, w, lw, x, lx, wide ? 2 : 1, ly));
+	}
+	/* two summed axes: their order in the first factor is the order of the sum */
+	for (int k = 0; k < 4; k++) {
+		begin();
+		Val *x = tensor("x", 2, 9, 8), *w = fn_input(f, "w", INPUT_DATA, type_make(DTYPE_F32, 3, (int64_t[]){2, 8, 9}));
+		int64_t lx[] = {0, 1}, lw[] = {2, 1, 0}, ly[] = {2};
+		end(k & 1 ? ir_contract(f, x, lx, w, lw, 1, ly) : ir_contract(f, w, lw, x, lx, 1, ly));
+	}
+	begin();
+	Val *a = tensor("a", 2, 4, 90), *b = tensor("b", 2, 90, 4);
+	end(ir_contract(f, a, (int64_t[]){0, 1}, b, (int64_t[]){1, 0}, 1, (int64_t[]){0}));
+}
+
+static void test_sums_of_products(void **state) {
+	(void)state;
+	for (int k = 0; k < 8; k++) {
+		begin();
+		Val *x = tensor("x", 2, 60, 3), *z = tensor("z", 2, 60, 3), *c = tensor("c", 1, 3, 0);
+		Val *wide = ir_broadcast(f, c, 2, x->type.dim, (int64_t[]){1}), *body = NULL;
+		switch (k) {
+		case 0: body = ir_Mul(f, x, wide); break;
+		case 1: body = ir_Mul(f, ir_Mul(f, x, z), ir_Add(f, x, z)); break;
+		case 2: body = ir_Mul(f, ir_Add(f, x, z), ir_Mul(f, x, z)); break;
+		case 3: body = ir_Div(f, x, wide); break;
+		case 4: body = ir_Div(f, ir_Mul(f, x, z), ir_Add(f, x, z)); break;
+		case 5: body = ir_Mul(f, x, ir_like(f, x, 0.1)); break;
+		case 6: body = ir_Neg(f, ir_Mul(f, x, z)); break;
+		default: body = ir_Add(f, ir_Mul(f, x, z), wide);
+		}
+		end(ir_reduce(f, OpReduceSum, body, 1, (int64_t[]){0}));
+	}
+}
+
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_models), cmocka_unit_test(test_random_programs)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_models), cmocka_unit_test(test_parentheses), cmocka_unit_test(test_orders_of_sums),
+	                                   cmocka_unit_test(test_sums_of_products), cmocka_unit_test(test_random_programs)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

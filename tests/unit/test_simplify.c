@@ -206,6 +206,34 @@ static void test_transpose_that_orders_a_sum_stays(void **state) {
 	assert_true(y->op == OpContract && y->arg[0]->op == OpTranspose);
 }
 
+/* y, as it is and simplified, on numbers whose sums round: the same bits. */
+static void expect_same(Val *y) {
+	Random r = {3};
+	fn_output(f, "y", y, -1);
+	Fn *before = fn_canonical(f), *after = pass_simplify(before);
+	double *values[4];
+	for (int i = 0; i < before->inputs.length; i++) {
+		int64_t n = type_count(before->inputs.data[i].type);
+		values[i] = NEW_ARRAY(arena, double, n);
+		for (int64_t k = 0; k < n; k++) values[i][k] = random_real(&r, -1, 1);
+	}
+	check_same(arena, before, after, EVAL_F32, values, 0);
+}
+
+static void test_transposes_compose(void **state) {
+	(void)state;
+	Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 3, (int64_t[]){2, 3, 4}));
+	expect_same(ir_transpose(f, ir_transpose(f, x, (int64_t[]){1, 2, 0}), (int64_t[]){1, 0, 2}));
+}
+
+/* Without x's axis 1 the label would be w's alone, and a sum in lanes a chain. */
+static void test_broadcast_that_orders_a_sum_stays(void **state) {
+	(void)state;
+	Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 1, (int64_t[]){70})), *w = matrix("w", 70, 5);
+	Val *wide = ir_broadcast(f, x, 2, (int64_t[]){70, 5}, (int64_t[]){0});
+	expect_same(ir_contract(f, wide, (int64_t[]){0, 1}, w, (int64_t[]){0, 1}, 1, (int64_t[]){1}));
+}
+
 static void test_adjoint_of_mean_is_a_constant(void **state) {
 	(void)state;
 	Val *x = matrix("x", 4, 5);
@@ -223,7 +251,7 @@ int main(void) {
 		CASE(test_division_by_power_of_two), CASE(test_division_by_other_numbers_stays), CASE(test_folding),
 		CASE(test_work_moves_inside_broadcast), CASE(test_sum_of_products), CASE(test_swapped_product), CASE(test_sum_over_all),
 		CASE(test_dot_of_rows_stays), CASE(test_transposes_vanish_in_contractions), CASE(test_transpose_that_orders_a_sum_stays),
-		CASE(test_adjoint_of_mean_is_a_constant),
+		CASE(test_adjoint_of_mean_is_a_constant), CASE(test_transposes_compose), CASE(test_broadcast_that_orders_a_sum_stays),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -125,6 +125,27 @@ static const char *wish_for(const Val *v) {
 	}
 }
 
+/* of[id of a value]: the value whose adjoint it is, where products tell.  Of z = a b the adjoints are da = dz b and db = a dz;
+ * they carry the span of z, share one factor with it, and have the shape of the other. */
+static void find_adjoints(const Print *p, const Val **of) {
+	VEC(const Val *) products = {0};
+	for (int i = 0; i < p->f->vals.length; i++) {
+		const Val *g = p->f->vals.data[i];
+		if (g->op != OpContract || !g->span.source || products.length > 4096) continue;
+		for (int n = 0; n < products.length; n++) {
+			const Val *z = products.data[n];
+			if (z->span.source != g->span.source || z->span.begin != g->span.begin || z->span.end != g->span.end) continue;
+			for (int k = 0; k < 4; k++) {
+				const Val *shared = z->arg[k & 1], *other = z->arg[!(k & 1)], *dz = g->arg[k >> 1];
+				if (g->arg[!(k >> 1)] != shared || dz == shared || !type_equal(dz->type, z->type) || !type_equal(g->type, other->type)) continue;
+				if (!of[g->id] && !of[other->id]) of[g->id] = other;
+				if (!of[dz->id] && !of[z->id]) of[dz->id] = z;
+			}
+		}
+		if (!of[i]) vec_push(p->arena, &products, g);
+	}
+}
+
 /* "z1", "z2" ..: counted per letter. */
 static const char *counted_name(Print *p, const char *wish, int *counts) {
 	const char *name = NULL;
@@ -139,7 +160,9 @@ void choose_names(Print *p) {
 	int n = f->vals.length, counts[256] = {0};
 	size_t prefix = common_prefix(f);
 	bool *strict = NEW_ARRAY(p->arena, bool, n + 1);
+	const Val **adjoint_of = NEW_ARRAY(p->arena, const Val *, n + 1);
 	count_uses(p, strict);
+	find_adjoints(p, adjoint_of);
 	for (int i = 0; i < f->inputs.length; i++) {
 		const char *path = f->inputs.data[i].name;
 		p->name[f->inputs.data[i].val->id] = fresh_name(p, identifier(p->arena, path, skip_of(path, prefix, f)));
@@ -155,7 +178,10 @@ void choose_names(Print *p) {
 			if (!p->name[v->arg[k]->id] && !is_literal(v)) p->weight[i] += p->weight[v->arg[k]->id];
 		if (p->name[i] || (is_literal(v) && !strict[i])) continue;
 		bool again = p->uses[i] > 1 && !is_view(v) && v->op != OpIota;
-		if (strict[i] || again || !in_place(v) || p->weight[i] > HEAVY) p->name[i] = counted_name(p, wish_for(v), counts);
+		if (!(strict[i] || again || !in_place(v) || p->weight[i] > HEAVY)) continue;
+		const Val *of = adjoint_of[i];
+		bool known = of && p->name[of->id];
+		p->name[i] = known ? fresh_name(p, arena_printf(p->arena, "d_%s", p->name[of->id])) : counted_name(p, wish_for(v), counts);
 	}
 }
 

@@ -96,7 +96,7 @@ static void choose_tile(const Target *target, const Contract *c, ContractPlan *p
 	for (int i = 0; i < plan->nheights; i++) plan->height = MAX(plan->height, plan->heights[i]);
 }
 
-static bool is_aliasing(int64_t stride) { return stride % 512 == 0; }
+static bool is_aliasing(int64_t stride) { return stride && stride % 512 == 0; }
 
 static void choose_packing(const Target *target, const Contract *c, ContractPlan *plan, int64_t rows) {
 	double products = (double)rows * (double)c->n * (double)c->k;

@@ -27,6 +27,7 @@ typedef struct Case {
 	bool fill_a, fill_b, epilogue;
 	int parts;                         /* workers the rows, or the panels, are shared among */
 	bool by_panels;
+	bool tiny;                         /* every product underflows to -0 */
 } Case;
 
 static float *with_guards(size_t count) {
@@ -152,6 +153,8 @@ static void check(const Target *target, Case x) {
 	float *a = with_guards(na), *b = with_guards(nb), *out = with_guards(nc), *scratch = with_guards(ns), *seen = with_guards((size_t)(c->m * c->n));
 	fill_random(a, na);
 	fill_random(b, nb);
+	for (size_t i = 0; i < na && x.tiny; i++) a[i] = -1e-30f;
+	for (size_t i = 0; i < nb && x.tiny; i++) b[i] = 1e-30f;
 	memset(seen, 0, (size_t)(c->m * c->n) * 4);
 	for (int w = 0; w < x.parts; w++) {
 		int64_t i0 = x.by_panels ? 0 : row_begin(c->m, x.parts, w), i1 = x.by_panels ? c->m : row_begin(c->m, x.parts, w + 1);
@@ -239,6 +242,11 @@ static void dots(void **unused) {
 			x.c.c_row = 1 + (i & 1);
 			over_targets(x);
 		}
+	for (int layout = 0; layout < 2; layout++) {
+		Case zeros = make(layout, 9, 1, 33, 0);
+		zeros.tiny = true;
+		over_targets(zeros);
+	}
 	Case x = make(0, 5, 1, 50, 0);
 	x.c.a.row = 3, x.c.a.column = 17;
 	over_targets(x);

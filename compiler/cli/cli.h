@@ -16,6 +16,8 @@ typedef struct Options {
 	const char *input[MAX_REPEATED]; int ninputs;         /* name=path */
 	int64_t epochs, steps, batch, threads, seed;          /* 0: not given (seed: has_seed) */
 	bool has_seed, quiet, strict, json, f64, write, no_cache, run_interpreted;
+	bool made_up;                                         /* set by commands that need no data: absent files have a made-up size */
+	double started;                                       /* when the process did, on the monotonic clock */
 } Options;
 
 typedef struct Command {
@@ -48,6 +50,8 @@ typedef struct Session {
 char *read_source(Arena *arena, const char *path, size_t *length);
 /* Reads and elaborates options->file.  NULL after printing what is wrong; *exit_code says how to end. */
 Session *session_open(const Options *options, int64_t default_batch, int *exit_code);
+/* Makes code for --cpu instead of this very machine; false after reporting. */
+bool session_use_cpu(Session *s);
 void session_close(Session *s);
 /* Prints what the diag holds and empties it; EXIT_INPUT when there were errors, else EXIT_DONE. */
 int session_report(Session *s);

@@ -1,6 +1,7 @@
 /* main.c: in: the command line; out: one command run, its exit code (base.h). */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "cli.h"
 
@@ -11,7 +12,7 @@ const Command commands[] = {
 	 "Compiles the whole training step (forward, backward, update) to machine code and runs it over the data the file\n"
 	 "names. Writes weights.safetensors and a log to a folder beside the file. Ctrl-C finishes the step and saves.\n\n"
 	 "Example:\n  nnc train examples/fashion.nn --epochs 3 --set WIDTH=64",
-	 COMMON " out weights epochs steps strict quiet log", command_train},
+	 COMMON " out weights epochs steps strict quiet log cpu", command_train},
 	{"eval", "FILE.nn --weights W", "Loss and metrics on the validation data.",
 	 "Uses the data set that the train block validates on; without one, its training data, and says so.\n\n"
 	 "Example:\n  nnc eval examples/fashion.nn --weights examples/fashion.run/weights.safetensors --json",
@@ -33,7 +34,7 @@ const Command commands[] = {
 	 "For each parameter, the derivative against central differences of the loss, in double precision; then one step of the\n"
 	 "compiled code against the interpreter, bit for bit. Uses a batch of 4 unless --batch says otherwise.\n\n"
 	 "Example:\n  nnc check examples/fashion.nn",
-	 COMMON " json", command_check},
+	 COMMON " json cpu", command_check},
 	{"compile", "FILE.nn -o M.o", "Writes an object file and a header.",
 	 "The object holds inference and the training step as plain functions that need no runtime, no malloc and no libc;\n"
 	 "the header beside it declares them for C and C++. Prints code, scratch, stack and parameter bytes.\n\n"
@@ -76,7 +77,13 @@ static int unknown_command(const char *name) {
 	return EXIT_USAGE;
 }
 
-static int run_command(int argc, char **argv) {
+static double clock_seconds(clockid_t clock) {
+	struct timespec t;
+	clock_gettime(clock, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static int run_command(int argc, char **argv, double started) {
 	if (argc < 2) {
 		print_help(stderr);
 		return EXIT_USAGE;
@@ -95,6 +102,7 @@ static int run_command(int argc, char **argv) {
 		bool help;
 		int code = options_parse(&commands[i], argc - 2, argv + 2, &options, &help);
 		if (code != EXIT_DONE) return code;
+		options.started = started;
 		if (!help) return commands[i].run(&options);
 		print_command_help(&commands[i]);
 		return EXIT_DONE;
@@ -103,7 +111,9 @@ static int run_command(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-	int code = run_command(argc, argv);
+	/* before main, the process has done nothing but compute */
+	double started = clock_seconds(CLOCK_MONOTONIC) - clock_seconds(CLOCK_PROCESS_CPUTIME_ID);
+	int code = run_command(argc, argv, started);
 	if (fflush(stdout) != 0 || ferror(stdout)) {
 		if (code == EXIT_DONE) code = EXIT_RUN;
 		fputs("nnc: cannot write to standard output\n", stderr);

@@ -41,6 +41,18 @@ int session_report(Session *s) {
 	return errors ? EXIT_INPUT : EXIT_DONE;
 }
 
+/* Sizes of data for commands that need no data: where files are absent, a number that any will do for. */
+enum { MADE_UP_SIZE = 60000 };
+
+static DataInfo probe_or_make_up(void *context, Diag *diag, const DataSet *set) {
+	const DataProbe *files = context;
+	Diag *own = diag_new(diag->arena);
+	own->sources.data = diag->sources.data;
+	own->sources.length = diag->sources.length;
+	DataInfo info = files->samples(files->context, own, set);
+	return info.ok ? info : (DataInfo){true, MADE_UP_SIZE};
+}
+
 Session *session_open(const Options *options, int64_t default_batch, int *exit_code) {
 	Arena *arena = arena_new();
 	Session *s = NEW(arena, Session);
@@ -52,6 +64,11 @@ Session *session_open(const Options *options, int64_t default_batch, int *exit_c
 	s->files = files_open(arena, options->file, options->data_dir);
 	DataProbe *probe = NEW(arena, DataProbe);
 	*probe = data_probe(s->files);
+	if (options->made_up) {
+		DataProbe *files = probe;
+		probe = NEW(arena, DataProbe);
+		*probe = (DataProbe){files, probe_or_make_up};
+	}
 	ElabOptions elab = {.set_names = options->set_name, .set_values = options->set_value, .nsets = options->nsets,
 	                    .batch = options->batch ? options->batch : default_batch, .train_name = options->name, .epochs = options->epochs,
 	                    .steps = options->steps, .has_seed = options->has_seed, .seed = (uint64_t)options->seed, .probe = probe};
@@ -67,6 +84,15 @@ Session *session_open(const Options *options, int64_t default_batch, int *exit_c
 fail:
 	session_close(s);
 	return NULL;
+}
+
+bool session_use_cpu(Session *s) {
+	if (!s->options->cpu) return true;
+	const Target *t = target_named(s->arena, s->diag, NULL, s->options->cpu, NULL);
+	if (t && !t->is_host) diag_error(s->diag, (Span){0}, "this machine cannot run code for '%s'", s->options->cpu);
+	if (session_report(s) != EXIT_DONE) return false;
+	s->target = t;
+	return true;
 }
 
 void session_close(Session *s) {

@@ -15,7 +15,7 @@ static void choose_samples(const Start *start, TrainJob *job) {
 static int train_program(Session *s) {
 	const Options *o = s->options;
 	int number = session_train(s);
-	if (number < 0) return EXIT_INPUT;
+	if (number < 0 || !session_use_cpu(s)) return EXIT_INPUT;
 	const char *folder = run_folder(s->arena, s->diag, o->file, o->out);
 	if (!folder) return session_report(s);
 	Start start;

@@ -1,5 +1,7 @@
 /* print_nn.c: a Fn as a .nn file that stands by itself.  In: a Fn without Grad; out: one model whose arguments are the
- * inputs and whose results are the outputs.  Guarantee: read back, it evaluates to the same bits. */
+ * inputs and whose results are the outputs, laid out as `nnc fmt` does.  Guarantee: read back, it evaluates to the same
+ * bits. */
+#include "ast.h"
 #include "print_nn.h"
 
 static void print_type(Text *out, Type t) {
@@ -21,25 +23,38 @@ static void print_head(Print *p) {
 	text_add(p->out, ") ->");
 }
 
-/* Results have names of their own: one value may be several of them. */
-static void print_results(Print *p, const char **result) {
+enum { LINE = 100 };
+
+/* Results have names of their own: one value may be several of them.  On one line where they fit. */
+static void print_results(Print *p) {
 	const Fn *f = p->f;
+	Text line = {.arena = p->arena}, lines = {.arena = p->arena};
 	for (int i = 0; i < f->outputs.length; i++) {
 		const Output *o = &f->outputs.data[i];
 		bool first = true;
 		for (int k = 0; k < i; k++) first &= f->outputs.data[k].val != o->val;
 		bool own = first && o->val->op != OpInput;
-		result[i] = own ? p->name[o->val->id] : fresh_name(p, arena_printf(p->arena, "%s_again", p->name[o->val->id]));
-		text_add(p->out, "\n\t%s: ", result[i]);
-		print_type(p->out, o->val->type);
-		text_add(p->out, "%s", i + 1 < f->outputs.length ? "," : "");
+		const char *name = own ? p->name[o->val->id] : fresh_name(p, arena_printf(p->arena, "%s_again", p->name[o->val->id]));
+		Text one = {.arena = p->arena};
+		text_add(&one, "%s: ", name);
+		print_type(&one, o->val->type);
+		text_add(&line, "%s%s", i ? ", " : " ", one.data);
+		text_add(&lines, "%s\n\t%s", i ? "," : "", one.data);
 	}
-	text_add(p->out, " {\n");
+	text_add(p->out, "%s {\n", line.length < LINE ? line.data : lines.data);
+}
+
+static void lay_out(Text *out, Arena *arena, const Text *raw) {
+	Diag *diag = diag_new(arena);
+	char *text = format_source(arena, diag, diag_source(diag, "derived.nn", raw->data, raw->length, false));
+	if (!text) die("the text of a function does not parse");
+	text_add(out, "%s", text);
 }
 
 void fn_print_nn(Text *out, const Fn *f) {
 	int n = f->vals.length;
-	Print p = {.out = out, .arena = f->arena, .f = f};
+	Text raw = {.arena = f->arena};
+	Print p = {.out = &raw, .arena = f->arena, .f = f};
 	p.name = NEW_ARRAY(f->arena, const char *, n + 1);
 	p.uses = NEW_ARRAY(f->arena, int, n + 1);
 	p.weight = NEW_ARRAY(f->arena, int, n + 1);
@@ -47,10 +62,11 @@ void fn_print_nn(Text *out, const Fn *f) {
 	p.taken = NEW_ARRAY(f->arena, const char *, p.capacity);
 	choose_names(&p);
 	print_head(&p);
-	print_results(&p, NEW_ARRAY(f->arena, const char *, f->outputs.length + 1));
+	print_results(&p);
 	for (int i = 0; i < n; i++)
 		if (p.name[i] && f->vals.data[i]->op != OpInput) print_definition(&p, f->vals.data[i]);
-	text_add(out, "\treturn ");
-	for (int i = 0; i < f->outputs.length; i++) text_add(out, "%s%s", i ? ", " : "", p.name[f->outputs.data[i].val->id]);
-	text_add(out, "\n}\n");
+	text_add(&raw, "\treturn ");
+	for (int i = 0; i < f->outputs.length; i++) text_add(&raw, "%s%s", i ? ", " : "", p.name[f->outputs.data[i].val->id]);
+	text_add(&raw, "\n}\n");
+	lay_out(out, f->arena, &raw);
 }

@@ -89,7 +89,7 @@ void grad_concat(Sweep *s, Val *y, Adjoint g) {
 
 /* x (dims of y without `axis`) repeated along that axis of `type`. */
 static Val *repeat(Fn *f, Val *x, Type type, int axis) {
-	int64_t dims[MAX_RANK];
+	int64_t dims[MAX_RANK] = {0};
 	for (int i = 0; i < x->type.rank; i++) dims[i] = i < axis ? i : i + 1;
 	return ir_broadcast(f, x, type.rank, type.dim, dims);
 }

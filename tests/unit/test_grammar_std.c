@@ -52,7 +52,7 @@ static bool read_case(FILE *file, Case *c, int *line_number) {
 		++*line_number;
 		line[strcspn(line, "\n")] = 0;
 		if (strncmp(line, "case ", 5) == 0) {
-			snprintf(c->text, sizeof c->text, "%s", line + 5);
+			snprintf(c->text, sizeof c->text, "%.*s", (int)sizeof c->text - 1, line + 5);
 			c->line = *line_number;
 		} else if (!line[0] && c->text[0]) return true;
 		else if (line[0] && line[0] != '#' && strncmp(line, "from ", 5) != 0) read_tensor(&c->tensors[c->ntensors++], line);

@@ -20,18 +20,22 @@ static int most_rows(const Target *target, int vectors) {
 	return MAX(1, MIN(rows, MOST_HEIGHT));
 }
 
-/* Cycles for one k of a tile, with as many multiplications as loads possible in a cycle. */
-static double tile_cycles(const Contract *c, const Target *target, int rows, int vectors, bool small_b) {
+/* Bytes of B per cycle from where it lies: 0 stands for the nearest cache, which costs nothing. */
+static double stream_rate(const Target *target, const Contract *c, const ContractPlan *plan) {
+	int64_t bytes = c->k * plan->panels * plan->panel_columns * 4;
+	return bytes <= target->l1 / 2 ? 0 : bytes <= target->l2 ? 24 : 12;
+}
+
+/* Cycles for one k of a tile, when a cycle has a multiplication and a load. */
+static double tile_cycles(const Target *target, int rows, int vectors, double rate) {
 	double multiply = rows * vectors, load = rows + vectors;
-	double cycles = MAX(MAX(multiply, load), WANTED_CHAINS / 2);
-	double stream = small_b ? 0 : vectors * target->lanes * 4 / 24.0;
-	(void)c;
-	return MAX(cycles, stream) + 0.1 * load + 0.1 * stream;
+	double stream = rate == 0 ? 0 : vectors * target->lanes * 4 / rate;
+	return MAX(MAX(multiply, load), MAX(stream, WANTED_CHAINS / 2)) + 0.1 * load + 0.1 * stream;
 }
 
 static double row_range_cost(const Contract *c, const Target *target, const ContractPlan *plan, int64_t rows, int height) {
 	int64_t tiles = divide_up(rows, height), base = rows / tiles, taller = rows % tiles;
-	bool small_b = c->k * plan->panels * plan->panel_columns * 4 <= target->l1 / 2;
+	double rate = stream_rate(target, c, plan);
 	double cost = 0;
 	for (int tall = 0; tall < 2; tall++) {
 		int r = (int)base + tall;
@@ -39,7 +43,7 @@ static double row_range_cost(const Contract *c, const Target *target, const Cont
 		for (int narrow = 0; narrow < 2 && count > 0; narrow++) {
 			int v = plan->vectors - narrow;
 			double panels = narrow ? (double)(plan->panels - plan->wide_panels) : (double)plan->wide_panels;
-			if (panels > 0) cost += count * panels * ((double)c->k * tile_cycles(c, target, r, v, small_b) + 20 + 2.5 * r * v);
+			if (panels > 0) cost += count * panels * ((double)c->k * tile_cycles(target, r, v, rate) + 20 + 2.5 * r * v);
 		}
 	}
 	return cost;
@@ -83,7 +87,7 @@ static void choose_tile(const Target *target, const Contract *c, ContractPlan *p
 		for (int height = 1; height <= most_rows(target, vectors); height++) {
 			double cost = 0;
 			for (int i = 0; i < c->nrow_counts; i++) cost += row_range_cost(c, target, plan, c->row_counts[i], height);
-			cost *= 1 + 0.012 * kernel_count(c, plan, height);
+			cost *= 1 + 0.02 * kernel_count(c, plan, height);
 			if (best < 0 || cost < best) best = cost, best_vectors = vectors, best_height = height;
 		}
 	}

@@ -1,7 +1,7 @@
 /* builtins.c: the functions the language itself has, one row each, and how their arguments are bound.
  *
- * In: a call.  Out: a value.  A row's signature lists its parameters: `x` is needed, `axis?` is not, `d...` takes all that is left.
- * Rows that fold compute numbers in the compiler. */
+ * In: a call.  Out: a value.  A row's signature lists its parameters: `x` is needed, `axis?` is not, `d...` takes all that is
+ * left. Rows that fold compute numbers in the compiler. */
 #include <math.h>
 #include <string.h>
 
@@ -86,7 +86,8 @@ static int reduction_axes(Elab *e, Call *c, int slot, const Value *v, bool last,
 		return n;
 	}
 	Value list = c->slot[slot];
-	if (list.kind != VALUE_LIST && list.kind != VALUE_TUPLE) return axis_argument(e, c, slot, rank, 0, &axis) ? (axes[0] = axis, 1) : -1;
+	if (list.kind != VALUE_LIST && list.kind != VALUE_TUPLE)
+		return axis_argument(e, c, slot, rank, 0, &axis) ? (axes[0] = axis, 1) : -1;
 	bool on[MAX_RANK] = {false};
 	for (int i = 0; i < list.as.list.count; i++) {
 		c->slot[slot] = list.as.list.items[i];
@@ -126,7 +127,8 @@ static Value builtin_reduce(Elab *e, Call *c) {
 	if (c->slot[0].kind == VALUE_LIST || c->slot[0].kind == VALUE_TUPLE) return reduce_list(e, c);
 	Value v = c->slot[0];
 	if (v.kind == VALUE_INDEX || value_static(v)) return v;
-	if (v.kind != VALUE_TENSOR) return elab_error(e, c->slot_span[0], "`%s` wants a tensor, not %s", c->self->name, value_text(e, v));
+	if (v.kind != VALUE_TENSOR)
+		return elab_error(e, c->slot_span[0], "`%s` wants a tensor, not %s", c->self->name, value_text(e, v));
 	int64_t axes[MAX_RANK];
 	int rank = v.as.tensor.rank, nlabels = v.as.tensor.nlabels, m = 0;
 	int n = reduction_axes(e, c, 1, &v, c->self->op == OpArgMax, axes);
@@ -153,7 +155,8 @@ static Value builtin_reduce(Elab *e, Call *c) {
 /* Lists never change; but the newest list of a line of appends may write behind its own end. */
 static Value builtin_append(Elab *e, Call *c) {
 	Value list = c->slot[0];
-	if (list.kind != VALUE_LIST) return elab_error(e, c->slot_span[0], "`append` wants a list first, not %s", value_text(e, list));
+	if (list.kind != VALUE_LIST)
+		return elab_error(e, c->slot_span[0], "`append` wants a list first, not %s", value_text(e, list));
 	int n = list.as.list.count;
 	if (n >= MAX_UNROLL) return elab_error(e, c->at, "a list longer than %d", MAX_UNROLL);
 	ListRoom *room = list.as.list.room;
@@ -181,7 +184,8 @@ static Value builtin_len(Elab *e, Call *c) {
 
 static Value builtin_stop(Elab *e, Call *c) {
 	Value v = c->slot[0];
-	if (v.kind != VALUE_TENSOR) return value_static(v) ? v : elab_error(e, c->slot_span[0], "`stop_gradient` wants a tensor, not %s", value_text(e, v));
+	if (v.kind != VALUE_TENSOR)
+		return value_static(v) ? v : elab_error(e, c->slot_span[0], "`stop_gradient` wants a tensor, not %s", value_text(e, v));
 	fn_of(e)->span = blame(e, c->at);
 	v.as.tensor.val = ir_Stop(fn_of(e), v.as.tensor.val);
 	return v;
@@ -204,8 +208,10 @@ const Builtin builtins[] = {
 	{"floor", "x", builtin_whole, OpFloor, floor, "largest whole number <= x"},
 	{"round", "x", builtin_whole, OpRound, rint, "nearest whole number, halves to even"},
 	{"sign", "x", builtin_unary, OpSign, NULL, "-1, 0 or 1"},
-	{"max", "x others... axis?", builtin_reduce, OpMax, NULL, "larger of several; of one tensor its largest element, or over axis"},
-	{"min", "x others... axis?", builtin_reduce, OpMin, NULL, "smaller of several; of one tensor its smallest element, or over axis"},
+	{"max", "x others... axis?", builtin_reduce, OpMax, NULL,
+	 "larger of several; of one tensor its largest element, or over axis"},
+	{"min", "x others... axis?", builtin_reduce, OpMin, NULL,
+	 "smaller of several; of one tensor its smallest element, or over axis"},
 	{"pow", "x y", builtin_binary, OpPow, NULL, "x to the power y"},
 	{"where", "c a b", builtin_where, OpWhere, NULL, "a where c holds, else b"},
 	{"sum", "x axis?", builtin_reduce, OpReduceSum, NULL, "sum of all elements, or over axis"},
@@ -282,7 +288,10 @@ static void show_signature(Elab *e, const Builtin *b) {
 	Text text = {.arena = e->arena};
 	for (const char *p = b->signature; *p;) {
 		size_t length = strcspn(p, " ?."), whole = strcspn(p, " ");
-		text_add(&text, "%s%.*s%s", p == b->signature ? "" : ", ", (int)length, p, p[length] == '?' ? " = .." : p[length] == '.' ? ", .." : "");
+		text_add(&text, "%s%.*s%s", p == b->signature ? "" : ", ", (int)length, p,
+		         p[length] == '?'   ? " = .."
+		         : p[length] == '.' ? ", .."
+		                            : "");
 		p += whole;
 		p += *p == ' ';
 	}
@@ -347,7 +356,8 @@ Value call_builtin(Elab *e, Scope *scope, const Builtin *b, const Expr *expr) {
 		Value v = eval_argument(e, scope, a);
 		if (v.kind == VALUE_HOLE) v = elab_error(e, a->span, "`_` leaves an argument of a layer open; `%s` is built in", b->name);
 		ok = ok && value_ok(v) &&
-			(a->name.text ? add_named(e, c, variadic, a, v) : add_positional(e, c, &next, variadic, v, a->value ? a->value->span : a->span));
+		     (a->name.text ? add_named(e, c, variadic, a, v)
+		                   : add_positional(e, c, &next, variadic, v, a->value ? a->value->span : a->span));
 	}
 	e->build = build;
 	e->session->naming = naming;

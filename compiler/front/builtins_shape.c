@@ -1,6 +1,7 @@
 /* builtins_shape.c: built-in functions that make, reshape, join and cut tensors, and random numbers.
  *
- * In: a bound call.  Out: a tensor (or a list of them).  They take whole tensors: inside an indexed definition they are an error. */
+ * In: a bound call.  Out: a tensor (or a list of them).  They take whole tensors: inside an indexed definition they are an error.
+ */
 #include <math.h>
 #include <string.h>
 
@@ -10,7 +11,8 @@
 bool plain_tensor(Elab *e, Call *c, Value *v, Span span) {
 	if (v->kind == VALUE_REAL || v->kind == VALUE_INT) *v = to_tensor(e, *v, v->kind == VALUE_REAL ? DTYPE_F32 : DTYPE_I32, span);
 	if (!value_ok(*v)) return false;
-	if (v->kind != VALUE_TENSOR) return elab_error(e, span, "`%s` wants a tensor, not %s", c->self->name, value_text(e, *v)), false;
+	if (v->kind != VALUE_TENSOR)
+		return elab_error(e, span, "`%s` wants a tensor, not %s", c->self->name, value_text(e, *v)), false;
 	if (!v->as.tensor.nlabels) return true;
 	elab_error(e, span, "`%s` of one element of an indexed definition", c->self->name);
 	elab_help(e, "apply it to the whole tensor, in a `let` before this one");
@@ -47,7 +49,8 @@ Value builtin_reshape(Elab *e, Call *c) {
 	int64_t sizes[MAX_RANK];
 	int rank = 0;
 	bool fits = true;
-	if (!plain_tensor(e, c, &x, c->slot_span[0]) || !collect_dims(e, c->nrest, c->rest, c->rest_span, &rank, dims, c->at)) return value_poison();
+	if (!plain_tensor(e, c, &x, c->slot_span[0]) || !collect_dims(e, c->nrest, c->rest, c->rest_span, &rank, dims, c->at))
+		return value_poison();
 	for (int i = 0; i < x.as.tensor.rank; i++) fits &= dim_mul(before, x.as.tensor.dims[i], &before);
 	for (int i = 0; i < rank; i++) fits &= dim_mul(after, dims[i], &after);
 	if (!fits || !dim_equal(before, after)) {
@@ -79,7 +82,8 @@ static Value filled(Elab *e, Val *scalar, int rank, const Dim *dims, Span span) 
 Value builtin_fill(Elab *e, Call *c) {
 	Dim dims[MAX_RANK];
 	int rank = 0;
-	if (!collect_dims(e, c->nrest, c->rest, c->rest_span, &rank, dims, c->at) || !check_count(e, rank, dims, c->at)) return value_poison();
+	if (!collect_dims(e, c->nrest, c->rest, c->rest_span, &rank, dims, c->at) || !check_count(e, rank, dims, c->at))
+		return value_poison();
 	Value v = filled(e, ir_const(fn_of(e), DTYPE_F32, c->self->op), rank, dims, c->span);
 	v.as.tensor.weak = true;
 	return v;
@@ -90,7 +94,8 @@ Value builtin_full(Elab *e, Call *c) {
 	int rank = 0;
 	Value x = c->slot[0];
 	bool adapts = value_static(x);
-	if (!plain_tensor(e, c, &x, c->slot_span[0]) || !collect_dims(e, c->nrest, c->rest, c->rest_span, &rank, dims, c->at)) return value_poison();
+	if (!plain_tensor(e, c, &x, c->slot_span[0]) || !collect_dims(e, c->nrest, c->rest, c->rest_span, &rank, dims, c->at))
+		return value_poison();
 	if (x.as.tensor.rank) return elab_error(e, c->slot_span[0], "`full` wants a scalar, not %s", value_text(e, x));
 	if (!check_count(e, rank, dims, c->at)) return value_poison();
 	Value v = filled(e, x.as.tensor.val, rank, dims, c->span);
@@ -117,7 +122,8 @@ static int operands(Elab *e, Call *c, Value *out, Span *spans) {
 		spans[n] = list || !n ? c->slot_span[0] : c->rest_span[n - 1];
 		if (!plain_tensor(e, c, &out[n], spans[n])) return 0;
 		if (value_dtype(&out[n]) == value_dtype(&out[0])) continue;
-		if (out[0].as.tensor.weak && !out[n].as.tensor.weak && n == 1) out[0] = to_tensor(e, out[0], value_dtype(&out[n]), spans[0]);
+		if (out[0].as.tensor.weak && !out[n].as.tensor.weak && n == 1)
+			out[0] = to_tensor(e, out[0], value_dtype(&out[n]), spans[0]);
 		else out[n] = to_tensor(e, out[n], value_dtype(&out[0]), spans[n]);
 		if (!value_ok(out[n]) || !value_ok(out[0])) return 0;
 	}
@@ -186,7 +192,8 @@ Value builtin_split(Elab *e, Call *c) {
 	Dim d;
 	int64_t n, size, start[MAX_RANK] = {0}, sizes[MAX_RANK];
 	int axis;
-	if (!plain_tensor(e, c, &x, c->slot_span[0]) || !value_to_int(e, c->slot[1], "the number of parts", c->slot_span[1], &d)) return value_poison();
+	if (!plain_tensor(e, c, &x, c->slot_span[0]) || !value_to_int(e, c->slot[1], "the number of parts", c->slot_span[1], &d))
+		return value_poison();
 	int rank = x.as.tensor.rank;
 	if (!rank) return elab_error(e, c->at, "`split` of a scalar");
 	if (!axis_argument(e, c, 2, rank, rank - 1, &axis)) return value_poison();
@@ -229,11 +236,13 @@ Value builtin_pad(Elab *e, Call *c) {
 	for (int i = 0; i < 2; i++) {
 		if (!value_to_int(e, c->slot[1 + i], "a size", c->slot_span[1 + i], &side[i])) return value_poison();
 		int64_t n = dim_value(e, side[i]);
-		if (n < -INT32_MAX || n > INT32_MAX || !dim_add(dims[axis], side[i], &dims[axis])) return elab_error(e, c->slot_span[1 + i], "padding of %s", dim_text(e->arena, side[i]));
+		if (n < -INT32_MAX || n > INT32_MAX || !dim_add(dims[axis], side[i], &dims[axis]))
+			return elab_error(e, c->slot_span[1 + i], "padding of %s", dim_text(e->arena, side[i]));
 		*(i ? &hi[axis] : &lo[axis]) = n;
 	}
 	Value fill = c->slot[3];
-	if (c->given[3] && fill.kind != VALUE_INT && fill.kind != VALUE_REAL) return elab_error(e, c->slot_span[3], "`pad` wants a number as value, not %s", value_text(e, fill));
+	if (c->given[3] && fill.kind != VALUE_INT && fill.kind != VALUE_REAL)
+		return elab_error(e, c->slot_span[3], "`pad` wants a number as value, not %s", value_text(e, fill));
 	if (c->given[3]) value = fill.kind == VALUE_INT ? (double)dim_value(e, fill.as.integer) : fill.as.real;
 	if (!check_count(e, rank, dims, c->at)) return value_poison();
 	return value_tensor(e, ir_pad(fn_of(e), x.as.tensor.val, lo, hi, NULL, value), dims, c->span);

@@ -49,7 +49,8 @@ Value eval_argument(Elab *e, Scope *scope, const Argument *a) {
 	if (!a->to) return eval_expr(e, scope, a->value);
 	Dim from, to;
 	int64_t lo, hi;
-	if (!eval_int(e, scope, a->value, "the start of a range", &from) || !eval_int(e, scope, a->to, "the end of a range", &to)) return value_poison();
+	if (!eval_int(e, scope, a->value, "the start of a range", &from) || !eval_int(e, scope, a->to, "the end of a range", &to))
+		return value_poison();
 	if (!dim_known(from, &lo) || !dim_known(to, &hi) || hi < lo || (uint64_t)hi - (uint64_t)lo > MAX_UNROLL)
 		return elab_error(e, a->span, "the range %s..%s", dim_text(e->arena, from), dim_text(e->arena, to));
 	Value *items = NEW_ARRAY(e->arena, Value, hi - lo + 1);
@@ -61,7 +62,8 @@ Value eval_argument(Elab *e, Scope *scope, const Argument *a) {
 static const char *signature_text(Elab *e, const Decl *decl, int first) {
 	Text text = {.arena = e->arena};
 	text_add(&text, "%s(", decl->name.text);
-	for (int i = first; i < decl->params.length; i++) text_add(&text, "%s%s", i > first ? ", " : "", decl->params.data[i].name.text);
+	for (int i = first; i < decl->params.length; i++)
+		text_add(&text, "%s%s", i > first ? ", " : "", decl->params.data[i].name.text);
 	text_add(&text, ")");
 	return text.data;
 }
@@ -93,7 +95,8 @@ bool bind_arguments(Elab *e, Scope *scope, const Decl *decl, const Expr *call, i
 		}
 		named |= a->name.text != NULL;
 		if (at >= n) {
-			elab_error(e, a->span, "`%s` takes %d argument%s, here are %d", decl->name.text, n - first, n - first == 1 ? "" : "s", call->arguments.length);
+			elab_error(e, a->span, "`%s` takes %d argument%s, here are %d", decl->name.text, n - first, n - first == 1 ? "" : "s",
+			           call->arguments.length);
 			elab_help(e, "it is declared `%s`", signature_text(e, decl, first));
 			return false;
 		}
@@ -133,7 +136,8 @@ bool bind_parameters(Elab *e, Scope *scope, const Decl *decl, Value *args, Span 
 	}
 	if (!ok) return false;
 	for (int i = 0; i < params->length; i++)
-		if (params->data[i].type && !is_default(&args[i])) match_type(e, scope, params->data[i].type, args[i], "", spans[i], MATCH_NAMES);
+		if (params->data[i].type && !is_default(&args[i]))
+			match_type(e, scope, params->data[i].type, args[i], "", spans[i], MATCH_NAMES);
 	for (int i = 0; i < params->length; i++) {
 		const Param *p = &params->data[i];
 		bool given = !is_default(&args[i]), typed = p->type && !type_is_static(p->type);
@@ -164,18 +168,22 @@ static Value check_result(Elab *e, Scope *scope, const Decl *decl, Value v, Span
 	const char *who = arena_printf(e->arena, "`%s`: its result", decl->name.text);
 	if (decl->kind != DECL_MODEL) {
 		if (!decl->result) return v;
-		if (v.kind == VALUE_TUPLE) return elab_error(e, at, "`%s` declares one result and returns %d", decl->name.text, v.as.list.count);
+		if (v.kind == VALUE_TUPLE)
+			return elab_error(e, at, "`%s` declares one result and returns %d", decl->name.text, v.as.list.count);
 		match_type(e, scope, decl->result, v, who, at, MATCH_NAMES);
 		return tag_result(e, decl, decl->result, match_type(e, scope, decl->result, v, who, at, MATCH_ALL), v, call);
 	}
 	int n = decl->results.length;
 	if (n == 1) {
-		if (v.kind == VALUE_TUPLE) return elab_error(e, at, "`%s` declares one result and returns %d", decl->name.text, v.as.list.count);
+		if (v.kind == VALUE_TUPLE)
+			return elab_error(e, at, "`%s` declares one result and returns %d", decl->name.text, v.as.list.count);
 		match_type(e, scope, decl->results.data[0].type, v, who, at, MATCH_NAMES);
-		return tag_result(e, decl, decl->results.data[0].type, match_type(e, scope, decl->results.data[0].type, v, who, at, MATCH_ALL), v, call);
+		return tag_result(e, decl, decl->results.data[0].type,
+		                  match_type(e, scope, decl->results.data[0].type, v, who, at, MATCH_ALL), v, call);
 	}
 	if (v.kind != VALUE_TUPLE || v.as.list.count != n)
-		return elab_error(e, at, "`%s` declares %d results and returns %s", decl->name.text, n, v.kind == VALUE_TUPLE ? value_text(e, v) : "one");
+		return elab_error(e, at, "`%s` declares %d results and returns %s", decl->name.text, n,
+		                  v.kind == VALUE_TUPLE ? value_text(e, v) : "one");
 	for (int i = 0; i < n; i++) match_type(e, scope, decl->results.data[i].type, v.as.list.items[i], who, at, MATCH_NAMES);
 	for (int i = 0; i < n; i++) {
 		const Result *r = &decl->results.data[i];
@@ -195,7 +203,9 @@ static const Decl *find_vjp(Elab *e, const Decl *decl, File *file) {
 		for (int i = 0; i < places[k]->tree->decls.length; i++) {
 			const Decl *d = places[k]->tree->decls.data[i];
 			File *owner;
-			if (d->kind == DECL_VJP && d->name.text == decl->name.text && find_declaration(e, places[k], d->name.text, &owner) == decl) return d;
+			if (d->kind == DECL_VJP && d->name.text == decl->name.text &&
+			    find_declaration(e, places[k], d->name.text, &owner) == decl)
+				return d;
 		}
 	return NULL;
 }
@@ -222,7 +232,8 @@ static int join_arguments(Elab *e, int n, Value *args, IndexVar **labels) {
 		if (count + v->as.tensor.rank > MAX_RANK) return -1;
 		Value wide = value_labelled(e, broadcast_to(e, v, count, labels, v->as.tensor.rank, v->as.tensor.dims), count, labels,
 			v->as.tensor.rank, v->as.tensor.dims, v->span);
-		wide.as.tensor.classes = v->as.tensor.classes, wide.as.tensor.weak = v->as.tensor.weak, wide.as.tensor.tag = v->as.tensor.tag;
+		wide.as.tensor.classes = v->as.tensor.classes, wide.as.tensor.weak = v->as.tensor.weak,
+		wide.as.tensor.tag = v->as.tensor.tag;
 		wide.as.tensor.tag_span = v->as.tensor.tag_span, wide.as.tensor.tag_maker = v->as.tensor.tag_maker;
 		*v = wide;
 	}
@@ -237,15 +248,19 @@ static Val *adjoint_for(Elab *e, const Decl *rule, Value v, const Value *input, 
 	bool fits = v.as.tensor.rank <= input->as.tensor.rank && v.as.tensor.nlabels <= input->as.tensor.nlabels;
 	int offset = input->as.tensor.rank - v.as.tensor.rank;
 	for (int i = 0; fits && i < v.as.tensor.rank; i++) fits = dim_equal(v.as.tensor.dims[i], input->as.tensor.dims[offset + i]);
-	if (fits) return broadcast_to(e, &v, input->as.tensor.nlabels, input->as.tensor.labels, input->as.tensor.rank, input->as.tensor.dims);
-	elab_error(e, at, "`vjp %s`: the cotangent of `%s` is %s, the input is %s", rule->name.text, name, value_text(e, v), value_text(e, *input));
+	if (fits)
+		return broadcast_to(e, &v, input->as.tensor.nlabels, input->as.tensor.labels, input->as.tensor.rank,
+		                    input->as.tensor.dims);
+	elab_error(e, at, "`vjp %s`: the cotangent of `%s` is %s, the input is %s", rule->name.text, name, value_text(e, v),
+	           value_text(e, *input));
 	return NULL;
 }
 
 static Value apply_rule(Elab *e, Scope *scope, const Decl *decl, const Decl *rule, const Value *args, Value y) {
 	int n = rule->inputs.length, count = 0;
 	if (n > decl->params.length)
-		return elab_error(e, rule->name.span, "`vjp %s` has %d inputs, the function has %d", rule->name.text, n, decl->params.length);
+		return elab_error(e, rule->name.span, "`vjp %s` has %d inputs, the function has %d", rule->name.text, n,
+		                  decl->params.length);
 	Val *inputs[MAX_ARGUMENTS], *adjoints[MAX_ARGUMENTS];
 	for (int i = 0; i < n; i++) count += is_float_tensor(&args[i]);
 	if (!count || !is_float_tensor(&y)) return y;
@@ -263,12 +278,14 @@ static Value apply_rule(Elab *e, Scope *scope, const Decl *decl, const Decl *rul
 	int nvalues = returned.kind == VALUE_TUPLE ? returned.as.list.count : 1;
 	if (!value_ok(returned)) return returned;
 	if (returned.kind == VALUE_NOTHING || nvalues != n)
-		return elab_error(e, rule->name.span, "`vjp %s` must return one cotangent for each of its %d input%s", rule->name.text, n, n == 1 ? "" : "s");
+		return elab_error(e, rule->name.span, "`vjp %s` must return one cotangent for each of its %d input%s", rule->name.text, n,
+		                  n == 1 ? "" : "s");
 	int m = 0;
 	for (int i = 0; i < n; i++) {
 		if (!is_float_tensor(&args[i])) continue;
 		inputs[m] = args[i].as.tensor.val;
-		if (!(adjoints[m++] = adjoint_for(e, rule, values[i], &args[i], rule->inputs.data[i].text, rule->name.span))) return value_poison();
+		if (!(adjoints[m++] = adjoint_for(e, rule, values[i], &args[i], rule->inputs.data[i].text, rule->name.span)))
+			return value_poison();
 	}
 	y.as.tensor.val = ir_custom(fn_of(e), id, y.as.tensor.val, m, inputs, adjoints);
 	return y;
@@ -289,7 +306,8 @@ static Value run_body(Elab *e, Scope *scope, const Decl *decl, Span *at) {
 			break;
 		}
 	Flow flow = exec_block(e, scope_new(e, scope), &decl->body, &result);
-	if (flow != FLOW_RETURN && value_ok(result)) return elab_error(e, decl->name.span, "`%s` ends without `return`", decl->name.text);
+	if (flow != FLOW_RETURN && value_ok(result))
+		return elab_error(e, decl->name.span, "`%s` ends without `return`", decl->name.text);
 	return result;
 }
 
@@ -322,7 +340,8 @@ static Value too_deep(Elab *e, const Decl *decl, Span call) {
 		call = a->call;
 		break;
 	}
-	give_up(e, call, arena_printf(e->arena, "`%s` calls itself without end (more than %d calls deep)", decl->name.text, MAX_CALL_DEPTH));
+	give_up(e, call,
+	        arena_printf(e->arena, "`%s` calls itself without end (more than %d calls deep)", decl->name.text, MAX_CALL_DEPTH));
 	return value_poison();
 }
 
@@ -365,7 +384,8 @@ bool makes_instance(const Expr *expr) {
 static Value make_instance(Elab *e, Value callee, const char *name, Value *args, Span *spans, Span span) {
 	const Decl *decl = callee.as.function.decl;
 	if (decl->kind != DECL_LAYER) {
-		elab_error(e, span, "`_` leaves an argument of a layer open; `%s` is a %s", decl->name.text, decl->kind == DECL_MODEL ? "model" : "function");
+		elab_error(e, span, "`_` leaves an argument of a layer open; `%s` is a %s", decl->name.text,
+		           decl->kind == DECL_MODEL ? "model" : "function");
 		return value_poison();
 	}
 	Instance *x = NEW(e->arena, Instance);
@@ -374,7 +394,8 @@ static Value make_instance(Elab *e, Value callee, const char *name, Value *args,
 	if (!name || !a || !a->path) x->path = anonymous_path(e, decl, span), name = decl->name.text;
 	else {
 		int earlier = count_call(e, a->counters, arena_intern(e->arena, arena_printf(e->arena, "=%s", name), strlen(name) + 1));
-		x->path = earlier ? arena_printf(e->arena, "%s/%s.%d", a->path, name, earlier) : arena_printf(e->arena, "%s/%s", a->path, name);
+		x->path =
+		    earlier ? arena_printf(e->arena, "%s/%s.%d", a->path, name, earlier) : arena_printf(e->arena, "%s/%s", a->path, name);
 	}
 	x->name = name;
 	return x->path ? (Value){.kind = VALUE_INSTANCE, .span = span, .as.instance = x} : value_poison();
@@ -385,7 +406,8 @@ static Value call_instance_values(Elab *e, Instance *x, int n, const Value *give
 	Span spans[MAX_ARGUMENTS];
 	int next = 0, holes = 0;
 	for (int i = 0; i < x->decl->params.length; i++) holes += x->args[i].kind == VALUE_HOLE;
-	if (n != holes) return elab_error(e, call, "`%s` leaves %d argument%s open, here are %d", x->name, holes, holes == 1 ? "" : "s", n);
+	if (n != holes)
+		return elab_error(e, call, "`%s` leaves %d argument%s open, here are %d", x->name, holes, holes == 1 ? "" : "s", n);
 	for (int i = 0; i < x->decl->params.length; i++) {
 		bool hole = x->args[i].kind == VALUE_HOLE;
 		args[i] = hole ? given[next++] : x->args[i];
@@ -401,10 +423,12 @@ Value call_value(Elab *e, Scope *scope, Value callee, int n, Value *args, Span c
 	if (callee.kind == VALUE_INSTANCE) return call_instance_values(e, callee.as.instance, n, args, call);
 	if (callee.kind != VALUE_FUNCTION) return elab_error(e, call, "%s cannot be called", value_text(e, callee));
 	const Decl *decl = callee.as.function.decl;
-	if (n > decl->params.length || n > MAX_ARGUMENTS) return elab_error(e, call, "`%s` takes %d arguments, here are %d", decl->name.text, decl->params.length, n);
+	if (n > decl->params.length || n > MAX_ARGUMENTS)
+		return elab_error(e, call, "`%s` takes %d arguments, here are %d", decl->name.text, decl->params.length, n);
 	Value all[MAX_ARGUMENTS];
 	Span spans[MAX_ARGUMENTS];
-	for (int i = 0; i < decl->params.length && i < MAX_ARGUMENTS; i++) all[i] = i < n ? args[i] : (Value){.kind = VALUE_NOTHING}, spans[i] = call;
+	for (int i = 0; i < decl->params.length && i < MAX_ARGUMENTS; i++)
+		all[i] = i < n ? args[i] : (Value){.kind = VALUE_NOTHING}, spans[i] = call;
 	return call_decl(e, decl, callee.as.function.file, all, spans, call, NULL);
 }
 
@@ -429,7 +453,8 @@ static Value callee_of(Elab *e, Scope *scope, const Expr *expr) {
 Value let_instance(Elab *e, Scope *scope, const char *name, const Expr *expr) {
 	Value callee = callee_of(e, scope, expr);
 	if (!value_ok(callee)) return callee;
-	if (callee.kind != VALUE_FUNCTION) return elab_error(e, expr->span, "`_` leaves an argument of a layer open; this is %s", value_text(e, callee));
+	if (callee.kind != VALUE_FUNCTION)
+		return elab_error(e, expr->span, "`_` leaves an argument of a layer open; this is %s", value_text(e, callee));
 	return call_function(e, scope, callee, expr, name);
 }
 
@@ -444,7 +469,8 @@ Value eval_call(Elab *e, Scope *scope, const Expr *expr) {
 	bool ok = true;
 	for (int i = 0; i < expr->arguments.length && n < MAX_ARGUMENTS; i++) {
 		const Argument *a = &expr->arguments.data[i];
-		if (a->name.text) return elab_error(e, a->span, "`%s` already has its settings; it takes data only", callee.as.instance->name);
+		if (a->name.text)
+			return elab_error(e, a->span, "`%s` already has its settings; it takes data only", callee.as.instance->name);
 		args[n] = eval_argument(e, scope, a);
 		ok &= value_ok(args[n]) && args[n].kind != VALUE_HOLE;
 		n++;

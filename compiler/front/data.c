@@ -33,7 +33,8 @@ static void unknown_source(Elab *e, const Expr *x) {
 
 static bool csv_columns(Elab *e, DataField *f, Value v, bool one, Span span) {
 	VEC(const char *) names = {0};
-	if (v.kind == VALUE_STRING || (one && v.kind == VALUE_INT)) v = value_list(VALUE_LIST, 1, arena_copy(e->arena, &v, sizeof v), span);
+	if (v.kind == VALUE_STRING || (one && v.kind == VALUE_INT))
+		v = value_list(VALUE_LIST, 1, arena_copy(e->arena, &v, sizeof v), span);
 	if (v.kind != VALUE_LIST || !v.as.list.count) {
 		if (value_ok(v)) elab_error(e, span, "columns are names, numbers or a range, not %s", value_text(e, v));
 		return false;
@@ -148,7 +149,8 @@ static bool literal_item(Elab *e, Literal *l, Value v, int depth) {
 	double high = d == DTYPE_U8 ? 255 : d == DTYPE_BOOL ? 1 : d == DTYPE_I8 ? 127 : 2147483647.0;
 	if (l->field->classes > 0) low = 0, high = (double)l->field->classes - 1;
 	if (!dtype_is_float(d) && !(x >= low && x <= high && x == floor(x))) {
-		if (l->field->classes > 0) elab_error(e, v.span, "%s is not in 0..%lld", value_text(e, v), (long long)l->field->classes - 1);
+		if (l->field->classes > 0)
+			elab_error(e, v.span, "%s is not in 0..%lld", value_text(e, v), (long long)l->field->classes - 1);
 		else elab_error(e, v.span, "%s is not a value of %s", value_text(e, v), dtype_info[d].text);
 		return false;
 	}
@@ -190,7 +192,8 @@ static bool read_field(Elab *e, Scope *scope, const Field *field, const DataSet 
 		if (!eval_type(e, scope, field->type, &dtype, &f->classes, &rank, dims)) return false;
 		f->type = (Type){.dtype = dtype, .rank = rank};
 		for (int i = 0; i < rank; i++)
-			if (!dim_known(dims[i], &f->type.dim[i])) return elab_error(e, field->type->span, "a field's sizes are per sample, without B"), false;
+			if (!dim_known(dims[i], &f->type.dim[i]))
+				return elab_error(e, field->type->span, "a field's sizes are per sample, without B"), false;
 		if (rank == MAX_RANK) return elab_error(e, field->type->span, "more than %d dims, with the batch", MAX_RANK), false;
 	} else if (model) {
 		const DataField *like = like_field(e, model, field->name);
@@ -260,7 +263,8 @@ int data_index(Elab *e, const Decl *decl, File *file) {
 	for (int i = 0; i < decl->fields.length; i++) {
 		const Field *field = &decl->fields.data[i];
 		for (int j = 0; j < i; j++)
-			if (decl->fields.data[j].name.text == field->name.text) ok = (elab_error(e, field->name.span, "`%s` is declared twice", field->name.text), false);
+			if (decl->fields.data[j].name.text == field->name.text)
+				ok = (elab_error(e, field->name.span, "`%s` is declared twice", field->name.text), false);
 		ok &= read_field(e, scope, field, decl->like.text ? &model : NULL, &set.fields[i]);
 	}
 	if (!decl->fields.length) ok = (elab_error(e, decl->name.span, "`%s` has no fields", decl->name.text), false);

@@ -1,7 +1,7 @@
 /* expr.c: evaluates expressions.
  *
- * In: a tree and the names around it.  Out: a value; poison after an error, which was then reported.  Guaranteed: ends on any tree:
- * depth and total work are bounded. */
+ * In: a tree and the names around it.  Out: a value; poison after an error, which was then reported.  Guaranteed: ends on any
+ * tree: depth and total work are bounded. */
 #include <string.h>
 
 #include "session.h"
@@ -64,10 +64,12 @@ static Value list_subscript(Elab *e, Scope *scope, const Expr *expr, Value list)
 	if (!dim_known(d, &from)) return elab_error(e, s->span, "the subscript of a list is %s", dim_text(e->arena, d));
 	if (s->to) {
 		if (!eval_int(e, scope, s->to, "the subscript of a list", &d)) return value_poison();
-		if (!dim_known(d, &to) || from < 0 || to < from || to > count) return elab_error(e, s->span, "the range leaves the list of %lld", (long long)count);
+		if (!dim_known(d, &to) || from < 0 || to < from || to > count)
+			return elab_error(e, s->span, "the range leaves the list of %lld", (long long)count);
 		return value_list(VALUE_LIST, (int)(to - from), list.as.list.items + from, expr->span);
 	}
-	if (from < 0 || from >= count) return elab_error(e, s->span, "item %lld of a list of %lld", (long long)from, (long long)count);
+	if (from < 0 || from >= count)
+		return elab_error(e, s->span, "item %lld of a list of %lld", (long long)from, (long long)count);
 	return list.as.list.items[from];
 }
 
@@ -83,7 +85,9 @@ static Value eval_kind(Elab *e, Scope *scope, const Expr *expr) {
 	switch (expr->kind) {
 	case EXPR_ERROR: return value_poison();
 	case EXPR_NUMBER: return expr->is_integer ? value_int(expr->integer, expr->span) : value_real(expr->number, expr->span);
-	case EXPR_STRING: return (Value){.kind = VALUE_STRING, .span = expr->span, .as.string = arena_intern(e->arena, expr->string, strlen(expr->string))};
+	case EXPR_STRING:
+		return (Value){
+		    .kind = VALUE_STRING, .span = expr->span, .as.string = arena_intern(e->arena, expr->string, strlen(expr->string))};
 	case EXPR_NAME: return lookup_name(e, scope, expr->name);
 	case EXPR_HOLE: return elab_error(e, expr->span, "`_` stands only in a layer's call, as in `let f = dense(_, 128)`");
 	case EXPR_TUPLE: return eval_items(e, scope, expr, VALUE_TUPLE);
@@ -103,7 +107,8 @@ static Value eval_kind(Elab *e, Scope *scope, const Expr *expr) {
 Value eval_expr(Elab *e, Scope *scope, const Expr *expr) {
 	if (!expr || e->gave_up) return value_poison();
 	if (e->depth >= MAX_EXPR_DEPTH) return give_up(e, expr->span, "nested too deeply"), value_poison();
-	if (++e->work > MAX_WORK) return give_up(e, expr->span, "the program unrolls into too much; is a loop too long?"), value_poison();
+	if (++e->work > MAX_WORK)
+		return give_up(e, expr->span, "the program unrolls into too much; is a loop too long?"), value_poison();
 	e->depth++;
 	Value v = eval_kind(e, scope, expr);
 	e->depth--;

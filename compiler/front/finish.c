@@ -1,7 +1,7 @@
 /* finish.c: from the Fn as built to the Fn as others get it.
  *
- * In: a Build with its outputs.  Out: inputs in the order data, persistent, step, epoch, seed, settings, only the used ones (data fields of a
- * train block: those it uses in any of its Fns), canonical and verified. */
+ * In: a Build with its outputs.  Out: inputs in the order data, persistent, step, epoch, seed, settings, only the used ones (data
+ * fields of a train block: those it uses in any of its Fns), canonical and verified. */
 #include <string.h>
 
 #include "session.h"
@@ -29,8 +29,8 @@ bool *mark_used(Arena *arena, const Fn *f) {
 }
 
 static const int kind_order[INPUT_KINDS] = {
-	[INPUT_DATA] = 0, [INPUT_PARAM] = 1, [INPUT_STATE] = 1, [INPUT_SLOT] = 1, [INPUT_STEP] = 2, [INPUT_EPOCH] = 3, [INPUT_SEED] = 4,
-	[INPUT_SETTING] = 5,
+    [INPUT_DATA] = 0, [INPUT_PARAM] = 1, [INPUT_STATE] = 1, [INPUT_SLOT] = 1,
+    [INPUT_STEP] = 2, [INPUT_EPOCH] = 3, [INPUT_SEED] = 4,  [INPUT_SETTING] = 5,
 };
 
 static int persistent_number(Elab *e, const Input *in, const TrainState *t) {

@@ -71,7 +71,7 @@ struct Value {
 		Dim integer;
 		double real;
 		const char *string;
-		struct { Value *items; int count; struct ListRoom *room; } list;      /* LIST, TUPLE; room: where append may go on, or NULL */
+		struct { Value *items; int count; struct ListRoom *room; } list;   /* LIST, TUPLE; room: append goes on there, or NULL */
 		IndexVar *index;
 		struct { const Decl *decl; File *file; } function;   /* FUNCTION, DATA */
 		const Builtin *builtin;
@@ -108,8 +108,8 @@ static inline DType value_dtype(const Value *v) { return v->as.tensor.val->type.
 /* "f32[B, 784]", "the number 3", "a list of 4" ... for messages. */
 const char *value_text(Elab *e, Value v);
 
-/* value.c: static -> tensor of dtype; weak tensor -> that dtype; index variable -> labelled iota of dtype; a tensor of that dtype stays.
- * Anything else is an error at `span` ("no implicit conversion", with help) and poison. */
+/* value.c: static -> tensor of dtype; weak tensor -> that dtype; index variable -> labelled iota of dtype; a tensor of that
+ * dtype stays.  Anything else is an error at `span` ("no implicit conversion", with help) and poison. */
 Value to_tensor(Elab *e, Value v, DType dtype, Span span);
 /* v (a tensor) broadcast to exactly these labels and dims: labels are a superset, v's dims a suffix of dims. */
 Val *broadcast_to(Elab *e, const Value *v, int nlabels, IndexVar *const *labels, int rank, const Dim *dims);

@@ -18,9 +18,11 @@ bool has_total(const Expr *x) {
 /* All elements of v added up in f32; NULL after an error. */
 static Val *element_sum(Elab *e, Value v, Span span) {
 	Fn *f = fn_of(e);
-	if (value_static(v)) v = v.kind == VALUE_BOOL ? to_tensor(e, value_int(v.as.truth, span), DTYPE_F32, span) : to_tensor(e, v, DTYPE_F32, span);
+	if (value_static(v))
+		v = v.kind == VALUE_BOOL ? to_tensor(e, value_int(v.as.truth, span), DTYPE_F32, span) : to_tensor(e, v, DTYPE_F32, span);
 	if (!value_ok(v)) return NULL;
-	if (v.kind != VALUE_TENSOR || v.as.tensor.nlabels) return elab_error(e, span, "a metric is a tensor or a number, not %s", value_text(e, v)), NULL;
+	if (v.kind != VALUE_TENSOR || v.as.tensor.nlabels)
+		return elab_error(e, span, "a metric is a tensor or a number, not %s", value_text(e, v)), NULL;
 	Val *x = v.as.tensor.val;
 	f->span = blame(e, span);
 	if (x->type.dtype != DTYPE_F32) x = ir_cast(f, x, DTYPE_F32);
@@ -59,12 +61,18 @@ static void plain_metric(Elab *e, Scope *scope, TrainState *t, Name name, const 
 
 static void finished_metric(Elab *e, Scope *scope, TrainState *t, Name name, const Expr *value) {
 	Build *outer = e->build, *b = NEW(e->arena, Build);
-	*b = (Build){.fn = fn_new(e->arena, name.text), .batch = outer->batch, .training = outer->training, .finishing = true, .train = outer->train, .outer = outer};
+	*b = (Build){.fn = fn_new(e->arena, name.text),
+	             .batch = outer->batch,
+	             .training = outer->training,
+	             .finishing = true,
+	             .train = outer->train,
+	             .outer = outer};
 	int first = t->totals.length;
 	e->build = b;
 	Value v = eval_expr(e, scope, value);
 	if (value_ok(v)) v = to_tensor(e, v, DTYPE_F32, value->span);
-	if (value_ok(v) && v.as.tensor.rank) v = elab_error(e, value->span, "a metric of totals is a number, not %s", value_text(e, v));
+	if (value_ok(v) && v.as.tensor.rank)
+		v = elab_error(e, value->span, "a metric of totals is a number, not %s", value_text(e, v));
 	e->build = outer;
 	if (!value_ok(v)) return;
 	fn_output(b->fn, name.text, v.as.tensor.val, -1);

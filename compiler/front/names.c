@@ -16,7 +16,8 @@ static void declare(Elab *e, Scope *s, Name name) {
 static void check_name(Elab *e, Scope *s, Name name) {
 	File *owner;
 	int count;
-	if (!name.text || scope_find(s, name.text) || find_declaration(e, s->file, name.text, &owner) || find_builtin(name.text)) return;
+	if (!name.text || scope_find(s, name.text) || find_declaration(e, s->file, name.text, &owner) || find_builtin(name.text))
+		return;
 	const char *const *special = special_names(&count);
 	for (int i = 0; i < count; i++)
 		if (!strcmp(special[i], name.text)) return;
@@ -39,8 +40,10 @@ static void check_children(Elab *e, Scope *s, const Expr *x) {
 	check_expr(e, s, x->right);
 	check_expr(e, s, x->default_value);
 	for (int i = 0; i < x->items.length; i++) check_expr(e, s, x->items.data[i]);
-	for (int i = 0; i < x->arguments.length; i++) check_expr(e, s, x->arguments.data[i].value), check_expr(e, s, x->arguments.data[i].to);
-	for (int i = 0; i < x->subscripts.length; i++) check_expr(e, s, x->subscripts.data[i].value), check_expr(e, s, x->subscripts.data[i].to);
+	for (int i = 0; i < x->arguments.length; i++)
+		check_expr(e, s, x->arguments.data[i].value), check_expr(e, s, x->arguments.data[i].to);
+	for (int i = 0; i < x->subscripts.length; i++)
+		check_expr(e, s, x->subscripts.data[i].value), check_expr(e, s, x->subscripts.data[i].to);
 }
 
 static void check_expr(Elab *e, Scope *s, const Expr *x) {
@@ -65,7 +68,8 @@ static void bind_sizes(Elab *e, Scope *s, const TypeExpr *t) {
 	if (!t) return;
 	if (t->classes && t->classes->kind == EXPR_NAME && !scope_find(s, t->classes->name.text)) declare(e, s, t->classes->name);
 	for (int i = 0; i < t->dims.length; i++)
-		if (t->dims.data[i]->kind == EXPR_NAME && !scope_find(s, t->dims.data[i]->name.text)) declare(e, s, t->dims.data[i]->name);
+		if (t->dims.data[i]->kind == EXPR_NAME && !scope_find(s, t->dims.data[i]->name.text))
+			declare(e, s, t->dims.data[i]->name);
 }
 
 static void declare_emitted(Elab *e, Scope *s, const Block *b) {
@@ -141,7 +145,8 @@ static void check_function(Elab *e, Scope *s, const Decl *d) {
 	}
 	bind_sizes(e, s, d->result);
 	check_type(e, s, d->result);
-	for (int i = 0; i < d->results.length; i++) bind_sizes(e, s, d->results.data[i].type), check_type(e, s, d->results.data[i].type);
+	for (int i = 0; i < d->results.length; i++)
+		bind_sizes(e, s, d->results.data[i].type), check_type(e, s, d->results.data[i].type);
 	check_expr(e, s, d->value);
 	check_block(e, s, &d->body);
 }
@@ -181,7 +186,8 @@ static void check_train(Elab *e, Scope *s, const Decl *d) {
 	for (int i = 0; i < d->items.length; i++) {
 		const TrainItem *item = &d->items.data[i];
 		File *owner;
-		if (item->kind != ITEM_SETTING || strcmp(item->name.text, "data") || !item->value || item->value->kind != EXPR_NAME) continue;
+		if (item->kind != ITEM_SETTING || strcmp(item->name.text, "data") || !item->value || item->value->kind != EXPR_NAME)
+			continue;
 		const Decl *data = find_declaration(e, s->file, item->value->name.text, &owner);
 		for (int k = 0; data && k < data->fields.length; k++) declare(e, s, data->fields.data[k].name);
 	}
@@ -194,7 +200,8 @@ void check_names(Elab *e, File *file) {
 		const Decl *d = file->tree->decls.data[i];
 		Scope *s = scope_new(e, NULL);
 		s->file = file;
-		if (d->kind == DECL_FN || d->kind == DECL_LAYER || d->kind == DECL_MODEL || d->kind == DECL_OPTIMIZER) check_function(e, s, d);
+		if (d->kind == DECL_FN || d->kind == DECL_LAYER || d->kind == DECL_MODEL || d->kind == DECL_OPTIMIZER)
+			check_function(e, s, d);
 		if (d->kind == DECL_VJP) check_rule(e, s, d);
 		if (d->kind == DECL_TRAIN) check_train(e, s, d);
 	}

@@ -43,7 +43,8 @@ static Value integers(Elab *e, Operator op, Dim a, Dim b, Span span, Span at) {
 	}
 	if (op == OPERATOR_DIV && !known) return value_real((double)dim_value(e, a) / (double)dim_value(e, b), span);
 	if (!known) {
-		elab_error(e, at, "`%s` of %s and %s: the batch size is no number here", operator_text(op), dim_text(e->arena, a), dim_text(e->arena, b));
+		elab_error(e, at, "`%s` of %s and %s: the batch size is no number here", operator_text(op), dim_text(e->arena, a),
+		           dim_text(e->arena, b));
 		elab_help(e, "sizes made with B can be added, subtracted, multiplied and compared with ==");
 		return value_poison();
 	}
@@ -84,7 +85,9 @@ static Value literal_power(Elab *e, Value x, int64_t n, Span span) {
 	Value result = {0};
 	uint64_t left = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
 	bool have = false;
-	if (!left) return apply_binary(e, OPERATOR_ADD, apply_binary(e, OPERATOR_MUL, x, value_int(0, span), span, span), value_int(1, span), span, span);
+	if (!left)
+		return apply_binary(e, OPERATOR_ADD, apply_binary(e, OPERATOR_MUL, x, value_int(0, span), span, span), value_int(1, span),
+		                    span, span);
 	for (Value square = x; left; left >>= 1) {
 		if (left & 1) {
 			result = have ? apply_binary(e, OPERATOR_MUL, result, square, span, span) : square;
@@ -101,8 +104,10 @@ static Value power(Elab *e, Value x, Value y, Span span, Span at) {
 		if (n == 0 && x.kind == VALUE_TENSOR) {   /* all ones, of x's shape */
 			Value one = to_tensor(e, value_int(1, span), value_dtype(&x), at), pair[] = {one, x};
 			if (!value_ok(one)) return one;
-			pair[0].as.tensor.val = broadcast_to(e, &one, x.as.tensor.nlabels, x.as.tensor.labels, x.as.tensor.rank, x.as.tensor.dims);
-			return value_labelled(e, pair[0].as.tensor.val, x.as.tensor.nlabels, x.as.tensor.labels, x.as.tensor.rank, x.as.tensor.dims, span);
+			pair[0].as.tensor.val =
+			    broadcast_to(e, &one, x.as.tensor.nlabels, x.as.tensor.labels, x.as.tensor.rank, x.as.tensor.dims);
+			return value_labelled(e, pair[0].as.tensor.val, x.as.tensor.nlabels, x.as.tensor.labels, x.as.tensor.rank,
+			                      x.as.tensor.dims, span);
 		}
 		return literal_power(e, x, n, span);
 	}
@@ -117,7 +122,8 @@ Value matmul(Elab *e, Value a, Value b, Span span, Span at) {
 	for (int i = 0; i < 2; i++) {
 		if (!value_ok(pair[i])) return value_poison();
 		if (pair[i].kind != VALUE_TENSOR) return elab_error(e, at, "`@` wants tensors, not %s", value_text(e, pair[i]));
-		if (pair[i].as.tensor.nlabels) return elab_error(e, at, "`@` inside an indexed definition; write `sum[k](x[i, k] * w[k, j])`");
+		if (pair[i].as.tensor.nlabels)
+			return elab_error(e, at, "`@` inside an indexed definition; write `sum[k](x[i, k] * w[k, j])`");
 	}
 	int ra = a.as.tensor.rank, rb = b.as.tensor.rank;
 	const Dim *da = a.as.tensor.dims, *db = b.as.tensor.dims;
@@ -156,8 +162,10 @@ Value apply_binary(Elab *e, Operator op, Value a, Value b, Span span, Span at) {
 	bool numbers = value_static(a) && value_static(b) && a.kind != VALUE_BOOL && b.kind != VALUE_BOOL;
 	if (numbers) return reals(e, op, number_of(e, a), number_of(e, b), span, at);
 	bool equality = op == OPERATOR_EQ || op == OPERATOR_NE;
-	if (equality && a.kind == VALUE_BOOL && b.kind == VALUE_BOOL) return value_bool((a.as.truth == b.as.truth) == (op == OPERATOR_EQ), span);
-	if (equality && a.kind == VALUE_STRING && b.kind == VALUE_STRING) return value_bool((a.as.string == b.as.string) == (op == OPERATOR_EQ), span);
+	if (equality && a.kind == VALUE_BOOL && b.kind == VALUE_BOOL)
+		return value_bool((a.as.truth == b.as.truth) == (op == OPERATOR_EQ), span);
+	if (equality && a.kind == VALUE_STRING && b.kind == VALUE_STRING)
+		return value_bool((a.as.string == b.as.string) == (op == OPERATOR_EQ), span);
 	if (op == OPERATOR_POWER) return power(e, a, b, span, at);
 	bool swapped = op == OPERATOR_GT || op == OPERATOR_GE;
 	Value pair[] = {swapped ? b : a, swapped ? a : b};
@@ -171,7 +179,9 @@ Value apply_unary(Elab *e, Operator op, Value a, Span span, Span at) {
 	if (!value_ok(a)) return a;
 	if (op == OPERATOR_NOT && a.kind == VALUE_BOOL) return value_bool(!a.as.truth, span);
 	if (op == OPERATOR_NOT) return apply_pointwise(e, OpNot, 1, &a, "not", at);
-	if (a.kind == VALUE_INT) return dim_sub(dim_number(0), a.as.integer, &negative) ? value_dim(negative, span) : elab_error(e, at, "the whole number is too large");
+	if (a.kind == VALUE_INT)
+		return dim_sub(dim_number(0), a.as.integer, &negative) ? value_dim(negative, span)
+		                                                       : elab_error(e, at, "the whole number is too large");
 	if (a.kind == VALUE_REAL) return value_real(-a.as.real, span);
 	return apply_pointwise(e, OpNeg, 1, &a, "-", at);
 }
@@ -181,7 +191,8 @@ Value apply_cast(Elab *e, Value v, DType dtype, Span span) {
 	if (!value_ok(v)) return v;
 	if (v.kind == VALUE_BOOL) v = value_int(v.as.truth, span);
 	if (value_static(v) && dtype == DTYPE_BOOL) return value_bool(number_of(e, v) != 0, span);
-	if (v.kind == VALUE_REAL && !dtype_is_float(dtype)) v = value_int((int64_t)fmax(-2147483648.0, fmin(2147483647.0, v.as.real)), span);
+	if (v.kind == VALUE_REAL && !dtype_is_float(dtype))
+		v = value_int((int64_t)fmax(-2147483648.0, fmin(2147483647.0, v.as.real)), span);
 	if (value_static(v)) return to_tensor(e, v, dtype, span);
 	if (v.kind != VALUE_TENSOR) return elab_error(e, span, "`as` wants a tensor or a number, not %s", value_text(e, v));
 	fn_of(e)->span = blame(e, span);

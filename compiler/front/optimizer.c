@@ -23,7 +23,8 @@ static Value bound_value(Bound *b, Span span) { return (Value){.kind = VALUE_OPT
 
 Value bind_optimizer(Elab *e, Scope *scope, const Decl *decl, File *file, const Expr *call) {
 	int n = decl->params.length;
-	if (n < 2 || n > MAX_ARGUMENTS) return elab_error(e, decl->name.span, "an optimizer takes a parameter, its gradient, and settings");
+	if (n < 2 || n > MAX_ARGUMENTS)
+		return elab_error(e, decl->name.span, "an optimizer takes a parameter, its gradient, and settings");
 	Bound *b = NEW(e->arena, Bound);
 	*b = (Bound){decl, file, NEW_ARRAY(e->arena, Value, n), NEW_ARRAY(e->arena, Span, n), call->span};
 	if (!bind_arguments(e, scope, decl, call, 2, b->args, b->spans)) return value_poison();
@@ -35,7 +36,8 @@ static void add_rule(Elab *e, Scope *scope, Update *u, const char *pattern, Span
 	if (v.kind == VALUE_FUNCTION && v.as.function.decl->kind == DECL_OPTIMIZER) {
 		const Decl *d = v.as.function.decl;
 		Bound *b = NEW(e->arena, Bound);
-		*b = (Bound){d, v.as.function.file, NEW_ARRAY(e->arena, Value, d->params.length + 1), NEW_ARRAY(e->arena, Span, d->params.length + 1), value->span};
+		*b = (Bound){d, v.as.function.file, NEW_ARRAY(e->arena, Value, d->params.length + 1),
+		             NEW_ARRAY(e->arena, Span, d->params.length + 1), value->span};
 		for (int i = 0; i < d->params.length; i++) b->args[i] = (Value){.kind = VALUE_NOTHING};
 		v = check_settings(e, d, b, value->span) ? bound_value(b, value->span) : value_poison();
 	}
@@ -133,7 +135,10 @@ static bool find_targets(Elab *e, Update *u, Targets *targets) {
 	for (int k = 0; k < u->rules.length; k++)
 		if (!u->rules.data[k].matched && paths.length) unmatched_rule(e, &u->rules.data[k], paths.data, paths.length), ok = false;
 	if (paths.length) return ok;
-	if (ok) elab_error(e, u->loss_span, u->has_params ? "nothing to train: `params` names models without parameters in use" : "nothing to train: no parameter is used in this train block");
+	if (ok)
+		elab_error(e, u->loss_span,
+		           u->has_params ? "nothing to train: `params` names models without parameters in use"
+		                         : "nothing to train: no parameter is used in this train block");
 	return false;
 }
 
@@ -182,10 +187,13 @@ static Val *accumulate_gradients(Elab *e, TrainState *t, Update *u, Targets *tar
 		Target *x = &targets->all.data[i];
 		if (!x->gradient) continue;
 		Type type = x->gradient->type;
-		const char *path = arena_printf(e->arena, "%s#%s%saccumulated", e->program->persistent.data[x->index].path, u->name ? u->name : "", u->name ? "." : "");
+		const char *path = arena_printf(e->arena, "%s#%s%saccumulated", e->program->persistent.data[x->index].path,
+		                                u->name ? u->name : "", u->name ? "." : "");
 		int slot = declare_slot(e, path, t->index, type, e->program->persistent.data[x->index].span);
-		Val *sum = ir_Add(f, persistent_read(e, slot, u->span).as.tensor.val, ir_Div(f, x->gradient, ir_like(f, x->gradient, (double)k)));
-		persistent_write(e, slot, ir_Where(f, spread(f, ready, type_make(DTYPE_BOOL, type.rank, type.dim)), ir_like(f, sum, 0), sum));
+		Val *sum = ir_Add(f, persistent_read(e, slot, u->span).as.tensor.val,
+		                  ir_Div(f, x->gradient, ir_like(f, x->gradient, (double)k)));
+		persistent_write(e, slot,
+		                 ir_Where(f, spread(f, ready, type_make(DTYPE_BOOL, type.rank, type.dim)), ir_like(f, sum, 0), sum));
 		x->gradient = sum;
 	}
 	return ready;
@@ -228,7 +236,8 @@ static void gate_writes(Elab *e, const Val *const *before, int nbefore, Val *rea
 		if (!now || !e->build->written.data[i] || (i < nbefore && before[i] == now)) continue;
 		const Val *old = i < nbefore && before[i] ? before[i] : e->build->entry.data[i];
 		if (!old || now == old) continue;
-		e->build->current.data[i] = ir_Where(f, spread(f, ready, type_make(DTYPE_BOOL, now->type.rank, now->type.dim)), now, f->vals.data[old->id]);
+		e->build->current.data[i] =
+		    ir_Where(f, spread(f, ready, type_make(DTYPE_BOOL, now->type.rank, now->type.dim)), now, f->vals.data[old->id]);
 	}
 }
 
@@ -317,6 +326,7 @@ Value builtin_params(Elab *e, Call *c) {
 		if (p->kind != INPUT_PARAM || strncmp(p->path, path, length) || p->path[length] != '/') continue;
 		vec_push(e->arena, &items, persistent_read(e, i, c->at));
 	}
-	if (!items.length) return elab_error(e, c->slot_span[0], "`%s` has no parameters yet: it was not called before this line", path);
+	if (!items.length)
+		return elab_error(e, c->slot_span[0], "`%s` has no parameters yet: it was not called before this line", path);
 	return value_list(VALUE_LIST, items.length, items.data, c->span);
 }

@@ -95,7 +95,9 @@ static Val *initial_value(Elab *e, Scope *scope, const Stmt *stmt, const char *p
 		int offset = type.rank - v.as.tensor.rank;
 		for (int i = 0; fits && i < v.as.tensor.rank; i++) fits = dim_equal(v.as.tensor.dims[i], dims[offset + i]);
 		if (fits) val = broadcast_to(e, &v, 0, NULL, type.rank, dims);
-		else elab_error(e, at, "`%s` is declared %s, its initial value is %s", stmt->name.text, shape_text(e->arena, type.rank, dims), value_text(e, v));
+		else
+			elab_error(e, at, "`%s` is declared %s, its initial value is %s", stmt->name.text,
+			           shape_text(e->arena, type.rank, dims), value_text(e, v));
 	}
 	e->build = outer;
 	s->init_path = outer_path;
@@ -147,18 +149,21 @@ void declare_persistent(Elab *e, Scope *scope, const Stmt *stmt, InputKind kind)
 	Type type = {.dtype = dtype, .rank = rank};
 	for (int i = 0; i < rank; i++)
 		if (!dim_known(dims[i], &type.dim[i])) {
-			elab_error(e, stmt->type->span, "`%s` cannot have the size %s: what lives between steps does not depend on the batch", stmt->name.text,
-				dim_text(e->arena, dims[i]));
+			elab_error(e, stmt->type->span, "`%s` cannot have the size %s: what lives between steps does not depend on the batch",
+			           stmt->name.text, dim_text(e->arena, dims[i]));
 			return;
 		}
 	if (kind == INPUT_PARAM && !dtype_is_float(dtype)) {
-		elab_error(e, stmt->type->span, "`%s` is trained, so it must be a float, not %s", stmt->name.text, dtype_info[dtype].text);
+		elab_error(e, stmt->type->span, "`%s` is trained, so it must be a float, not %s", stmt->name.text,
+		           dtype_info[dtype].text);
 		elab_help(e, "declare it as a `state` if it is not trained");
 		return;
 	}
 	int index = persistent_find(e, path, kind, train);
 	if (index < 0) {
-		PersistentInfo info = {.dims = arena_copy(e->arena, dims, sizeof *dims * (size_t)(rank + 1 > MAX_RANK ? MAX_RANK : rank + 1)), .source_name = stmt->name.text};
+		PersistentInfo info = {.dims =
+		                           arena_copy(e->arena, dims, sizeof *dims * (size_t)(rank + 1 > MAX_RANK ? MAX_RANK : rank + 1)),
+		                       .source_name = stmt->name.text};
 		info.initial = initial_value(e, scope, stmt, path, type, dims);
 		if (!info.initial) return;
 		info.library = is_library(e, stmt->name.span);
@@ -189,16 +194,19 @@ Value run_field(Elab *e, Scope *scope, const Expr *expr) {
 	const char *path = NULL, *who = NULL;
 	if (v.kind == VALUE_INSTANCE) path = v.as.instance->path, who = v.as.instance->name;
 	if (v.kind == VALUE_FUNCTION && v.as.function.decl->kind == DECL_MODEL) path = who = v.as.function.decl->name.text;
-	if (!path) return elab_error(e, expr->at, "%s has no parts; `.` reads a parameter of a layer instance or model", value_text(e, v));
+	if (!path)
+		return elab_error(e, expr->at, "%s has no parts; `.` reads a parameter of a layer instance or model", value_text(e, v));
 	const char *full = arena_printf(e->arena, "%s/%s", path, expr->name.text);
 	Program *p = e->program;
 	for (int i = 0; i < p->persistent.length; i++)
-		if (p->persistent.data[i].kind != INPUT_SLOT && !strcmp(p->persistent.data[i].path, full)) return persistent_read(e, i, expr->span);
+		if (p->persistent.data[i].kind != INPUT_SLOT && !strcmp(p->persistent.data[i].path, full))
+			return persistent_read(e, i, expr->span);
 	VEC(const char *) names = {0};
 	size_t length = strlen(path);
 	for (int i = 0; i < p->persistent.length; i++) {
 		const char *have = p->persistent.data[i].path;
-		if (!strncmp(have, path, length) && have[length] == '/' && !strchr(have + length + 1, '/')) vec_push(e->arena, &names, have + length + 1);
+		if (!strncmp(have, path, length) && have[length] == '/' && !strchr(have + length + 1, '/'))
+			vec_push(e->arena, &names, have + length + 1);
 	}
 	if (!names.length) {
 		elab_error(e, expr->at, "`%s` has no parameter yet: it was not called before this line", who);

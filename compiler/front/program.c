@@ -45,7 +45,8 @@ static Build *build_step(Elab *e, TrainState *t) {
 	fn_output(b->fn, "loss", loss, -1);
 	for (int i = 0; i < b->current.length; i++) {
 		int input = b->written.data[i] ? persistent_input(b, i) : -1;
-		if (input >= 0 && b->current.data[i] != b->entry.data[i]) fn_output(b->fn, e->program->persistent.data[i].path, b->current.data[i], input);
+		if (input >= 0 && b->current.data[i] != b->entry.data[i])
+			fn_output(b->fn, e->program->persistent.data[i].path, b->current.data[i], input);
 	}
 	return b;
 }
@@ -100,7 +101,8 @@ static bool model_size(Elab *e, const ModelInfo *m, const Expr *dim, Scope *scop
 	Binding *b = scope_find(scope, dim->name.text);
 	if (b && b->value.kind == VALUE_INT) return *out = b->value.as.integer, true;
 	if (e->diag->errors) return false;   /* the call that would have told may be the one that failed */
-	elab_error(e, dim->span, "the size `%s` of `%s` is not known: no train block calls the model", dim->name.text, m->decl->name.text);
+	elab_error(e, dim->span, "the size `%s` of `%s` is not known: no train block calls the model", dim->name.text,
+	           m->decl->name.text);
 	elab_help(e, "declare `const %s = ...`, or write the number here", dim->name.text);
 	return false;
 }
@@ -115,7 +117,8 @@ static Value model_argument(Elab *e, const ModelInfo *m, Scope *scope, const Par
 		elab_error(e, p->name.span, "the argument `%s` of a model needs a type", p->name.text);
 		return value_poison();
 	}
-	if (p->type->leading_dots || p->type->dims.length > MAX_RANK) return elab_error(e, p->type->span, "an argument of a model needs all its sizes");
+	if (p->type->leading_dots || p->type->dims.length > MAX_RANK)
+		return elab_error(e, p->type->span, "an argument of a model needs all its sizes");
 	TypeExpr bare = *p->type;
 	bare.dims = (ExprList){0};
 	if (p->type->classes && p->type->classes->kind == EXPR_NAME && !has_const(m->file, p->type->classes->name.text)) {
@@ -158,7 +161,8 @@ static Build *build_infer(Elab *e, const ModelInfo *m, Model *model, int64_t bat
 		spans[i] = p->name.span;
 		args[i] = (Value){.kind = VALUE_NOTHING};
 		if (p->value) continue;
-		if (p->type && type_is_static(p->type)) args[i] = elab_error(e, p->name.span, "the setting `%s` of a model needs a default", p->name.text);
+		if (p->type && type_is_static(p->type))
+			args[i] = elab_error(e, p->name.span, "the setting `%s` of a model needs a default", p->name.text);
 		else args[i] = model_argument(e, m, scope, p, &model->arguments[model->narguments++], &model->batched);
 		ok &= value_ok(args[i]);
 	}
@@ -171,7 +175,8 @@ static Build *build_infer(Elab *e, const ModelInfo *m, Model *model, int64_t bat
 	model->nresults = count;
 	for (int i = 0; i < count; i++) {
 		const char *name = i < d->results.length ? d->results.data[i].name.text : NULL;
-		if (items[i].kind != VALUE_TENSOR) return elab_error(e, d->name.span, "a result of `%s` is no tensor", d->name.text), NULL;
+		if (items[i].kind != VALUE_TENSOR)
+			return elab_error(e, d->name.span, "a result of `%s` is no tensor", d->name.text), NULL;
 		model->results[i] = name;
 		model->result_types[i] = items[i].as.tensor.val->type;
 		fn_output(b->fn, name ? name : d->name.text, items[i].as.tensor.val, -1);
@@ -239,7 +244,9 @@ static void check_duplicates(Elab *e, const File *f) {
 	for (int i = 0; i < f->tree->decls.length; i++)
 		for (int j = 0; j < i; j++) {
 			const Decl *a = f->tree->decls.data[j], *b = f->tree->decls.data[i];
-			if (!names_something(a) || !names_something(b) || a->name.text != b->name.text || (a->kind == DECL_TRAIN) != (b->kind == DECL_TRAIN)) continue;
+			if (!names_something(a) || !names_something(b) || a->name.text != b->name.text ||
+			    (a->kind == DECL_TRAIN) != (b->kind == DECL_TRAIN))
+				continue;
 			elab_error(e, b->name.span, "`%s` is declared twice", b->name.text);
 			elab_note(e, a->name.span, "the first one");
 			break;
@@ -261,7 +268,8 @@ static void apply_sets(Elab *e) {
 		if (!found) continue;
 		s->set_used[i] = true;
 		const char *label = arena_printf(e->arena, "--set %s", o->set_names[i]);
-		Expr *value = parse_expression(e->arena, e->diag, diag_source(e->diag, label, o->set_values[i], strlen(o->set_values[i]), false));
+		Expr *value =
+		    parse_expression(e->arena, e->diag, diag_source(e->diag, label, o->set_values[i], strlen(o->set_values[i]), false));
 		if (value) vec_push(e->arena, &s->consts, ((Const){.decl = found, .replacement = value}));
 	}
 }
@@ -273,13 +281,16 @@ static void check_sets(Elab *e) {
 		if (s->set_used[i]) continue;
 		VEC(const char *) names = {0};
 		for (int k = 0; k < s->main->tree->decls.length; k++)
-			if (s->main->tree->decls.data[k]->kind == DECL_CONST) vec_push(e->arena, &names, s->main->tree->decls.data[k]->name.text);
+			if (s->main->tree->decls.data[k]->kind == DECL_CONST)
+				vec_push(e->arena, &names, s->main->tree->decls.data[k]->name.text);
 		for (int k = 0; k < e->program->trains.length; k++)
-			for (int m = 0; m < e->program->trains.data[k].nsettings; m++) vec_push(e->arena, &names, e->program->trains.data[k].settings[m].name);
+			for (int m = 0; m < e->program->trains.data[k].nsettings; m++)
+				vec_push(e->arena, &names, e->program->trains.data[k].settings[m].name);
 		const char *near = nearest_name(o->set_names[i], names.data, names.length);
 		const char *value = arena_printf(e->arena, "%s=%s", o->set_names[i], o->set_values[i]);
 		uint32_t source = diag_source(e->diag, "--set", value, strlen(value), false);
-		elab_error(e, (Span){source, 0, (uint32_t)strlen(o->set_names[i])}, "no `const` and no `input(..)` is named `%s`", o->set_names[i]);
+		elab_error(e, (Span){source, 0, (uint32_t)strlen(o->set_names[i])}, "no `const` and no `input(..)` is named `%s`",
+		           o->set_names[i]);
 		if (near) elab_help(e, "did you mean `%s`?", near);
 	}
 }
@@ -317,7 +328,8 @@ static void elab_train(Elab *e, const Decl *d, File *file) {
 	note_fields(e, t, eval);
 	Train *train = &e->program->trains.data[t->index];
 	train->nmetrics = t->metrics.length;
-	train->metrics = arena_copy(e->arena, t->metrics.data, sizeof *train->metrics * (size_t)(t->metrics.length ? t->metrics.length : 0));
+	train->metrics =
+	    arena_copy(e->arena, t->metrics.data, sizeof *train->metrics * (size_t)(t->metrics.length ? t->metrics.length : 0));
 	for (int k = 0; k < e->program->data.data[train->data].nfields; k++)
 		if (t->field_used[k]) train->inputs[train->ninputs++] = k;
 	t->step = finish_fn(e, step, t);
@@ -364,12 +376,14 @@ static void warn_persistent(Elab *e) {
 	for (int i = 0; i < e->program->persistent.length; i++) {
 		const Persistent *p = &e->program->persistent.data[i];
 		const PersistentInfo *info = &e->session->infos.data[i];
-		if (p->kind != INPUT_SLOT && !info->read && !info->library) diag_warning(e->diag, p->span, "`%s` is never used", info->source_name);
+		if (p->kind != INPUT_SLOT && !info->read && !info->library)
+			diag_warning(e->diag, p->span, "`%s` is never used", info->source_name);
 		else if (p->kind == INPUT_PARAM && trains && info->trained && !info->has_gradient) {
 			bool again = p->span.source == warned.source && p->span.begin == warned.begin;   /* w and b of one call */
 			if (!again) diag_warning(e->diag, p->span, "`%s` gets no gradient: no loss depends on it", p->path);
 			warned = p->span;
-		} else if (p->kind == INPUT_STATE && !info->updated && !info->library) diag_warning(e->diag, p->span, "the state `%s` is never updated", info->source_name);
+		} else if (p->kind == INPUT_STATE && !info->updated && !info->library)
+			diag_warning(e->diag, p->span, "the state `%s` is never updated", info->source_name);
 	}
 }
 
@@ -382,7 +396,10 @@ static Elab *new_elab(Arena *arena, Diag *diag, uint32_t source, const ElabOptio
 	const char *name = diag->sources.data[source - 1].name, *slash = strrchr(name, '/');
 	if (slash) name = slash + 1;
 	const char *dot = strrchr(name, '.');
-	*p = (Program){.arena = arena, .diag = diag, .name = arena_text(arena, name, dot && dot > name ? (size_t)(dot - name) : strlen(name)), .elab = e};
+	*p = (Program){.arena = arena,
+	               .diag = diag,
+	               .name = arena_text(arena, name, dot && dot > name ? (size_t)(dot - name) : strlen(name)),
+	               .elab = e};
 	return e;
 }
 

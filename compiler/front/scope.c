@@ -56,7 +56,8 @@ static void trace(Elab *e, Span span, Span blamed) {
 	}
 	for (Activation *a = e->activation; a && shown < 3; a = a->caller) {
 		bool same = a->call.source == blamed.source && a->call.begin == blamed.begin;
-		if (!a->decl || a->decl->kind == DECL_MODEL || a->decl == before || same) continue;   /* a model is called once, as a rule */
+		if (!a->decl || a->decl->kind == DECL_MODEL || a->decl == before || same)
+			continue; /* a model is called once, as a rule */
 		if (!a->call.source || is_library(e, a->call) || is_library(e, a->decl->name.span)) continue;
 		diag_note(e->diag, a->call, "in this call of `%s`", a->decl->name.text);
 		before = a->decl;
@@ -118,8 +119,8 @@ File *file_of(Session *s, uint32_t source) {
 }
 
 static bool is_named_value(const Decl *d) {
-	return d->kind == DECL_CONST || d->kind == DECL_DATA || d->kind == DECL_FN || d->kind == DECL_LAYER || d->kind == DECL_MODEL ||
-		d->kind == DECL_OPTIMIZER;
+	return d->kind == DECL_CONST || d->kind == DECL_DATA || d->kind == DECL_FN || d->kind == DECL_LAYER ||
+	       d->kind == DECL_MODEL || d->kind == DECL_OPTIMIZER;
 }
 
 static const Decl *declared_in(const File *file, const char *name) {
@@ -159,7 +160,8 @@ static Value const_value(Elab *e, const Decl *decl, File *file, Span span) {
 	s->naming = decl->name.text;
 	const Expr *value = s->consts.data[at].replacement ? s->consts.data[at].replacement : decl->value;
 	Value v = value ? eval_expr(e, scope, value) : value_poison();
-	if (v.kind == VALUE_TENSOR || v.kind == VALUE_NOTHING) v = elab_error(e, value->span, "a const must be known to the compiler, not %s", value_text(e, v));
+	if (v.kind == VALUE_TENSOR || v.kind == VALUE_NOTHING)
+		v = elab_error(e, value->span, "a const must be known to the compiler, not %s", value_text(e, v));
 	e->activation = outer;
 	if (v.kind == VALUE_INT) v.as.integer.name = decl->name.text;
 	s->consts.data[at].value = v;
@@ -255,7 +257,8 @@ Value read_binding(Elab *e, Binding *b, Span span) {
 	b->used = true;
 	if (b->persistent >= 0) return persistent_read(e, b->persistent, b->span);
 	if ((e->build->initialising || e->build->finishing) && foreign(e, b->value)) {
-		if (e->build->finishing) return elab_error(e, span, "`%s` stands outside `total(..)` in a metric made of totals", b->name);
+		if (e->build->finishing)
+			return elab_error(e, span, "`%s` stands outside `total(..)` in a metric made of totals", b->name);
 		return elab_error(e, span, "`%s` is no constant: an initialiser is computed before any data is seen", b->name);
 	}
 	return b->value;

@@ -60,7 +60,8 @@ const char *dim_text(Arena *arena, Dim d) {
 	bool first = true;
 	int64_t number;
 	if (dim_known(d, &number))
-		return d.name ? arena_printf(arena, "%s=%lld", d.name, (long long)number) : arena_printf(arena, "%lld", (long long)number);
+		return d.name ? arena_printf(arena, "%s=%lld", d.name, (long long)number)
+		              : arena_printf(arena, "%lld", (long long)number);
 	for (int i = DIM_DEGREE; i >= 0; i--) {
 		int64_t c = d.c[i];
 		if (!c) continue;

@@ -64,8 +64,10 @@ void bind_local(Elab *e, Scope *scope, Name name, Value v) {
 static void exec_let(Elab *e, Scope *scope, const Stmt *s) {
 	e->session->naming = s->names.length == 1 ? s->names.data[0].text : NULL;
 	if (s->names.length == 1) {
-		Value v = makes_instance(s->value) ? let_instance(e, scope, s->names.data[0].text, s->value) : eval_expr(e, scope, s->value);
-		if (v.kind == VALUE_NOTHING) v = elab_error(e, s->value->span, "`%s` would be nothing: the call returns no value", s->names.data[0].text);
+		Value v =
+		    makes_instance(s->value) ? let_instance(e, scope, s->names.data[0].text, s->value) : eval_expr(e, scope, s->value);
+		if (v.kind == VALUE_NOTHING)
+			v = elab_error(e, s->value->span, "`%s` would be nothing: the call returns no value", s->names.data[0].text);
 		bind_local(e, scope, s->names.data[0], v);
 		return;
 	}
@@ -125,9 +127,11 @@ static void exec_update(Elab *e, Scope *scope, const Stmt *s) {
 	if (value_ok(v)) v = to_tensor(e, v, p->type.dtype, s->value->span);
 	if (!value_ok(v)) return;
 	bool fits = v.as.tensor.rank <= p->type.rank && !v.as.tensor.nlabels;
-	for (int i = 0; fits && i < v.as.tensor.rank; i++) fits = dim_equal(v.as.tensor.dims[i], dims[p->type.rank - v.as.tensor.rank + i]);
+	for (int i = 0; fits && i < v.as.tensor.rank; i++)
+		fits = dim_equal(v.as.tensor.dims[i], dims[p->type.rank - v.as.tensor.rank + i]);
 	if (!fits) {
-		elab_error(e, s->value->span, "`%s` is %s, its new value is %s", s->name.text, type_text(e->arena, p->type), value_text(e, v));
+		elab_error(e, s->value->span, "`%s` is %s, its new value is %s", s->name.text, type_text(e->arena, p->type),
+		           value_text(e, v));
 		elab_note(e, b->span, "declared here");
 		return;
 	}
@@ -139,7 +143,8 @@ static void exec_update(Elab *e, Scope *scope, const Stmt *s) {
 static void exec_const(Elab *e, Scope *scope, const Stmt *s) {
 	e->session->naming = s->name.text;
 	Value v = eval_expr(e, scope, s->value);
-	if (v.kind == VALUE_TENSOR) v = elab_error(e, s->value->span, "a const must be known to the compiler, not %s", value_text(e, v));
+	if (v.kind == VALUE_TENSOR)
+		v = elab_error(e, s->value->span, "a const must be known to the compiler, not %s", value_text(e, v));
 	if (v.kind == VALUE_INT) v.as.integer.name = s->name.text;
 	scope_bind(e, scope, s->name, v)->constant = true;
 }
@@ -149,10 +154,11 @@ static Flow exec_for(Elab *e, Scope *scope, const Stmt *s, Value *result) {
 	Dim from, to;
 	int64_t lo = 0, hi = 0;
 	if (s->to) {
-		if (!eval_int(e, scope, s->value, "the start of a loop", &from) || !eval_int(e, scope, s->to, "the end of a loop", &to)) return FLOW_NEXT;
+		if (!eval_int(e, scope, s->value, "the start of a loop", &from) || !eval_int(e, scope, s->to, "the end of a loop", &to))
+			return FLOW_NEXT;
 		if (!dim_known(from, &lo) || !dim_known(to, &hi)) {
-			elab_error(e, s->value->span, "a loop from %s to %s: it runs in the compiler, so the bounds must be numbers", dim_text(e->arena, from),
-				dim_text(e->arena, to));
+			elab_error(e, s->value->span, "a loop from %s to %s: it runs in the compiler, so the bounds must be numbers",
+			           dim_text(e->arena, from), dim_text(e->arena, to));
 			return FLOW_NEXT;
 		}
 	} else {
@@ -165,7 +171,8 @@ static Flow exec_for(Elab *e, Scope *scope, const Stmt *s, Value *result) {
 		hi = list.as.list.count;
 	}
 	if (hi > lo && (uint64_t)hi - (uint64_t)lo > MAX_UNROLL) {
-		elab_error(e, s->value->span, "a loop of %llu rounds: it is unrolled, %d is the limit", (unsigned long long)((uint64_t)hi - (uint64_t)lo), MAX_UNROLL);
+		elab_error(e, s->value->span, "a loop of %llu rounds: it is unrolled, %d is the limit",
+		           (unsigned long long)((uint64_t)hi - (uint64_t)lo), MAX_UNROLL);
 		elab_help(e, "loops over data are whole-tensor operations or indexed definitions");
 		return FLOW_NEXT;
 	}
@@ -274,7 +281,8 @@ Flow exec_block(Elab *e, Scope *scope, const Block *block, Value *result) {
 	}
 	e->depth++;
 	Flow flow = FLOW_NEXT;
-	for (int i = 0; i < block->length && flow == FLOW_NEXT && !e->gave_up; i++) flow = exec_stmt(e, scope, block->data[i], result);
+	for (int i = 0; i < block->length && flow == FLOW_NEXT && !e->gave_up; i++)
+		flow = exec_stmt(e, scope, block->data[i], result);
 	e->depth--;
 	if (e->gave_up) *result = value_poison();
 	return flow;

@@ -9,8 +9,8 @@
 #include "session.h"
 
 const char *const setting_names[] = {
-	"data", "validate", "batch", "epochs", "steps", "seed", "shuffle", "precision", "clip", "accumulate", "patience", "save", "loss",
-	"params", "optimizer",
+    "data", "validate",   "batch",    "epochs", "steps", "seed",   "shuffle",   "precision",
+    "clip", "accumulate", "patience", "save",   "loss",  "params", "optimizer",
 };
 const int setting_count = COUNT(setting_names);
 
@@ -30,7 +30,8 @@ static bool static_int(Elab *e, Scope *scope, const TrainItem *item, int64_t low
 	int64_t n;
 	if (!eval_int(e, scope, item->value, arena_printf(e->arena, "`%s`", item->name.text), &d)) return false;
 	if (!dim_known(d, &n) || n < low || (low > 0 && n > INT32_MAX)) {
-		elab_error(e, item->value->span, "`%s` is %s, it must be at least %lld", item->name.text, dim_text(e->arena, d), (long long)low);
+		elab_error(e, item->value->span, "`%s` is %s, it must be at least %lld", item->name.text, dim_text(e->arena, d),
+		           (long long)low);
 		return false;
 	}
 	*out = n;
@@ -49,7 +50,9 @@ static bool read_validate(Elab *e, Scope *scope, const TrainItem *item, Train *t
 	Value v = eval_expr(e, scope, item->value);
 	if (v.kind == VALUE_DATA) return (t->validate = data_index(e, v.as.function.decl, v.as.function.file)) >= 0;
 	if (v.kind == VALUE_REAL && v.as.real > 0 && v.as.real < 1) return t->validate_fraction = v.as.real, true;
-	if (value_ok(v)) elab_error(e, item->value->span, "`validate` wants a data declaration or a fraction between 0 and 1, not %s", value_text(e, v));
+	if (value_ok(v))
+		elab_error(e, item->value->span, "`validate` wants a data declaration or a fraction between 0 and 1, not %s",
+		           value_text(e, v));
 	return false;
 }
 
@@ -69,7 +72,8 @@ static bool static_setting(Elab *e, Scope *scope, const TrainItem *item, Train *
 		if (value_ok(v)) elab_error(e, item->value->span, "`shuffle` is true or false, not %s", value_text(e, v));
 		return false;
 	}
-	if (!strcmp(name, "precision") || !strcmp(name, "patience") || !strcmp(name, "save")) return not_supported(e, item->name.span, name), false;
+	if (!strcmp(name, "precision") || !strcmp(name, "patience") || !strcmp(name, "save"))
+		return not_supported(e, item->name.span, name), false;
 	return true;
 }
 
@@ -92,8 +96,11 @@ static bool check_validation(Elab *e, const Decl *decl, const Train *t) {
 	const DataSet *a = &e->program->data.data[t->data], *b = &e->program->data.data[t->validate];
 	for (int i = 0; i < a->nfields; i++)
 		for (int j = 0; j < b->nfields; j++) {
-			if (a->fields[i].name != b->fields[j].name || (type_equal(a->fields[i].type, b->fields[j].type) && a->fields[i].classes == b->fields[j].classes)) continue;
-			elab_error(e, decl->name.span.source ? decl->name.span : t->span, "`%s` has another type in the validation data `%s`", a->fields[i].name, b->name);
+			if (a->fields[i].name != b->fields[j].name ||
+			    (type_equal(a->fields[i].type, b->fields[j].type) && a->fields[i].classes == b->fields[j].classes))
+				continue;
+			elab_error(e, decl->name.span.source ? decl->name.span : t->span, "`%s` has another type in the validation data `%s`",
+			           a->fields[i].name, b->name);
 			elab_note(e, a->fields[i].span, "in `%s`", a->name);
 			elab_note(e, b->fields[j].span, "in `%s`", b->name);
 			return false;
@@ -104,7 +111,15 @@ static bool check_validation(Elab *e, const Decl *decl, const Train *t) {
 TrainState *prepare_train(Elab *e, const Decl *decl, File *file) {
 	TrainState *t = NEW(e->arena, TrainState);
 	const ElabOptions *o = e->options;
-	Train train = {.name = decl->name.text, .data = -1, .validate = -1, .shuffle = true, .batch = 32, .epochs = 1, .accumulate = 1, .seed = 1, .span = decl->name.span.source ? decl->name.span : decl->span};
+	Train train = {.name = decl->name.text,
+	               .data = -1,
+	               .validate = -1,
+	               .shuffle = true,
+	               .batch = 32,
+	               .epochs = 1,
+	               .accumulate = 1,
+	               .seed = 1,
+	               .span = decl->name.span.source ? decl->name.span : decl->span};
 	if (train.span.source && !decl->name.text) train.span.end = MIN(train.span.end, train.span.begin + 5);
 	*t = (TrainState){.decl = decl, .file = file, .index = e->program->trains.length, .samples = -1};
 	Scope *scope = train_scope(e, t);
@@ -156,9 +171,10 @@ Value train_counter(Elab *e, const char *name, Span span) {
 	int64_t count = all ? train->total_steps : train->steps_per_epoch;
 	if (count > 0) return value_int(count, span);
 	int errors = e->diag->errors;
+	bool said = t->samples == 0;
 	int64_t n = samples_of(e, t);
 	if (n == 0) {
-		if (e->diag->errors == errors) elab_error(e, span, "`%s` needs the size of the data, which is not known", name);
+		if (e->diag->errors == errors && !said) elab_error(e, span, "`%s` needs the size of the data, which is not known", name);
 		return value_poison();
 	}
 	if (train->validate_fraction > 0) n -= (int64_t)((double)n * train->validate_fraction);
@@ -167,8 +183,8 @@ Value train_counter(Elab *e, const char *name, Span span) {
 	train->total_steps = train->steps > 0 ? train->steps : train->epochs * batches / train->accumulate;
 	count = all ? train->total_steps : train->steps_per_epoch;
 	if (count > 0) return value_int(count, span);
-	return elab_error(e, span, "`%s` is 0: %lld samples in batches of %lld, %lld of them a step", name, (long long)n, (long long)train->batch,
-		(long long)train->accumulate);
+	return elab_error(e, span, "`%s` is 0: %lld samples in batches of %lld, %lld of them a step", name, (long long)n,
+	                  (long long)train->batch, (long long)train->accumulate);
 }
 
 /* ---- a setting that can change while the program runs ---- */
@@ -191,7 +207,8 @@ Value builtin_input(Elab *e, Call *c) {
 	const char *name = e->session->naming;
 	Value v = c->slot[0];
 	if (!t || e->build->initialising || e->build->finishing) return elab_error(e, c->at, "`input` stands only in a train block");
-	if (v.kind != VALUE_INT && v.kind != VALUE_REAL) return elab_error(e, c->slot_span[0], "`input` wants a number, not %s", value_text(e, v));
+	if (v.kind != VALUE_INT && v.kind != VALUE_REAL)
+		return elab_error(e, c->slot_span[0], "`input` wants a number, not %s", value_text(e, v));
 	if (!name) {
 		elab_error(e, c->at, "this `input` has no name");
 		elab_help(e, "give it one: `let rate = input(0.1)`");
@@ -253,7 +270,8 @@ static void read_loss(Elab *e, Scope *scope, Update *u, const Expr *value) {
 
 /* clip = norm(c) */
 static void read_clip(Elab *e, Scope *scope, TrainState *t, Update *u, const Expr *value) {
-	bool norm = value->kind == EXPR_CALL && value->left->kind == EXPR_NAME && !strcmp(value->left->name.text, "norm") && value->arguments.length == 1;
+	bool norm = value->kind == EXPR_CALL && value->left->kind == EXPR_NAME && !strcmp(value->left->name.text, "norm") &&
+	            value->arguments.length == 1;
 	if (!norm) {
 		elab_error(e, value->span, "`clip` is `norm(c)`");
 		elab_help(e, "`clip = norm(1.0)` scales all gradients so that their norm is at most 1");
@@ -262,7 +280,8 @@ static void read_clip(Elab *e, Scope *scope, TrainState *t, Update *u, const Exp
 	e->session->naming = arena_intern(e->arena, "clip", 4);
 	u->clip = eval_argument(e, scope, &value->arguments.data[0]);
 	u->has_clip = value_ok(u->clip);
-	if (u->clip.kind == VALUE_TENSOR && u->clip.as.tensor.rank) elab_error(e, value->span, "`norm` wants a number, not %s", value_text(e, u->clip)), u->has_clip = false;
+	if (u->clip.kind == VALUE_TENSOR && u->clip.as.tensor.rank)
+		elab_error(e, value->span, "`norm` wants a number, not %s", value_text(e, u->clip)), u->has_clip = false;
 	(void)t;
 }
 
@@ -286,7 +305,9 @@ static void run_update(Elab *e, Scope *scope, TrainState *t, const TrainItem *it
 		const TrainItem *inner = &item->items.data[i];
 		bool fits = inner->kind == ITEM_OPTIMIZER_RULES || (inner->kind == ITEM_SETTING && (!strcmp(inner->name.text, "loss") ||
 			!strcmp(inner->name.text, "params") || !strcmp(inner->name.text, "optimizer") || !strcmp(inner->name.text, "clip")));
-		if (!fits) elab_error(e, inner->name.span.source ? inner->name.span : inner->span, "an `update` holds loss, params, optimizer and clip");
+		if (!fits)
+			elab_error(e, inner->name.span.source ? inner->name.span : inner->span,
+			           "an `update` holds loss, params, optimizer and clip");
 		else if (inner->kind == ITEM_SETTING) run_setting(e, scope, t, u, inner);
 		else if (t->mode == TRAIN_STEP) read_rules(e, scope, u, inner);
 	}
@@ -301,7 +322,9 @@ static bool misspelt_setting(Elab *e, Scope *scope, const Stmt *s) {
 	const char *near = nearest_name(s->name.text, setting_names, setting_count);
 	elab_error(e, s->name.span, "unknown setting `%s`", s->name.text);
 	if (near) elab_help(e, "did you mean `%s`?", near);
-	else elab_help(e, "settings are data, validate, batch, epochs, steps, seed, shuffle, clip, accumulate, loss, params, optimizer; `let` declares a name");
+	else
+		elab_help(e, "settings are data, validate, batch, epochs, steps, seed, shuffle, clip, accumulate, loss, params, "
+		             "optimizer; `let` declares a name");
 	return true;
 }
 
@@ -354,7 +377,8 @@ void run_train(Elab *e, TrainState *t, TrainMode mode) {
 	for (int i = 0; i < t->decl->items.length; i++) t->more_updates += t->decl->items.data[i].kind == ITEM_UPDATE;
 	Scope *body = scope_new(e, scope);
 	for (int i = 0; i < t->decl->items.length && !e->gave_up; i++) run_item(e, body, t, &t->decl->items.data[i]);
-	if (t->main.has_loss && t->updates.length) elab_error(e, t->main.loss_span, "a train block has one `loss`, or one in each `update`");
+	if (t->main.has_loss && t->updates.length)
+		elab_error(e, t->main.loss_span, "a train block has one `loss`, or one in each `update`");
 	else if (t->main.has_loss) {
 		vec_push(e->arena, &t->updates, &t->main);
 		if (mode == TRAIN_STEP && t->main.scalar) apply_update(e, t, &t->main);

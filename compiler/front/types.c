@@ -29,7 +29,8 @@ const char *type_expr_text(Elab *e, Scope *scope, const TypeExpr *type) {
 static bool eval_dtype(Elab *e, const TypeExpr *type, DType *dtype) {
 	*dtype = DTYPE_F32;
 	if (!type->dtype.text) return true;
-	if (type->classes || dtype_is(type, "class") || dtype_is(type, "index") || dtype_is(type, "int")) return *dtype = DTYPE_I32, true;
+	if (type->classes || dtype_is(type, "class") || dtype_is(type, "index") || dtype_is(type, "int"))
+		return *dtype = DTYPE_I32, true;
 	if (dtype_named(type->dtype.text, dtype)) return true;
 	const char *names[DTYPE_COUNT + 2] = {"class", "index"};
 	for (int i = 0; i < DTYPE_COUNT; i++) names[i + 2] = dtype_info[i].text;
@@ -85,7 +86,9 @@ bool eval_type(Elab *e, Scope *scope, const TypeExpr *type, DType *dtype, int64_
 
 /* ---- matching ---- */
 
-static bool is_bare(const Scope *scope, const Expr *dim) { return dim->kind == EXPR_NAME && !has_const(scope->file, dim->name.text); }
+static bool is_bare(const Scope *scope, const Expr *dim) {
+	return dim->kind == EXPR_NAME && !has_const(scope->file, dim->name.text);
+}
 
 static bool local_in(Scope *scope, const char *name) {
 	for (int i = 0; i < scope->bindings.length; i++)
@@ -109,7 +112,8 @@ static void bind_names(Elab *e, Scope *scope, const TypeExpr *type, const Value 
 
 static Value wrong_kind(Elab *e, const TypeExpr *type, Value v, const char *who, Span span) {
 	elab_error(e, span, "%s wants `%s`, not %s", who, type_expr_text(e, NULL, type), value_text(e, v));
-	if (dtype_is(type, "int") && v.kind == VALUE_TENSOR) elab_help(e, "it shapes the program, so it must be known to the compiler");
+	if (dtype_is(type, "int") && v.kind == VALUE_TENSOR)
+		elab_help(e, "it shapes the program, so it must be known to the compiler");
 	return value_poison();
 }
 
@@ -151,9 +155,11 @@ void wrong_tag(Elab *e, Value v, Tag wanted, const char *who, Span span) {
 }
 
 /* `spliced`: the shape wanted, where the type is written with a list of sizes; else NULL. */
-static Value wrong_shape(Elab *e, Scope *scope, const TypeExpr *type, Value v, const char *who, Span span, const Expr *dim, const char *spliced, int wanted) {
+static Value wrong_shape(Elab *e, Scope *scope, const TypeExpr *type, Value v, const char *who, Span span, const Expr *dim,
+                         const char *spliced, int wanted) {
 	int rank = v.as.tensor.rank;
-	const char *written = spliced ? spliced : type_expr_text(e, scope, type), *shape = shape_text(e->arena, rank, v.as.tensor.dims);
+	const char *written = spliced ? spliced : type_expr_text(e, scope, type),
+	           *shape = shape_text(e->arena, rank, v.as.tensor.dims);
 	if (!dim) elab_error(e, span, "%s has %d dim%s %s, expected %s%d: `%s`", who, rank, rank == 1 ? "" : "s", shape,
 		type->leading_dots ? "at least " : "", wanted, written);
 	else elab_error(e, span, "%s is %s, expected `%s`", who, value_text(e, v), written);
@@ -177,17 +183,21 @@ static bool match_dims(Elab *e, Scope *scope, const TypeExpr *type, Value *v, co
 			if (!eval_type(e, scope, type, &dtype, &classes, &wanted, dims)) return false;
 			bool same = wanted == rank;
 			for (int j = 0; same && j < rank; j++) same = dim_equal(dims[j], v->as.tensor.dims[j]);
-			if (!same) wrong_shape(e, scope, type, *v, who, span, wanted == rank ? type->dims.data[i] : NULL, shape_text(e->arena, wanted, dims), wanted);
+			if (!same)
+				wrong_shape(e, scope, type, *v, who, span, wanted == rank ? type->dims.data[i] : NULL,
+				            shape_text(e->arena, wanted, dims), wanted);
 			return same;
 		}
-	if (wanted > rank || (wanted < rank && !type->leading_dots)) return wrong_shape(e, scope, type, *v, who, span, NULL, NULL, wanted), false;
+	if (wanted > rank || (wanted < rank && !type->leading_dots))
+		return wrong_shape(e, scope, type, *v, who, span, NULL, NULL, wanted), false;
 	Dim *dims = NEW_ARRAY(e->arena, Dim, rank + 1);
 	for (int i = 0; i < rank; i++) dims[i] = v->as.tensor.dims[i];
 	for (int i = 0; i < wanted; i++) {
 		const Expr *written = type->dims.data[i];
 		Dim d;
 		if (!eval_int(e, scope, written, "a size", &d)) return false;
-		if (!dim_equal(d, dims[rank - wanted + i])) return wrong_shape(e, scope, type, *v, who, span, written, NULL, wanted), false;
+		if (!dim_equal(d, dims[rank - wanted + i]))
+			return wrong_shape(e, scope, type, *v, who, span, written, NULL, wanted), false;
 		if (written->kind == EXPR_NAME) dims[rank - wanted + i].name = written->name.text;
 	}
 	v->as.tensor.dims = dims;
@@ -218,7 +228,8 @@ Value match_type(Elab *e, Scope *scope, const TypeExpr *type, Value v, const cha
 	}
 	if (v.kind != VALUE_TENSOR) return wrong_kind(e, type, v, who, span);
 	DType have = value_dtype(&v);
-	bool integers = type->classes || dtype_is(type, "index") || dtype_is(type, "int") || dtype_is(type, "class"), is_int = dtype_info[have].class == 'I';
+	bool integers = type->classes || dtype_is(type, "index") || dtype_is(type, "int") || dtype_is(type, "class"),
+	     is_int = dtype_info[have].class == 'I';
 	bool fits = integers ? is_int : !type->dtype.text ? dtype_is_float(have) : have == dtype || (is_int && dtype == DTYPE_I32);
 	if (!fits) return wrong_dtype(e, type, v, who, span, dtype, integers);
 	if (!match_dims(e, scope, type, &v, who, span)) return value_poison();

@@ -19,7 +19,8 @@ Value value_list(ValueKind kind, int count, Value *items, Span span) {
 
 Value value_labelled(Elab *e, Val *val, int nlabels, IndexVar *const *labels, int rank, const Dim *dims, Span span) {
 	Value v = {.kind = VALUE_TENSOR, .span = blame(e, span)};
-	if (nlabels + rank != val->type.rank) die("a value with %d labels and %d dims for a tensor of rank %d", nlabels, rank, val->type.rank);
+	if (nlabels + rank != val->type.rank)
+		die("a value with %d labels and %d dims for a tensor of rank %d", nlabels, rank, val->type.rank);
 	v.as.tensor.val = val;
 	v.as.tensor.rank = rank;
 	v.as.tensor.dims = NEW_ARRAY(e->arena, Dim, rank + 1);
@@ -57,9 +58,13 @@ const char *value_text(Elab *e, Value v) {
 	case VALUE_TUPLE: return arena_printf(e->arena, "%d results", v.as.list.count);
 	case VALUE_TENSOR: return tensor_text(e, v);
 	case VALUE_INDEX: return arena_printf(e->arena, "the index `%s`", v.as.index->name);
-	case VALUE_FUNCTION: return arena_printf(e->arena, "the %s `%s`", v.as.function.decl->kind == DECL_LAYER ? "layer"
-		: v.as.function.decl->kind == DECL_MODEL ? "model" : v.as.function.decl->kind == DECL_OPTIMIZER ? "optimizer" : "function",
-		v.as.function.decl->name.text);
+	case VALUE_FUNCTION:
+		return arena_printf(e->arena, "the %s `%s`",
+		                    v.as.function.decl->kind == DECL_LAYER       ? "layer"
+		                    : v.as.function.decl->kind == DECL_MODEL     ? "model"
+		                    : v.as.function.decl->kind == DECL_OPTIMIZER ? "optimizer"
+		                                                                 : "function",
+		                    v.as.function.decl->name.text);
 	case VALUE_BUILTIN: return arena_printf(e->arena, "the function `%s`", v.as.builtin->name);
 	case VALUE_INSTANCE: return arena_printf(e->arena, "the layer `%s`", v.as.instance->name);
 	case VALUE_HOLE: return "`_`";
@@ -131,7 +136,8 @@ Val *broadcast_to(Elab *e, const Value *v, int nlabels, IndexVar *const *labels,
 	return ir_broadcast(fn_of(e), v->as.tensor.val, nlabels + rank, size, place);
 }
 
-/* The dtype that operands args[first..n) agree on; false after an error.  Strong tensors decide; statics and weak tensors adapt. */
+/* The dtype that operands args[first..n) agree on; false after an error.  Strong tensors decide; statics and weak tensors adapt.
+ */
 static bool common_dtype(Elab *e, Op op, int first, int n, Value *args, const char *what, Span span, DType *dtype) {
 	char class = op_info[op].operand_class;
 	int strong = -1;
@@ -158,10 +164,15 @@ static bool common_dtype(Elab *e, Op op, int first, int n, Value *args, const ch
 	if (class == 'A' || (class == 'F' && is_float) || (class == 'N' && !is_bool) || (class == 'B' && is_bool) ||
 	    (class == 'I' && !is_float && !is_bool)) return true;
 	Value v = strong >= 0 ? args[strong] : args[first];
-	elab_error(e, span, "`%s` wants %s, not %s", what, class == 'F' ? "floats" : class == 'B' ? "bools" : class == 'I' ? "integers" : "numbers",
-		value_text(e, v));
+	elab_error(e, span, "`%s` wants %s, not %s", what,
+	           class == 'F'   ? "floats"
+	           : class == 'B' ? "bools"
+	           : class == 'I' ? "integers"
+	                          : "numbers",
+	           value_text(e, v));
 	note_value(e, "the operand", v);
-	if (class == 'F' || class == 'N') elab_help(e, op == OpDiv && !is_bool ? "write `as f32` after it, or `//` for whole numbers" : "write `as f32` after it");
+	if (class == 'F' || class == 'N')
+		elab_help(e, op == OpDiv && !is_bool ? "write `as f32` after it, or `//` for whole numbers" : "write `as f32` after it");
 	return false;
 }
 
@@ -198,7 +209,9 @@ static void shapes_differ(Elab *e, const char *what, Value a, Value b, Span span
 	for (int i = 0; i < a.as.tensor.rank; i++) ones |= dim_equal(a.as.tensor.dims[i], dim_number(1));
 	for (int i = 0; i < b.as.tensor.rank; i++) ones |= dim_equal(b.as.tensor.dims[i], dim_number(1));
 	if (ones) elab_help(e, "a size of 1 is never stretched: drop it with `reshape` or `x[.., 0]`");
-	else elab_help(e, "shapes must be equal, or one the end of the other; for anything else write an indexed definition `let y[i, j] = ...`");
+	else
+		elab_help(e, "shapes must be equal, or one the end of the other; for anything else write an indexed definition `let y[i, "
+		             "j] = ...`");
 }
 
 static Val *build_op(Fn *f, Op op, Val **v) {
@@ -240,9 +253,11 @@ Value apply_pointwise(Elab *e, Op op, int n, Value *given, const char *what, Spa
 	for (int i = 1; i < n; i++)
 		if (args[i].as.tensor.rank > args[big].as.tensor.rank) big = i;
 	for (int i = 0; i < n; i++)
-		if (!suffix_agrees(&args[i], &args[big])) return shapes_differ(e, what, args[MIN(i, big)], args[MAX(i, big)], span), value_poison();
+		if (!suffix_agrees(&args[i], &args[big]))
+			return shapes_differ(e, what, args[MIN(i, big)], args[MAX(i, big)], span), value_poison();
 	Value *b = &args[big];
-	if (nlabels + b->as.tensor.rank > MAX_RANK) return elab_error(e, span, "more than %d dims and indices in one value", MAX_RANK);
+	if (nlabels + b->as.tensor.rank > MAX_RANK)
+		return elab_error(e, span, "more than %d dims and indices in one value", MAX_RANK);
 	Dim all[MAX_RANK];
 	for (int i = 0; i < nlabels; i++) all[i] = labels[i]->extent;
 	for (int i = 0; i < b->as.tensor.rank; i++) all[nlabels + i] = b->as.tensor.dims[i];
@@ -250,7 +265,8 @@ Value apply_pointwise(Elab *e, Op op, int n, Value *given, const char *what, Spa
 	Val *operand[3];
 	fn_of(e)->span = blame(e, span);
 	for (int i = 0; i < n; i++) operand[i] = broadcast_to(e, &args[i], nlabels, labels, b->as.tensor.rank, b->as.tensor.dims);
-	Value result = value_labelled(e, build_op(fn_of(e), op, operand), nlabels, labels, b->as.tensor.rank, b->as.tensor.dims, span);
+	Value result =
+	    value_labelled(e, build_op(fn_of(e), op, operand), nlabels, labels, b->as.tensor.rank, b->as.tensor.dims, span);
 	result.as.tensor.weak = weak && !op_info[op].result_bool;
 	if (op == OpWhere && args[1].as.tensor.tag == args[2].as.tensor.tag) {
 		result.as.tensor.tag = args[1].as.tensor.tag;

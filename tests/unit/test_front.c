@@ -60,7 +60,9 @@ static Tensor *random_inputs(Arena *arena, const Fn *f) {
 		} else {
 			int32_t *x = NEW_ARRAY(arena, int32_t, n);
 			for (int64_t k = 0; k < n; k++)
-				x[k] = in->kind == INPUT_SLOT ? 0 : in->kind == INPUT_DATA ? (int32_t)(fabs(noise()) * (double)(in->classes > 0 ? in->classes : 5)) : 1;
+				x[k] = in->kind == INPUT_SLOT   ? 0
+				       : in->kind == INPUT_DATA ? (int32_t)(fabs(noise()) * (double)(in->classes > 0 ? in->classes : 5))
+				                                : 1;
 			t[i].data = x;
 		}
 	}
@@ -87,7 +89,9 @@ static int input_named(const Fn *f, const char *name) {
 	return -1;
 }
 
-static double number(const Tensor *outputs, const Fn *f, const char *name) { return *(double *)outputs[output_named(f, name)].data; }
+static double number(const Tensor *outputs, const Fn *f, const char *name) {
+	return *(double *)outputs[output_named(f, name)].data;
+}
 
 /* Every gradient against central differences along one random direction per parameter. */
 static void check_gradients(const char *source, double tolerance) {
@@ -108,17 +112,19 @@ static void check_gradients(const char *source, double tolerance) {
 		}
 		for (int64_t k = 0; k < n; k++) x[k] += h * direction[k];
 		double difference = (value[0] - value[1]) / (2 * h);
-		if (fabs(difference - slope) > tolerance * (1 + fabs(slope))) fail_msg("%s: %g, by differences %g", f->inputs.data[i].name, slope, difference);
+		if (fabs(difference - slope) > tolerance * (1 + fabs(slope)))
+			fail_msg("%s: %g, by differences %g", f->inputs.data[i].name, slope, difference);
 		checked++;
 	}
 	assert_true(checked > 0);
 	done(r);
 }
 
-#define MLP \
-	"data d { x: u8[4, 4] = idx(\"x\"); y: class[3] = idx(\"y\") }\n" \
-	"model mlp(image: u8[B, 4, 4]) -> logits[B, 3] = image as f32 / 255 |> flatten |> dense(5) |> relu |> dense(3)\n" \
-	"train { data = d; batch = 8; let z = mlp(x); loss = cross_entropy(z, y); metric accuracy = argmax(z) == y; optimizer = adam() }\n"
+#define MLP                                                                                                                      \
+	"data d { x: u8[4, 4] = idx(\"x\"); y: class[3] = idx(\"y\") }\n"                                                            \
+	"model mlp(image: u8[B, 4, 4]) -> logits[B, 3] = image as f32 / 255 |> flatten |> dense(5) |> relu |> dense(3)\n"            \
+	"train { data = d; batch = 8; let z = mlp(x); loss = cross_entropy(z, y); metric accuracy = argmax(z) == y; optimizer = "    \
+	"adam() }\n"
 
 static const char second_order[] =
 	"data d { x: f32[3] = [[0, 0, 1], [0, 1, 2]]; y: f32 = [0, 1] }\n"
@@ -164,7 +170,8 @@ static void test_step(void **unused) {
 	for (int i = 0; i < (int)COUNT(want); i++) assert_string_equal(f->inputs.data[i].name, want[i]);
 	assert_int_equal(f->inputs.data[f->inputs.length - 1].kind, INPUT_STEP);
 	assert_int_equal(f->outputs.length, 1 + 12);
-	for (int i = 1; i < f->outputs.length; i++) assert_string_equal(f->outputs.data[i].name, f->inputs.data[f->outputs.data[i].updates].name);
+	for (int i = 1; i < f->outputs.length; i++)
+		assert_string_equal(f->outputs.data[i].name, f->inputs.data[f->outputs.data[i].updates].name);
 	Fn *again = program_eval(r.program, 0, 5);
 	assert_int_equal(again->inputs.data[0].type.dim[0], 5);
 	assert_int_equal(r.program->trains.data[0].nmetrics, 1);
@@ -172,10 +179,10 @@ static void test_step(void **unused) {
 	done(r);
 }
 
-static const char sums[] =
-	"data d { x: f32[2] = [[1, 2], [3, 4], [5, 6], [7, 9]]; y: f32 = [1, 2, 3, 5] }\n"
-	"model line(x: [B, 2]) -> [B] { param w: [2] = 0; param b: f32 = 0; return x @ w + b }\n"
-	"train { data = d; batch = %d; accumulate = %d; clip = norm(0.5); loss = mse(line(x), y); optimizer = sgd(lr = 0.1, momentum = 0.9) }\n";
+static const char sums[] = "data d { x: f32[2] = [[1, 2], [3, 4], [5, 6], [7, 9]]; y: f32 = [1, 2, 3, 5] }\n"
+                           "model line(x: [B, 2]) -> [B] { param w: [2] = 0; param b: f32 = 0; return x @ w + b }\n"
+                           "train { data = d; batch = %d; accumulate = %d; clip = norm(0.5); loss = mse(line(x), y); optimizer = "
+                           "sgd(lr = 0.1, momentum = 0.9) }\n";
 
 /* Two halves accumulated are the whole batch, and the first half alone changes no parameter. */
 static void test_accumulate(void **unused) {
@@ -209,9 +216,10 @@ static void test_accumulate(void **unused) {
 static void test_metrics(void **unused) {
 	(void)unused;
 	Outcome r = good("data d { x: f32[2] = [[1, 2], [3, 4]]; y: f32 = [1, 0] }\n"
-		"model m(x: [B, 2]) -> [B] { param w: [2] = 0; return x @ w }\n"
-		"train { data = d; batch = 2; loss = mse(m(x), y)\n"
-		"  metric plain = x\n  metric scalar = mean(y)\n  metric ratio = 2 * total(y > 0.5) / (total(x) + total(y > 0.5))\n  optimizer = sgd() }");
+	                 "model m(x: [B, 2]) -> [B] { param w: [2] = 0; return x @ w }\n"
+	                 "train { data = d; batch = 2; loss = mse(m(x), y)\n"
+	                 "  metric plain = x\n  metric scalar = mean(y)\n  metric ratio = 2 * total(y > 0.5) / (total(x) + total(y > "
+	                 "0.5))\n  optimizer = sgd() }");
 	const Train *t = &r.program->trains.data[0];
 	assert_int_equal(t->nmetrics, 3);
 	assert_true(t->metrics[0].elements == 4 && t->metrics[0].first_total == 1 && !t->metrics[0].finish);
@@ -222,7 +230,8 @@ static void test_metrics(void **unused) {
 	in[input_named(f, "x")].data = (double[]){1, 2, 3, 4};
 	in[input_named(f, "y")].data = (double[]){1, 0};
 	Tensor *out = run(r.arena, f, in);
-	assert_true(*(double *)out[1].data == 10 && *(double *)out[2].data == 1 && *(double *)out[3].data == 1 && *(double *)out[4].data == 10);
+	assert_true(*(double *)out[1].data == 10 && *(double *)out[2].data == 1 && *(double *)out[3].data == 1 &&
+	            *(double *)out[4].data == 10);
 	Tensor ratio;
 	fn_eval(r.arena, t->metrics[2].finish, EVAL_F64, &out[3], &ratio);
 	assert_true(fabs(*(double *)ratio.data - 2.0 / 11) < 1e-15);
@@ -238,7 +247,9 @@ static void test_updates(void **unused) {
 		"  update one { loss = a(x); params = a; optimizer = sgd(lr = 1) }\n"
 		"  update two { loss = b(x) * a(x); params = b; optimizer = sgd(lr = 1) } }");
 	Fn *f = run_passes(program_step(r.program, 0), 0, pass_count);
-	Tensor in[] = {{f->inputs.data[0].type, (double[]){3}}, {f->inputs.data[1].type, (double[]){5}}, {f->inputs.data[2].type, (double[]){7}}};
+	Tensor in[] = {{f->inputs.data[0].type, (double[]){3}},
+	               {f->inputs.data[1].type, (double[]){5}},
+	               {f->inputs.data[2].type, (double[]){7}}};
 	assert_int_equal(f->inputs.length, 3);
 	Tensor *out = run(r.arena, f, in);
 	assert_true(number(out, f, "a/w") == 2);           /* 5 - 3 */
@@ -248,8 +259,9 @@ static void test_updates(void **unused) {
 
 static void test_sets(void **unused) {
 	(void)unused;
-	const char *source = "const N = 4\ndata d { x: f32[2] = [[1, 2]]; y: f32[1] = [[1]] }\nmodel m(x: [B, 2]) -> [B, 1] = x |> dense(N) |> dense(1)\n"
-		"train { data = d; batch = 1; loss = mse(m(x), y); optimizer = sgd(lr = input(0.5)) }";
+	const char *source = "const N = 4\ndata d { x: f32[2] = [[1, 2]]; y: f32[1] = [[1]] }\nmodel m(x: [B, 2]) -> [B, 1] = x |> "
+	                     "dense(N) |> dense(1)\n"
+	                     "train { data = d; batch = 1; loss = mse(m(x), y); optimizer = sgd(lr = input(0.5)) }";
 	const char *names[] = {"N", "lr"}, *values[] = {"7", "0.25"}, *wrong[] = {"M", "lr"};
 	Outcome r = elaborate(source, &(ElabOptions){.set_names = names, .set_values = values, .nsets = 2});
 	assert_non_null(r.program);
@@ -266,41 +278,72 @@ static void test_sets(void **unused) {
 
 #define DATA "data d { x: f32[3] = [[1, 2, 3]]; y: f32[3] = [[1, 2, 3]]; c: class[3] = [1] }\n"
 #define TRAIN "train { data = d; batch = 1; loss = mse(m(x), y); optimizer = sgd() }\n"
-static const struct { const char *source, *want[4]; int errors; } wrong[] = {
-	{DATA "model m(x: [B, 3]) -> [B, 3] = x |> dense(3) |> sigmoid\ntrain { data = d; loss = binary_cross_entropy(m(x), y); optimizer = adam() }",
-		{"model.nn:3:47: error: `binary_cross_entropy`: `z` wants logits, but this is probs", "model.nn:2:49: note: `sigmoid` made it probs here",
-		 "help: leave out `sigmoid`"}, 1},
-	{DATA "model m(x: [B, 3]) -> [B, 3] = x |> dense(4)\n" TRAIN, {"model.nn:2:32: error: `m`: its result is f32[B, 4], expected `[B, 3]`"}, 1},
-	{DATA "model m(x: [B, 4]) -> [B, 3] = x |> dense(3)\n" TRAIN, {"model.nn:3:43: error: `m`: `x` is f32[B, 3], expected `[B, 4]`"}, 1},
-	{DATA "model m(x: [B, 3]) -> [B, 3] { let h = x @ ones(2, 3)\n return h }\n" TRAIN, {"`@` cannot multiply f32[B, 3] by f32[2, 3]", "help: the last size"}, 1},
-	{DATA "model m(x: [B, 3]) -> [B, 3] = x |> dens(3)\n" TRAIN, {"error: unknown name `dens`", "help: did you mean `dense`?"}, 1},
-	{DATA "model m(x: [B, 3]) -> [B, 3] = x |> dense(3, bais = true)\n" TRAIN, {"`dense` has no parameter `bais`", "did you mean `bias`?"}, 1},
-	{DATA "model m(x: [B, 3]) -> [B, 3] = x |> dense(3)\ntrain { data = d; bacth = 3; loss = mse(m(x), y); optimizer = sgd() }",
-		{"unknown setting `bacth`", "did you mean `batch`?"}, 1},
-	{DATA "model m(x: [B, 3]) -> [B, 3] { if sum(x) > 0 { return x }\n return dense(x, 3) }\n" TRAIN, {"`if` needs a condition known", "where(c, a, b)"}, 1},
-	{DATA "layer r(x) { return r(dense(x, 3)) }\nmodel m(x: [B, 3]) -> [B, 3] = r(x)\n" TRAIN, {"`r` calls itself without end"}, 1},
-	{"model m(x: [B, 3]) -> [B, 3] { for k in 0..10^9 { x = x + 1 }\n return x }", {"a loop of 1000000000 rounds"}, 1},
-	{"fn f(x) = x + y\nlayer q(x) { return relo(x) }", {"unknown name `y`", "unknown name `relo`"}, 2},
-	{"model m(x: [B, 3]) -> [B, 3] { scan t < 3 carry h = x { emit hs[t, b] = h[b, 0] }\n let q = hs + 1\n return q }", {"`scan` is not supported yet"}, 1},
-	{"model m(x: [B, 3]) -> [B, 3] = x + normal(dims(x))", {"`normal` outside an initial value is not supported yet"}, 1},
-	{"model m(x: [B, 3]) -> [B, 3] = cumsum(x)", {"`cumsum` is not supported yet"}, 1},
-	{DATA "train { data = d; precision = bf16; patience = 3; save = best(val_loss); loss = mse(x, y); optimizer = sgd() }",
-		{"`precision` is not supported yet", "`patience` is not supported yet", "`save` is not supported yet"}, 3},
-	{"data d { x: f32[2] = [[1, 2], [1]]; c: class[3] = [0, 3] }\ntrain { data = d; loss = mse(x, x); optimizer = sgd() }",
-		{"1 items, the type says 2", "the number 3 is not in 0..2"}, 2},
-	{DATA "model m(x: [B, 3]) -> [B, 3] = x |> dense(3)\ntrain { data = d; loss = mse(m(x), y); optimizer = { \"m/dens/*\": none; \"*\": sgd() } }",
-		{"no parameter matches \"m/dens/*\"", "help: parameters are m/dense.0/w, m/dense.0/b"}, 1},
-	{DATA "model m(x: [B, 3]) -> [B, 2] = x |> dense(2)\ntrain { data = d; loss = cross_entropy(m(x), c); optimizer = sgd() }",
-		{"class[3] selects among 2"}, 1},
-	{DATA "model m(x: [B, 3]) -> [B, 3] = x |> dense(3)\ntrain { data = d; loss = mse(m(x), c); optimizer = sgd() }", {"`mse`: `b` wants"}, 1},
-	{DATA "train { data = d; loss = mse(dense(x, 3), y); optimizer = sgd() }", {"the layer `dense` is called outside a model"}, 1},
-	{DATA "train { data = d; loss = mse(x, y); optimizer = sgd() }", {"nothing to train"}, 1},
-	{"const A = B1\nconst B1 = A", {"is defined by itself"}, 1},
-	{"model m(x: [B, T]) -> [B, T] = x", {"the size `T` of `m` is not known"}, 1},
-	{"model m(x: u8[B, 3]) -> [B, 3] = x / 255", {"`/` wants floats, not u8[B, 3]", "as f32"}, 1},
-	{"layer h(x: [B, C], n: int) { assert C % n == 0, \"width {C} by {n}\"\n return x }\nmodel m(x: [B, 3]) -> [B, 3] = h(x, 2)", {"error: width 3 by 2"}, 1},
-	{"model m(x: [B, 3]) -> [B] { let s[b] = sum[j](x[b, j])\n return x + s }", {"shapes [B, 3] and [B] do not match"}, 1},
-	{"model m(x: [B, 3]) -> [B, 3] { param b: [B] = 0\n return x }", {"does not depend on the batch"}, 1},
+static const struct { const char *source, *want[4]; int errors;
+} wrong[] = {
+    {DATA "model m(x: [B, 3]) -> [B, 3] = x |> dense(3) |> sigmoid\ntrain { data = d; loss = binary_cross_entropy(m(x), y); "
+          "optimizer = adam() }",
+     {"model.nn:3:47: error: `binary_cross_entropy`: `z` wants logits, but this is probs",
+      "model.nn:2:49: note: `sigmoid` made it probs here", "help: leave out `sigmoid`"},
+     1},
+    {DATA "model m(x: [B, 3]) -> [B, 3] = x |> dense(4)\n" TRAIN,
+     {"model.nn:2:32: error: `m`: its result is f32[B, 4], expected `[B, 3]`"},
+     1},
+    {DATA "model m(x: [B, 4]) -> [B, 3] = x |> dense(3)\n" TRAIN,
+     {"model.nn:3:43: error: `m`: `x` is f32[B, 3], expected `[B, 4]`"},
+     1},
+    {DATA "model m(x: [B, 3]) -> [B, 3] { let h = x @ ones(2, 3)\n return h }\n" TRAIN,
+     {"`@` cannot multiply f32[B, 3] by f32[2, 3]", "help: the last size"},
+     1},
+    {DATA "model m(x: [B, 3]) -> [B, 3] = x |> dens(3)\n" TRAIN,
+     {"error: unknown name `dens`", "help: did you mean `dense`?"},
+     1},
+    {DATA "model m(x: [B, 3]) -> [B, 3] = x |> dense(3, bais = true)\n" TRAIN,
+     {"`dense` has no parameter `bais`", "did you mean `bias`?"},
+     1},
+    {DATA "model m(x: [B, 3]) -> [B, 3] = x |> dense(3)\ntrain { data = d; bacth = 3; loss = mse(m(x), y); optimizer = sgd() }",
+     {"unknown setting `bacth`", "did you mean `batch`?"},
+     1},
+    {DATA "model m(x: [B, 3]) -> [B, 3] { if sum(x) > 0 { return x }\n return dense(x, 3) }\n" TRAIN,
+     {"`if` needs a condition known", "where(c, a, b)"},
+     1},
+    {DATA "layer r(x) { return r(dense(x, 3)) }\nmodel m(x: [B, 3]) -> [B, 3] = r(x)\n" TRAIN,
+     {"`r` calls itself without end"},
+     1},
+    {"model m(x: [B, 3]) -> [B, 3] { for k in 0..10^9 { x = x + 1 }\n return x }", {"a loop of 1000000000 rounds"}, 1},
+    {"fn f(x) = x + y\nlayer q(x) { return relo(x) }", {"unknown name `y`", "unknown name `relo`"}, 2},
+    {"model m(x: [B, 3]) -> [B, 3] { scan t < 3 carry h = x { emit hs[t, b] = h[b, 0] }\n let q = hs + 1\n return q }",
+     {"`scan` is not supported yet"},
+     1},
+    {"model m(x: [B, 3]) -> [B, 3] = x + normal(dims(x))", {"`normal` outside an initial value is not supported yet"}, 1},
+    {"model m(x: [B, 3]) -> [B, 3] = cumsum(x)", {"`cumsum` is not supported yet"}, 1},
+    {DATA "train { data = d; precision = bf16; patience = 3; save = best(val_loss); loss = mse(x, y); optimizer = sgd() }",
+     {"`precision` is not supported yet", "`patience` is not supported yet", "`save` is not supported yet"},
+     3},
+    {"data d { x: f32[2] = [[1, 2], [1]]; c: class[3] = [0, 3] }\ntrain { data = d; loss = mse(x, x); optimizer = sgd() }",
+     {"1 items, the type says 2", "the number 3 is not in 0..2"},
+     2},
+    {DATA "model m(x: [B, 3]) -> [B, 3] = x |> dense(3)\ntrain { data = d; loss = mse(m(x), y); optimizer = { \"m/dens/*\": "
+          "none; \"*\": sgd() } }",
+     {"no parameter matches \"m/dens/*\"", "help: parameters are m/dense.0/w, m/dense.0/b"},
+     1},
+    {DATA "model m(x: [B, 3]) -> [B, 2] = x |> dense(2)\ntrain { data = d; loss = cross_entropy(m(x), c); optimizer = sgd() }",
+     {"class[3] selects among 2"},
+     1},
+    {DATA "model m(x: [B, 3]) -> [B, 3] = x |> dense(3)\ntrain { data = d; loss = mse(m(x), c); optimizer = sgd() }",
+     {"`mse`: `b` wants"},
+     1},
+    {DATA "train { data = d; loss = mse(dense(x, 3), y); optimizer = sgd() }",
+     {"the layer `dense` is called outside a model"},
+     1},
+    {DATA "train { data = d; loss = mse(x, y); optimizer = sgd() }", {"nothing to train"}, 1},
+    {"const A = B1\nconst B1 = A", {"is defined by itself"}, 1},
+    {"model m(x: [B, T]) -> [B, T] = x", {"the size `T` of `m` is not known"}, 1},
+    {"model m(x: u8[B, 3]) -> [B, 3] = x / 255", {"`/` wants floats, not u8[B, 3]", "as f32"}, 1},
+    {"layer h(x: [B, C], n: int) { assert C % n == 0, \"width {C} by {n}\"\n return x }\nmodel m(x: [B, 3]) -> [B, 3] = h(x, 2)",
+     {"error: width 3 by 2"},
+     1},
+    {"model m(x: [B, 3]) -> [B] { let s[b] = sum[j](x[b, j])\n return x + s }", {"shapes [B, 3] and [B] do not match"}, 1},
+    {"model m(x: [B, 3]) -> [B, 3] { param b: [B] = 0\n return x }", {"does not depend on the batch"}, 1},
 };
 
 static void test_errors(void **unused) {
@@ -317,8 +360,10 @@ static void test_errors(void **unused) {
 
 static void test_warnings(void **unused) {
 	(void)unused;
-	Outcome r = elaborate(DATA "model m(x: [B, 3]) -> [B, 3] {\n param w: [3] = 0\n param v: [3] = 0\n state s: [3] = 0\n let u = dense(x, 7)\n"
-		"return stop_gradient(x * v) + dense(x, 3) + s }\n" TRAIN, NULL);
+	Outcome r = elaborate(
+	    DATA "model m(x: [B, 3]) -> [B, 3] {\n param w: [3] = 0\n param v: [3] = 0\n state s: [3] = 0\n let u = dense(x, 7)\n"
+	         "return stop_gradient(x * v) + dense(x, 3) + s }\n" TRAIN,
+	    NULL);
 	assert_non_null(r.program);
 	const char *want[] = {"model.nn:3:8: warning: `w` is never used", "model.nn:4:8: warning: `m/v` gets no gradient",
 		"model.nn:5:8: warning: the state `s` is never updated", "model.nn:6:10: warning: `m/dense.0/w` gets no gradient"};
@@ -357,9 +402,10 @@ static void test_hostile(void **unused) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_paths), cmocka_unit_test(test_step), cmocka_unit_test(test_gradients), cmocka_unit_test(test_accumulate),
-		cmocka_unit_test(test_metrics), cmocka_unit_test(test_updates), cmocka_unit_test(test_sets), cmocka_unit_test(test_errors), cmocka_unit_test(test_warnings),
-		cmocka_unit_test(test_hostile),
+	    cmocka_unit_test(test_paths),      cmocka_unit_test(test_step),    cmocka_unit_test(test_gradients),
+	    cmocka_unit_test(test_accumulate), cmocka_unit_test(test_metrics), cmocka_unit_test(test_updates),
+	    cmocka_unit_test(test_sets),       cmocka_unit_test(test_errors),  cmocka_unit_test(test_warnings),
+	    cmocka_unit_test(test_hostile),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

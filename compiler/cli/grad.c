@@ -117,7 +117,9 @@ static int compute(Session *s, int train) {
 int command_grad(const Options *options) {
 	bool numbers = options->weights || options->ninputs || options->output || options->f64;
 	int code;
-	Session *s = session_open(options, 0, &code);
+	Options own = *options;
+	own.made_up = true;
+	Session *s = session_open(&own, 0, &code);
 	if (!s) return code;
 	int train = session_train(s);
 	code = train < 0 ? EXIT_INPUT : numbers ? compute(s, train) : print_derivative(s, train);

@@ -1,7 +1,9 @@
 /* main.c: in: the command line; out: one command run, its exit code (base.h). */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -110,7 +112,15 @@ static int run_command(int argc, char **argv, double started) {
 	return unknown_command(argv[1]);
 }
 
+/* A standard stream that was closed would give its number to the next file opened, and messages would go there. */
+static void open_streams(void) {
+	static const int modes[] = {O_RDONLY, O_RDONLY, O_WRONLY};
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", modes[fd]) != fd) fatal("cannot open /dev/null");
+}
+
 int main(int argc, char **argv) {
+	open_streams();
 	/* before main, the process has done nothing but compute */
 	double started = clock_seconds(CLOCK_MONOTONIC) - clock_seconds(CLOCK_PROCESS_CPUTIME_ID);
 	int code = run_command(argc, argv, started);

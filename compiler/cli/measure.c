@@ -87,7 +87,7 @@ Peak *peak_new(Session *s, int workers) {
 	peak->bytes = (size_t)workers * PAGE;
 	peak->values = block_new(peak->bytes);
 	peak->frame = (Frame){.context = peak, .barrier = pool_barrier};
-	peak->turns = 1 << 18;
+	peak->turns = 1 << 20;
 	return peak;
 }
 

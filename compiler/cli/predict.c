@@ -155,7 +155,9 @@ int command_predict(const Options *options) {
 		return EXIT_USAGE;
 	}
 	int code;
-	Session *s = session_open(options, 0, &code);
+	Options own = *options;
+	own.made_up = true;
+	Session *s = session_open(&own, 0, &code);
 	if (!s) return code;
 	code = predict_program(s);
 	session_close(s);

@@ -1,5 +1,5 @@
 /* train.c: nnc train: in: FILE.nn; out: a trained model in a folder, progress on stderr or stdout. */
-#include <stdio.h>
+#include <signal.h>
 
 #include "start.h"
 
@@ -16,11 +16,14 @@ static int train_program(Session *s) {
 	const Options *o = s->options;
 	int number = session_train(s);
 	if (number < 0 || !session_use_cpu(s)) return EXIT_INPUT;
-	const char *folder = run_folder(s->arena, s->diag, o->file, o->out);
-	if (!folder) return session_report(s);
 	Start start;
 	int code = start_training(s, number, true, 0, &start);
 	if (code != EXIT_DONE) return code;
+	const char *folder = run_folder(s->arena, s->diag, o->file, o->out); /* now that nothing else is wrong */
+	if (!folder) {
+		start_free(&start);
+		return session_report(s);
+	}
 	if (o->weights && !weights_load(s->diag, o->weights, s->program, &s->layout, start.block, true, NULL)) code = EXIT_INPUT;
 	session_report(s);
 	if (code == EXIT_DONE) {
@@ -40,6 +43,7 @@ static int train_program(Session *s) {
 }
 
 int command_train(const Options *options) {
+	signal(SIGPIPE, SIG_IGN); /* a reader that goes away does not end a training */
 	int code;
 	Session *s = session_open(options, 0, &code);
 	if (!s) return code;

@@ -23,7 +23,9 @@
 enum { DEFLATE_RATIO = 1032, PLAUSIBLE_RATIO = 100 };
 static const size_t GENEROUS = (size_t)256 << 20;
 
-struct Files { Arena *arena; VEC(const char *) folders; File *open; };
+/* A file that several fields name is reported missing once. */
+typedef struct Missing { const char *name; const Diag *told; } Missing;
+struct Files { Arena *arena; VEC(const char *) folders; VEC(Missing) missing; File *open; };
 
 static void add_folder(Files *files, const char *folder, size_t length) {
 	if (!length) return;
@@ -116,6 +118,9 @@ File *file_find(Files *files, Diag *diag, Span span, const char *name) {
 		if (!found) return NULL;
 	}
 	if (!found) {
+		for (int i = 0; i < files->missing.length; i++)
+			if (files->missing.data[i].told == diag && strcmp(files->missing.data[i].name, name) == 0) return NULL;
+		vec_push(files->arena, &files->missing, ((Missing){arena_printf(files->arena, "%s", name), diag}));
 		diag_error(diag, span, "cannot find the data file '%s'", name);
 		for (int i = 0; i < files->folders.length; i++) diag_note(diag, (Span){0}, "looked in '%s'", files->folders.data[i]);
 		diag_help(diag, "put it beside the program, or name its folder with --data-dir or NNC_DATA");

@@ -24,6 +24,8 @@ typedef struct Indices { int n; const char *name[2 * MAX_RANK]; int64_t extent[2
 
 /* print_nn_names.c */
 void choose_names(Print *p);
+/* May its text stand where it is used? */
+bool in_place(const Val *v);
 /* Names for axes of these extents; distinct, and the same for the same extent where possible. */
 Indices choose_indices(Print *p, int n, const int64_t *extent);
 /* A name that nothing has yet, made from `wish`. */

@@ -92,7 +92,7 @@ static const char *output_name(Print *p, const Output *output, size_t prefix) {
 /* ---- what is written in place ---- */
 
 static bool is_view(const Val *v) { return v->op == OpBroadcast || v->op == OpTranspose; }
-static bool in_place(const Val *v) { return op_info[v->op].pointwise || v->op == OpCast || is_view(v) || v->op == OpIota; }
+bool in_place(const Val *v) { return op_info[v->op].pointwise || v->op == OpCast || is_view(v) || v->op == OpIota; }
 
 /* A line holds about this many ops. */
 enum { HEAVY = 7 };
@@ -137,7 +137,8 @@ static void find_adjoints(const Print *p, const Val **of) {
 			if (z->span.source != g->span.source || z->span.begin != g->span.begin || z->span.end != g->span.end) continue;
 			for (int k = 0; k < 4; k++) {
 				const Val *shared = z->arg[k & 1], *other = z->arg[!(k & 1)], *dz = g->arg[k >> 1];
-				if (g->arg[!(k >> 1)] != shared || dz == shared || !type_equal(dz->type, z->type) || !type_equal(g->type, other->type)) continue;
+				bool factors = g->arg[!(k >> 1)] == shared && dz != shared;
+				if (!factors || !type_equal(dz->type, z->type) || !type_equal(g->type, other->type)) continue;
 				if (!of[g->id] && !of[other->id]) of[g->id] = other;
 				if (!of[dz->id] && !of[z->id]) of[dz->id] = z;
 			}
@@ -187,7 +188,8 @@ void choose_names(Print *p) {
 
 /* ---- indices ---- */
 
-static const char *const letters[] = {"i", "j", "k", "l", "m", "n", "p", "q", "r", "s", "t", "u", "v", "w", "x", "y", "z", "a", "c", "d", "e", "g"};
+static const char *const letters[] = {"i", "j", "k", "l", "m", "n", "p", "q", "r", "s", "t", "u",
+                                      "v", "w", "x", "y", "z", "a", "c", "d", "e", "g"};
 
 static bool used(const Indices *x, const char *name) {
 	for (int i = 0; i < x->n; i++)

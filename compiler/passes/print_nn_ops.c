@@ -230,7 +230,8 @@ static void print_dot_of_rows(Print *p, const Val *v, const Factor *a, Factor b)
 	int64_t ly[MAX_RANK + 1];
 	int ny = v->type.rank;
 	memcpy(ly, v->list[2].data, sizeof *ly * (size_t)ny);
-	const char *wide = fresh_name(p, arena_printf(p->arena, "%s_rows", b.name)), *sum = fresh_name(p, arena_printf(p->arena, "%s_rows", p->name[v->id]));
+	const char *wide = fresh_name(p, arena_printf(p->arena, "%s_rows", b.name));
+	const char *sum = fresh_name(p, arena_printf(p->arena, "%s_rows", p->name[v->id]));
 	text_add(p->out, "\tlet %s = reshape(%s", wide, b.name);
 	for (int i = 0; i < b.rank; i++) text_add(p->out, ", %lld", (long long)b.dim[i]);
 	text_add(p->out, ", 1)\n");
@@ -391,8 +392,7 @@ void print_definition(Print *p, const Val *v) {
 		text_add(p->out, ")\n");
 		return;
 	default:
-		if (op_info[v->op].pointwise || v->op == OpCast || v->op == OpBroadcast || v->op == OpTranspose || v->op == OpIota || v->op == OpConst)
-			print_elements(p, v);
+		if (in_place(v) || v->op == OpConst) print_elements(p, v);
 		else text_add(p->out, "\t# %s = %s: the language has no text for it\n", p->name[v->id], op_info[v->op].text);
 	}
 }

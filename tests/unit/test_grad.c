@@ -265,7 +265,55 @@ static void test_third(void **state) {
 		if (op != OpScan && op != OpProject) check_row((Op)op, 3, 5);
 }
 
+/* Random programs of smooth ops on square matrices, values used again and again. */
+static Val *smooth(Fn *f, Random *r, Val *a, Val *b) {
+	int64_t swap[] = {1, 0}, axis = random_below(r, 2), rows[] = {0, 1}, columns[] = {2, 1}, y[] = {2, 0}, kept = 1 - axis;
+	switch (random_below(r, 14)) {
+	case 0: return ir_Add(f, a, b);
+	case 1: return ir_Sub(f, ir_Mul(f, a, b), b);
+	case 2: return ir_Mul(f, ir_Tanh(f, a), b);
+	case 3: return ir_Sin(f, ir_Add(f, a, b));
+	case 4: return ir_Div(f, a, ir_Add(f, ir_like(f, b, 2), ir_Mul(f, b, b)));
+	case 5: return ir_Tanh(f, ir_contract(f, a, rows, b, columns, 2, y));
+	case 6: return ir_transpose(f, a, swap);
+	case 7: return ir_broadcast(f, ir_reduce(f, OpReduceSum, ir_Mul(f, a, b), 1, &axis), 2, a->type.dim, &kept);
+	case 8: return ir_broadcast(f, ir_reduce(f, OpReduceLse, a, 1, &axis), 2, a->type.dim, &kept);
+	case 9: return ir_Where(f, ir_Lt(f, a, b), ir_Exp(f, ir_Tanh(f, a)), ir_Add(f, a, b));
+	case 10: return ir_flip(f, ir_cumsum(f, ir_Erf(f, a), (int)axis), 1, &axis);
+	case 11: return ir_Max(f, a, b);
+	case 12: return ir_slice(f, ir_concat(f, 2, (Val *[]){a, b}, 0), (int64_t[]){2, 0}, a->type.dim, NULL);
+	default: return ir_broadcast(f, ir_reduce(f, OpReduceProd, ir_Sin(f, a), 1, &axis), 2, a->type.dim, &kept);
+	}
+}
+
+static void test_random_programs(void **state) {
+	(void)state;
+	for (uint64_t seed = 1; seed <= 60; seed++) {
+		Random r = {hash_mix(seed)};
+		Arena *arena = arena_new();
+		Fn *f = fn_new(arena, "random");
+		int64_t dim[] = {3, 3};
+		Val *v[24], *x[2];
+		double *values[2];
+		for (int i = 0; i < 2; i++) {
+			v[i] = x[i] = fn_input(f, i ? "b" : "a", INPUT_DATA, type_make(DTYPE_F32, 2, dim));
+			values[i] = NEW_ARRAY(arena, double, 9);
+			for (int k = 0; k < 9; k++) values[i][k] = random_real(&r, -1, 1);
+		}
+		int n = 2;
+		while (n < 6 + random_below(&r, 8)) {
+			Val *a = v[random_below(&r, n)], *b = v[n - 1 - random_below(&r, 2)];
+			v[n++] = smooth(f, &r, a, b);
+		}
+		add_derivatives(f, ir_Tanh(f, ir_Add(f, v[n - 1], v[n - 2])), 2, x, 1 + (int)(seed % 2));
+		Fn *g = run_passes(f, 0, 1), *simple = run_passes(g, 1, pass_count);
+		double error = derivative_error(g, 2, values), after = derivative_error(simple, 2, values);
+		if (!(error < 1e-6 && after < 1e-6)) fail_msg("seed %d: error %g, simplified %g", (int)seed, error, after);
+		arena_free(arena);
+	}
+}
+
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_third)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_third), cmocka_unit_test(test_random_programs)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,7 +57,9 @@ static void recurrent(int order, bool reversed, int which) {
 	Val *scan = ir_scan(f, recurrent_body(arena), STEPS, reversed, 3, 5, args);
 	Val *y = ir_project(f, scan, 3);
 	if (which > 0) y = ir_Add(f, y, ir_broadcast(f, ir_project(f, scan, 0), 2, y->type.dim, (int64_t[]){1}));
-	if (which > 1) y = ir_Mul(f, y, ir_broadcast(f, ir_Add(f, ir_project(f, scan, 4), ir_like(f, ir_project(f, scan, 4), 2)), 2, y->type.dim, (int64_t[]){0}));
+	Val *ks = ir_project(f, scan, 4);
+	ks = ir_Add(f, ks, ir_like(f, ks, 2));
+	if (which > 1) y = ir_Mul(f, y, ir_broadcast(f, ks, 2, y->type.dim, (int64_t[]){0}));
 	check(f, y, 4, x, order, 3 + (uint64_t)which, "recurrent");
 	arena_free(arena);
 }

@@ -59,7 +59,8 @@ static void check_text(Arena *arena, const Fn *f, Random *r, bool awkward) {
 	}
 }
 
-#define DATA "data d { x: f32[6] = csv(\"x.csv\", columns = 0..6); label: class[3] = csv(\"x.csv\", column = 6); t: f32 = csv(\"x.csv\", column = 7) }\n"
+#define DATA "data d { x: f32[6] = csv(\"x.csv\", columns = 0..6); label: class[3] = csv(\"x.csv\", column = 6); " \
+	"t: f32 = csv(\"x.csv\", column = 7) }\n"
 static const char *const models[] = {
 	DATA "model mlp(x: [B, 6]) -> logits[B, 3] = x |> dense(5) |> relu |> dense(3)\n"
 	     "train { data = d; batch = 4; epochs = 2; let z = mlp(x); loss = cross_entropy(z, label); metric accuracy = argmax(z) == label; "
@@ -184,7 +185,8 @@ static void test_sums_of_products(void **state) {
 }
 
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_models), cmocka_unit_test(test_parentheses), cmocka_unit_test(test_orders_of_sums),
-	                                   cmocka_unit_test(test_sums_of_products), cmocka_unit_test(test_random_programs)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_models), cmocka_unit_test(test_parentheses),
+	                                   cmocka_unit_test(test_orders_of_sums), cmocka_unit_test(test_sums_of_products),
+	                                   cmocka_unit_test(test_random_programs)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -151,7 +151,10 @@ static void build_random(Pool *p) {
 	for (int i = 0; i < size; i++) {
 		Val *a = pick(p), *v;
 		int what = random_below(p->r, 10);
-		v = what < 6 ? random_pointwise(p, a) : what < 8 ? random_view(p, a) : what < 9 ? random_along(p, a) : random_contract(p, a, pick(p));
+		v = what < 6   ? random_pointwise(p, a)
+		  : what < 8   ? random_view(p, a)
+		  : what < 9   ? random_along(p, a)
+		               : random_contract(p, a, pick(p));
 		if (type_count(v->type) <= 200) p->v[p->n++] = v;
 	}
 	for (int i = 0; i < 8; i++) fn_output(p->f, arena_printf(p->f->arena, "y%d", i), p->v[MAX(p->n - 1 - i, 0)], -1);

@@ -20,7 +20,8 @@ static void check_same(Arena *arena, const Fn *a, const Fn *b, EvalMode mode, do
 			fn_print(&text, a);
 			fn_print(&text, b);
 			fputs(text.data, stderr);
-			fail_msg("seed %llu, %s, output %d[%d]: %a became %a", (unsigned long long)seed, mode == EVAL_F32 ? "f32" : "f64", i, (int)k, x, y);
+			fail_msg("seed %llu, %s, output %d[%d]: %a became %a", (unsigned long long)seed,
+			         mode == EVAL_F32 ? "f32" : "f64", i, (int)k, x, y);
 		}
 }
 

@@ -25,6 +25,8 @@ static Val *pointwise(Fn *f, Op op, int n, Val **args) {
 	return build(f, op, type, n, args, NULL, 0);
 }
 
+Val *ir_pointwise(Fn *f, Op op, Val **args) { return pointwise(f, op, op_info[op].arity, args); }
+
 #define UNARY(Name, ...) \
 	Val *ir_##Name(Fn *f, Val *a) { return pointwise(f, Op##Name, 1, (Val *[]){a}); }
 #define BINARY(Name, ...) \

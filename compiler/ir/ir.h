@@ -121,6 +121,7 @@ Val *fn_rebuild(Fn *f, Val *v, Val **args);
 #undef BINARY
 #undef TERNARY
 #undef STRUCTURAL
+Val *ir_pointwise(Fn *f, Op op, Val **args);                            /* the same by op */
 Val *ir_const(Fn *f, DType dtype, double value);
 Val *ir_like(Fn *f, Val *a, double value);                              /* const broadcast to a's type */
 Val *ir_iota(Fn *f, Type type, int axis);                               /* type.dtype is i32 */

@@ -17,7 +17,7 @@ enum { DEAR = 4, TOO_LARGE = 200 };
 
 typedef struct Fuse {
 	KernelProgram *kp;
-	int *uses;               /* by Val.id: how many operands and outputs name it */
+	int *uses;               /* by Val.id: how many values and outputs read it, directly or through views */
 	double *cost;            /* by Val.id: cycles per 16 elements of computing it inline */
 	bool *near_anchor;       /* by Val.id: an anchor's result is read inline, at the same index */
 	int *kernel_of;          /* by Val.id: the kernel it is a root of, or -1 */
@@ -95,13 +95,15 @@ static void bind_inputs(Fuse *f, const InputPlace *places) {
 	}
 }
 
+/* A view is no use of its own: what reads the view counts. */
 static void count_uses(Fuse *f) {
 	const Fn *fn = f->kp->fn;
-	for (int i = 0; i < fn->vals.length; i++) {
-		Val *v = fn->vals.data[i];
-		for (int k = 0; k < v->nargs; k++) f->uses[v->arg[k]->id]++;
-	}
 	for (int i = 0; i < fn->outputs.length; i++) f->uses[fn->outputs.data[i].val->id]++;
+	for (int i = fn->vals.length - 1; i >= 0; i--) {
+		const Val *v = fn->vals.data[i];
+		bool view = v->nargs == 1 && op_cost(v) == 0;
+		for (int k = 0; k < v->nargs; k++) f->uses[v->arg[k]->id] += view ? f->uses[v->id] : 1;
+	}
 }
 
 /* Step 1 for one value; its operands have been decided. */

@@ -94,6 +94,8 @@ KernelProgram *kernel_fuse(Arena *arena, Fn *f, const InputPlace *places);
 const Val *kernel_unsupported(const Fn *f);
 /* schedule.c: order, in-place updates, workers, barriers. */
 void kernel_schedule(KernelProgram *kp, int workers, const Machine *machine);
+/* How many rows each worker takes (the last ones fewer, or none). */
+int64_t kernel_share(const Kernel *k);
 /* plan.c: offsets in the arena.  Scratch is asked of the code generator by kernel. */
 void kernel_plan(KernelProgram *kp, size_t scratch_bytes);
 /* text.c: the kernel program as text (also the key of the object cache). */

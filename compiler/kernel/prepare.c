@@ -1,6 +1,7 @@
 /* prepare.c: in: a Fn after all passes; out: the same function with
  *   - each contract having at most one axis each of batch, m, n and k (several are merged by transpose + reshape), the batch
  *     being the first axis of the result;
+ *   - reshapes of what is computed element by element from inputs standing at the inputs;
  *   - every output a computed value of its own (no bare input, no value shared by two outputs).
  * Guarantees: the same inputs and outputs in the same order, the same bits. */
 #include "kernel.h"
@@ -80,7 +81,43 @@ static Val *merge_contract(Fn *f, const Val *v, Val **args) {
 	return ir_transpose(f, ir_reshape(f, y, rank, dim), perm);
 }
 
+enum { SINK_DEPTH = 64 };
+
+/* Is v computed element by element from inputs and constants alone, each step used once? */
+static bool comes_from_inputs(const Val *v, const int *uses, int depth) {
+	double value;
+	if (v->op == OpInput || is_splat(v, &value)) return true;
+	if (depth == 0 || uses[v->id] > 1) return false;
+	if (v->op == OpReshape) return comes_from_inputs(v->arg[0], uses, depth - 1);
+	if (!is_pointwise(v) || v->op == OpMark || v->op == OpCustom) return false;
+	for (int k = 0; k < v->nargs; k++)
+		if (!comes_from_inputs(v->arg[k], uses, depth - 1)) return false;
+	return true;
+}
+
+/* v under other dims, the reshape moved down to the inputs: what is read there costs nothing to reshape, and the element-wise
+ * work on it can be part of whatever reads the result. */
+static Val *sink_reshape(Fn *f, const Val *v, Val *const *now, int rank, const int64_t *dim) {
+	double value;
+	if (is_splat(v, &value)) return ir_broadcast(f, ir_const(f, v->type.dtype, value), rank, dim, NULL);
+	if (v->op == OpInput) return ir_reshape(f, now[v->id], rank, dim);
+	if (v->op == OpReshape) return sink_reshape(f, v->arg[0], now, rank, dim);
+	Val *args[4];
+	for (int k = 0; k < v->nargs; k++) args[k] = sink_reshape(f, v->arg[k], now, rank, dim);
+	if (v->op == OpCast) return ir_cast(f, args[0], v->type.dtype);
+	return ir_pointwise(f, v->op, args);
+}
+
+static int *count_uses(const Fn *f) {
+	int *uses = NEW_ARRAY(f->arena, int, f->vals.length + 1);
+	for (int i = 0; i < f->vals.length; i++)
+		for (int k = 0; k < f->vals.data[i]->nargs; k++) uses[f->vals.data[i]->arg[k]->id]++;
+	for (int i = 0; i < f->outputs.length; i++) uses[f->outputs.data[i].val->id]++;
+	return uses;
+}
+
 Fn *kernel_prepare(Fn *from) {
+	int *uses = count_uses(from);
 	Fn *f = fn_new(from->arena, from->name);
 	Val **now = NEW_ARRAY(f->arena, Val *, from->vals.length + 1);
 	for (int i = 0; i < from->inputs.length; i++) {
@@ -95,7 +132,10 @@ Fn *kernel_prepare(Fn *from) {
 		Val *small[4], **args = v->nargs <= 4 ? small : NEW_ARRAY(f->arena, Val *, v->nargs);
 		for (int k = 0; k < v->nargs; k++) args[k] = now[v->arg[k]->id];
 		f->span = v->span;
-		now[v->id] = v->op == OpContract ? merge_contract(f, v, args) : fn_rebuild(f, v, args);
+		if (v->op == OpContract) now[v->id] = merge_contract(f, v, args);
+		else if (v->op == OpReshape && v->arg[0]->op != OpInput && comes_from_inputs(v->arg[0], uses, SINK_DEPTH))
+			now[v->id] = sink_reshape(f, v->arg[0], now, v->type.rank, v->type.dim);
+		else now[v->id] = fn_rebuild(f, v, args);
 	}
 	for (int i = 0; i < from->outputs.length; i++) {
 		Output *out = &from->outputs.data[i];

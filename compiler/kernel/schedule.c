@@ -188,8 +188,13 @@ static double kernel_cost(const KernelProgram *kp, const Kernel *k, const Machin
 	return ns;
 }
 
+int64_t kernel_share(const Kernel *k) {
+	int64_t units = (k->rows + k->grain - 1) / k->grain;
+	return (units + k->workers - 1) / k->workers * k->grain;
+}
+
 static bool same_share(const Kernel *a, const Kernel *b) {
-	return a->workers == b->workers && a->rows == b->rows && a->grain == b->grain && !a->panels && !b->panels;
+	return a->workers == b->workers && a->rows == b->rows && kernel_share(a) == kernel_share(b) && !a->panels && !b->panels;
 }
 
 /* Must all workers meet between `first` and `then`, given who computes what? */

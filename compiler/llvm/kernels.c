@@ -252,7 +252,7 @@ static Contract contract_of(const KernelProgram *kp, const Kernel *kernel) {
 		contract.c_row = (c->n + LANES - 1) / LANES * LANES;
 	}
 	if (kernel->partition >= 0 && kernel->partition == c->axis_m && kernel->workers > 1 && !kernel->panels) {
-		int64_t share = (kernel->rows + kernel->workers - 1) / kernel->workers, rest = kernel->rows % share;
+		int64_t share = kernel_share(kernel), rest = kernel->rows % share;
 		contract.row_counts[contract.nrow_counts++] = share;
 		if (rest) contract.row_counts[contract.nrow_counts++] = rest;
 	}

@@ -26,7 +26,7 @@ static void call_kernel(Entry *s, const Kernel *k, const KernelCode *code) {
 	EmitIf only;
 	bool guarded = s->kp->workers > 1;
 	if (k->workers > 1) {
-		int64_t units = (k->rows + k->grain - 1) / k->grain, share = (units + k->workers - 1) / k->workers * k->grain;
+		int64_t share = kernel_share(k);
 		begin = emit_min(e, emit_mul(e, s->tid, emit_index(e, share)), end);
 		end = emit_min(e, emit_add(e, begin, emit_index(e, share)), end);
 		only = emit_if(e, LLVMBuildICmp(e->builder, LLVMIntSLT, begin, end, ""));

@@ -1,0 +1,48 @@
+#!/bin/sh
+# One hash of the weights, however they were computed: tests/examples/hashes.sh NNC
+#   200 steps of every example with 1, 2, 3 and 8 threads, from a fresh compilation and from the object cache;
+#   20 steps compiled and in the f32 interpreter.
+# The hash is that of the tensors' bytes: the header of a safetensors file (8 bytes of length, then JSON) is left out,
+# because it also records how the run was started.
+set -eu
+nnc=$1
+root=$(cd "$(dirname "$0")/../.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+NNC_CACHE=$work/cache
+NNC_FORCE_THREADS=1   # more workers than processors are meant here
+export NNC_CACHE NNC_FORCE_THREADS
+failed=0
+compared=0
+
+# hash EXAMPLE option..: of the weights after that training
+hash() {
+	file=$root/examples/$1.nn
+	shift
+	rm -rf "$work/run"
+	"$nnc" train "$file" --seed 7 --quiet --out "$work/run" "$@" >"$work/out" 2>&1 || { cat "$work/out" >&2; exit 1; }
+	header=$(od -An -tu8 -N8 "$work/run/weights.safetensors" | tr -d ' ')
+	tail -c "+$((header + 9))" "$work/run/weights.safetensors" >"$work/tensors"
+	[ -s "$work/tensors" ] || { echo "no tensors in the weights of $file" >&2; exit 1; }
+	sha256sum <"$work/tensors" | cut -c 1-16
+}
+
+# same WHAT HASH HASH
+same() {
+	compared=$((compared + 1))
+	[ "$2" = "$3" ] || { echo "$1: $3, not $2"; failed=1; }
+}
+
+for example in xor houses tutorial1 tutorial2 fashion deep_sigmoid; do
+	one=$(hash $example --steps 200 --threads 1)
+	for threads in 2 3 8; do
+		same "$example, 200 steps, $threads threads" "$one" "$(hash $example --steps 200 --threads $threads)"
+	done
+	same "$example, 200 steps, from the cache" "$one" "$(hash $example --steps 200 --threads 1)"
+	short=$(hash $example --steps 20 --threads 2)
+	same "$example, 20 steps, interpreted" "$short" "$(hash $example --steps 20 --threads 1 --interpret)"
+	[ "$one" != "$short" ] || { echo "$example: 200 steps and 20 give the same weights"; failed=1; }
+	echo "$example: $one after 200 steps, $short after 20"
+done
+echo "$compared comparisons"
+exit $failed

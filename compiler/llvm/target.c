@@ -3,6 +3,7 @@
  * LLVM's C API does not say what a CPU can do.  For the host its list of features tells, for the levels of x86-64 and for AArch64
  * their definition; for any other CPU the code generator is asked: a probe function of 16 lanes is compiled to
  * assembly, and the registers and instructions that come out are the answer (some milliseconds). */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,24 +160,22 @@ const Target *target_host(Arena *arena) {
 
 /* Unknown CPU and feature names: LLVM says so on stderr only, goes on with a default, and has no other way to ask. */
 static bool machine_complains(Target *t) {
-	char path[] = "/tmp/nnc-XXXXXX";
-	int file = mkstemp(path);
-	if (file < 0) return false;
-	unlink(path);
+	int ends[2];
+	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK)) return false;
 	fflush(stderr);
-	int saved = dup(STDERR_FILENO);
-	if (saved < 0 || dup2(file, STDERR_FILENO) < 0) {
-		if (saved >= 0) close(saved);
-		close(file);
-		return false;
+	int saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	bool caught = saved >= 0 && dup2(ends[1], STDERR_FILENO) >= 0;
+	if (caught) {
+		LLVMDisposeTargetMachine(target_machine(t));
+		fflush(stderr);
+		dup2(saved, STDERR_FILENO);
 	}
-	LLVMDisposeTargetMachine(target_machine(t));
-	fflush(stderr);
-	off_t written = lseek(file, 0, SEEK_END);
-	dup2(saved, STDERR_FILENO);
-	close(saved);
-	close(file);
-	return written > 0;
+	char byte;
+	bool complains = caught && read(ends[0], &byte, 1) > 0;
+	if (saved >= 0) close(saved);
+	close(ends[0]);
+	close(ends[1]);
+	return complains;
 }
 
 static const struct { const char *name, *triple; } short_names[] = {

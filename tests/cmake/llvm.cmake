@@ -28,6 +28,11 @@ llvm_config(llvm_libs ${nnc_llvm_link} --libs ${nnc_llvm_components})
 llvm_config(llvm_system ${nnc_llvm_link} --system-libs)
 # Debian's llvm-config names z3 and libxml2 always; no component above uses them, and their -dev packages may be missing.
 list(FILTER llvm_system EXCLUDE REGEX "z3|xml2|edit|ffi|tinfo")
+# libzstd is needed, its -dev package is not.
+if("-lzstd" IN_LIST llvm_system)
+  find_library(NNC_ZSTD NAMES zstd libzstd.so.1 REQUIRED)
+  list(TRANSFORM llvm_system REPLACE "^-lzstd$" "${NNC_ZSTD}")
+endif()
 
 add_library(nnc_llvm_libs INTERFACE)
 target_include_directories(nnc_llvm_libs SYSTEM INTERFACE ${llvm_include})

@@ -272,7 +272,7 @@ static void test_golden(void **state) {
 	assert_non_null(folder);
 	int count = 0;
 	for (struct dirent *entry; (entry = readdir(folder));) {
-		size_t length = strlen(entry->d_name), size, wanted_size;
+		size_t length = strlen(entry->d_name), size = 0, wanted_size = 0;
 		if (length < 4 || strcmp(entry->d_name + length - 3, ".nn") != 0) continue;
 		diag = diag_new(arena);
 		char *text = read_whole(arena_printf(arena, GOLDEN "%s", entry->d_name), &size);

@@ -259,6 +259,8 @@ static Contract contract_of(const KernelProgram *kp, const Kernel *kernel) {
 	return contract;
 }
 
+enum { LARGE_OPERAND = 1 << 20 };   /* bytes: no longer in a worker's own cache */
+
 int64_t kernel_panels(const void *target, const KernelProgram *kp, const Kernel *kernel) {
 	Kernel whole = *kernel;
 	whole.workers = 1;
@@ -267,7 +269,9 @@ int64_t kernel_panels(const void *target, const KernelProgram *kp, const Kernel 
 	int64_t workers = MAX(kernel->workers, 1);
 	contract.row_counts[0] = (contract.m + workers - 1) / workers;
 	contract.nrow_counts = 1;
-	if (!contract_plan(target, &contract).split_columns) return 0;
+	/* by rows every worker reads all of b, by panels all of a: the larger one is better read once */
+	bool large_b = contract.n > contract.m && contract.n * contract.k * 4 > LARGE_OPERAND;
+	if (!large_b && !contract_plan(target, &contract).split_columns) return 0;
 	contract.nrow_counts = 0;   /* sharing panels, every worker does all rows: that plan's panels count */
 	return contract_plan(target, &contract).panels;
 }

@@ -11,10 +11,8 @@
 
 void emit_attribute(Emit *e, Value function, const char *name) {
 	unsigned kind = LLVMGetEnumAttributeKindForName(name, strlen(name));
-	if (kind)
-		LLVMAddAttributeAtIndex(function, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(e->context, kind, 0));
-	else
-		LLVMAddTargetDependentFunctionAttr(function, name, "");
+	if (kind) LLVMAddAttributeAtIndex(function, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(e->context, kind, 0));
+	else LLVMAddTargetDependentFunctionAttr(function, name, "");
 }
 
 Value emit_function(Emit *e, const char *name, LLVMTypeRef result, int nparams, const LLVMTypeRef *params, bool local) {
@@ -31,9 +29,7 @@ Value emit_function(Emit *e, const char *name, LLVMTypeRef result, int nparams, 
 	return function;
 }
 
-EmitPlace emit_pause(Emit *e) {
-	return (EmitPlace){e->function, e->entry, LLVMGetInsertBlock(e->builder)};
-}
+EmitPlace emit_pause(Emit *e) { return (EmitPlace){e->function, e->entry, LLVMGetInsertBlock(e->builder)}; }
 
 void emit_resume(Emit *e, EmitPlace place) {
 	e->function = place.function;
@@ -237,7 +233,8 @@ static Value insert_lanes(Emit *e, Value into, Value part, int first) {
 	Value widen[64], pick[64];
 	for (int i = 0; i < lanes; i++) widen[i] = i < n ? emit_i32(e, i) : LLVMGetPoison(e->i32);
 	for (int i = 0; i < lanes; i++) pick[i] = emit_i32(e, i >= first && i < first + n ? lanes + i - first : i);
-	Value wide = LLVMBuildShuffleVector(e->builder, part, LLVMGetPoison(LLVMTypeOf(part)), LLVMConstVector(widen, (unsigned)lanes), "");
+	Value wide =
+	    LLVMBuildShuffleVector(e->builder, part, LLVMGetPoison(LLVMTypeOf(part)), LLVMConstVector(widen, (unsigned)lanes), "");
 	return LLVMBuildShuffleVector(e->builder, into, wide, LLVMConstVector(pick, (unsigned)lanes), "");
 }
 
@@ -298,10 +295,8 @@ Value emit_tail_mask(Emit *e, int lanes, Value count) {
 Value emit_alloca(Emit *e, LLVMTypeRef type, int64_t count, int alignment) {
 	LLVMBasicBlockRef block = LLVMGetInsertBlock(e->builder);
 	Value first = LLVMGetFirstInstruction(e->entry);
-	if (first)
-		LLVMPositionBuilderBefore(e->builder, first);
-	else
-		LLVMPositionBuilderAtEnd(e->builder, e->entry);
+	if (first) LLVMPositionBuilderBefore(e->builder, first);
+	else LLVMPositionBuilderAtEnd(e->builder, e->entry);
 	Value v = LLVMBuildArrayAlloca(e->builder, type, emit_i32(e, count), "");
 	LLVMSetAlignment(v, (unsigned)alignment);
 	LLVMPositionBuilderAtEnd(e->builder, block);
@@ -314,13 +309,12 @@ static LLVMBasicBlockRef new_block(Emit *e) { return LLVMAppendBasicBlockInConte
 
 EmitLoop emit_loop_begin(Emit *e, Value begin, Value end, int64_t step) {
 	int64_t x, y;
-	EmitLoop loop = {.end = end, .step = emit_index(e, step), .first = begin, .guarded = !(constant(begin, &x) && constant(end, &y) && x < y)};
+	EmitLoop loop = {
+	    .end = end, .step = emit_index(e, step), .first = begin, .guarded = !(constant(begin, &x) && constant(end, &y) && x < y)};
 	loop.body = new_block(e);
 	loop.exit = new_block(e);
-	if (loop.guarded)
-		LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, begin, end, ""), loop.body, loop.exit);
-	else
-		LLVMBuildBr(e->builder, loop.body);
+	if (loop.guarded) LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, begin, end, ""), loop.body, loop.exit);
+	else LLVMBuildBr(e->builder, loop.body);
 	loop.before = LLVMGetInsertBlock(e->builder);
 	LLVMPositionBuilderAtEnd(e->builder, loop.body);
 	loop.i = LLVMBuildPhi(e->builder, e->index, "");

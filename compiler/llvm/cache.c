@@ -21,7 +21,10 @@ enum { MAX_OBJECTS = 64, MAX_FILES = 100000 };
 static const int64_t max_cache_bytes = (int64_t)256 << 20, max_file_bytes = (int64_t)128 << 20;
 static const char magic[16] = "nnc object 1\n";
 
-typedef struct Head { char magic[16]; uint64_t sum[2], key_length, count, size[MAX_OBJECTS]; } Head;
+typedef struct Head {
+	char magic[16];
+	uint64_t sum[2], key_length, count, size[MAX_OBJECTS];
+} Head;
 
 /* ---- the key ---- */
 
@@ -32,14 +35,15 @@ static int find_build_id(struct dl_phdr_info *info, size_t size, void *to) {
 	for (int i = 0; i < info->dlpi_phnum; i++) {
 		if (info->dlpi_phdr[i].p_type != PT_NOTE) continue;
 		const char *at = (const char *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr), *end = at + info->dlpi_phdr[i].p_memsz;
-		for (ElfW(Nhdr) note; at + sizeof note <= end; at += sizeof note + (note.n_namesz + 3) / 4 * 4 + (note.n_descsz + 3) / 4 * 4) {
+		for (ElfW(Nhdr) note; at + sizeof note <= end;
+		     at += sizeof note + (note.n_namesz + 3) / 4 * 4 + (note.n_descsz + 3) / 4 * 4) {
 			memcpy(&note, at, sizeof note);
 			const char *name = at + sizeof note;
 			if (note.n_type != NT_GNU_BUILD_ID || note.n_namesz != 4 || memcmp(name, "GNU", 4)) continue;
 			for (unsigned b = 0; b < note.n_descsz; b++) text_add(text, "%02x", (unsigned char)name[4 + b]);
 		}
 	}
-	return 1;                                        /* the program itself comes first; libraries do not matter */
+	return 1; /* the program itself comes first; libraries do not matter */
 }
 
 static void add_build(Text *text) {
@@ -52,7 +56,8 @@ static void add_build(Text *text) {
 
 CacheKey cache_key(Arena *arena, const char *program, const Target *target, int workers) {
 	Text text = {.arena = arena};
-	text_add(&text, "nnc %s LLVM %s workers %d\n%s\nbuild ", NNC_VERSION, llvm_version_text(), workers, target_text(arena, target));
+	text_add(&text, "nnc %s LLVM %s workers %d\n%s\nbuild ", NNC_VERSION, llvm_version_text(), workers,
+	         target_text(arena, target));
 	add_build(&text);
 	text_add(&text, "\n");
 	text_bytes(&text, program, strlen(program));
@@ -95,7 +100,7 @@ static int open_folder(Arena *arena, bool make) {
 
 static const char *file_name(Arena *arena, CacheKey key) {
 	return arena_printf(arena, "%016llx%016llx.o", (unsigned long long)hash_bytes(key.text, key.length, 1),
-		(unsigned long long)hash_bytes(key.text, key.length, 2));
+	                    (unsigned long long)hash_bytes(key.text, key.length, 2));
 }
 
 /* ---- files ---- */
@@ -127,7 +132,7 @@ static void checksum(const char *data, size_t size, uint64_t sum[2]) {
 	sum[1] = hash_bytes(data, size, 4);
 }
 
-enum { SUM_END = offsetof(Head, key_length) };     /* the checksum covers everything after itself */
+enum { SUM_END = offsetof(Head, key_length) }; /* the checksum covers everything after itself */
 
 /* Objects out of the bytes of a file, when everything fits to the byte. */
 static bool unpack(const char *bytes, size_t size, CacheKey key, int count, Object *objects) {
@@ -157,20 +162,24 @@ bool cache_read(Arena *arena, CacheKey key, int count, Object *objects) {
 	close(folder);
 	if (file < 0) return false;
 	struct stat info;
-	bool ok = !fstat(file, &info) && S_ISREG(info.st_mode) && info.st_uid == geteuid() && info.st_size >= (off_t)sizeof(Head)
-		&& info.st_size <= max_file_bytes;
+	bool ok = !fstat(file, &info) && S_ISREG(info.st_mode) && info.st_uid == geteuid() && info.st_size >= (off_t)sizeof(Head) &&
+	          info.st_size <= max_file_bytes;
 	if (ok) {
 		char *bytes = arena_alloc(arena, (size_t)info.st_size);
 		ok = read_all(file, bytes, (size_t)info.st_size) && unpack(bytes, (size_t)info.st_size, key, count, objects);
 	}
-	if (ok) futimens(file, NULL);                    /* used now: eviction takes the oldest */
+	if (ok) futimens(file, NULL); /* used now: eviction takes the oldest */
 	close(file);
 	return ok;
 }
 
 /* ---- eviction ---- */
 
-typedef struct Entry { char *name; int64_t bytes; struct timespec used; } Entry;
+typedef struct Entry {
+	char *name;
+	int64_t bytes;
+	struct timespec used;
+} Entry;
 
 static int by_age(const void *a, const void *b) {
 	const struct timespec *x = &((const Entry *)a)->used, *y = &((const Entry *)b)->used;
@@ -178,7 +187,8 @@ static int by_age(const void *a, const void *b) {
 	return x->tv_nsec < y->tv_nsec ? -1 : x->tv_nsec > y->tv_nsec;
 }
 
-/* Only names of the cache's own making are counted or removed: 32 hexadecimal digits and ".o", or what a writer that died left. */
+/* Only names of the cache's own making are counted or removed: 32 hexadecimal digits and ".o", or what a writer that died left.
+ */
 static bool is_ours(const char *name, bool *leftover) {
 	size_t digits = strspn(name, "0123456789abcdef");
 	*leftover = digits == 32 && name[32] == '.' && name[33] == 't';

@@ -3,8 +3,8 @@
  * In: a Contract, whose extents and strides are all constants.  Out: code at the builder's place that computes a range of
  * rows and of column panels.  Guaranteed bits, whatever the target, tiles, caches and ranges are: each output is one
  * chain acc = fma(a, b, acc) in ascending k from +0.0; blocks of 4096 of k have chains of their own, their totals are added
- * in ascending order.  n == 1: 16 lanes (lane k % 16) per block of 4096, folded lane l += lane l + 8, + 4, + 2, + 1; block totals added
- * in ascending order.
+ * in ascending order.  n == 1: 16 lanes (lane k % 16) per block of 4096, folded lane l += lane l + 8, + 4, + 2, + 1; block totals
+ * added in ascending order.
  *
  *     Contract c = {.m = 128, .n = 512, .k = 784, .a = {.row = 784, .column = 1}, .b = {.row = 512, .column = 1}, .c_row = 512};
  *     ContractPlan plan = contract_plan(e->target, &c);
@@ -19,7 +19,7 @@
 enum { CONTRACT_BLOCK = 4096, CONTRACT_LANES = 16, MAX_ROW_COUNTS = 4, MAX_HEIGHTS = 8 };
 
 /* A block of an operand to be made: element (row + r, column + s), r < rows, s < columns (both >= 1, run time), goes to
- * ((float *)to)[r * stride + s], or [s * stride + r] when the operand is `down`.  Rows and columns of A are (m, k), of B (k, n). */
+ * ((float *)to)[r * stride + s], or [s * stride + r] when the operand is `down`.  A's rows and columns are (m, k), B's (k, n). */
 typedef struct ContractBlock { Value to; int64_t stride; Value row, rows, column, columns; } ContractBlock;
 typedef void ContractFill(Emit *e, void *context, const ContractBlock *block);
 
@@ -32,8 +32,9 @@ typedef struct ContractOperand {
 	bool down;               /* fill writes vectors along r (A: along m) instead of along s (A: along k) */
 } ContractOperand;
 
-/* A finished part of C: rows x columns (run time) elements, the first of which is C(row, column); C(row + r, column + s) stands at
- * ((float *)at)[r * stride + s].  Whole rows of the range as long as they are at most plan.epilogue_columns long, else segments. */
+/* A finished part of C: rows x columns (run time) elements, the first of which is C(row, column); C(row + r, column + s) stands
+ * at ((float *)at)[r * stride + s].  Rows of the range are whole when they are at most plan.epilogue_columns long, else they
+ * come in segments. */
 typedef struct ContractTile { Value at; int64_t stride; Value row, rows, column, columns; } ContractTile;
 typedef void ContractEpilogue(Emit *e, void *context, const ContractTile *tile);
 
@@ -44,8 +45,8 @@ typedef struct Contract {
 	int64_t c_pad;           /* floats past column n of every row of C that may be overwritten with anything */
 	bool c_dropped;          /* C is not stored: only the epilogue sees it, in scratch */
 	ContractEpilogue *epilogue; void *context;      /* or NULL; emitted once per nest */
-	/* The lengths that a range of rows may have, at most MAX_ROW_COUNTS different ones; none: m only.  With w workers and m % w == 0,
-	 * one length; otherwise two.  Any lengths do; fewer make less code. */
+	/* The lengths that a range of rows may have, at most MAX_ROW_COUNTS different ones; none: m only.  With w workers and
+	 * m % w == 0, one length; otherwise two.  Any lengths do; fewer make less code. */
 	int64_t row_counts[MAX_ROW_COUNTS]; int nrow_counts;
 } Contract;
 
@@ -77,7 +78,7 @@ typedef struct ContractArguments { Value a, b, c, scratch, row, rows, panel, pan
 void contract_emit(Emit *e, const Contract *c, const ContractPlan *plan, ContractArguments arguments);
 
 /* A fill made of an element function: `element` returns `lanes` (1 or more) elements (row, column), (row, column + 1), ..., or
- * (row + 1, column), ... when the operand is down.  Contract.a.fill = contract_fill_elements, .context = &(ContractElements){...}. */
+ * (row + 1, column), ... when the operand is down.  c.a.fill = contract_fill_elements, c.a.context = &(ContractElements){...}. */
 typedef Value ContractElement(Emit *e, void *context, Value row, Value column, int lanes);
 typedef struct ContractElements { ContractElement *element; void *context; bool down; } ContractElements;
 void contract_fill_elements(Emit *e, void *context, const ContractBlock *block);

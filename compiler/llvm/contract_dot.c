@@ -1,6 +1,7 @@
 /* contract_dot.c: the product with one column, a dot of 16 lanes for each row.
  *
- * In: a Contract with n == 1.  Out: code.  Element k belongs to lane k % 16; a block of 4096 ends with the tree lane l += lane l + 8,
+ * In: a Contract with n == 1.  Out: code.  Element k belongs to lane k % 16; a block of 4096 ends with the tree lane l += lane l
+ * + 8,
  * + 4, + 2, + 1, and its total is added to the row's.  Lanes past a tail keep their sum untouched: adding zero would turn
  * a -0 into a +0.
  *
@@ -38,9 +39,9 @@ typedef struct Dot {
 	Emit *e;
 	const Contract *c;
 	bool across;
-	int rows, lanes;            /* rows of the group; lanes of a vector */
-	int nsums;                  /* along: rows * 16 / lanes, row by row; across: 16 */
-	Value a, b;                 /* at the block's first k */
+	int rows, lanes; /* rows of the group; lanes of a vector */
+	int nsums;       /* along: rows * 16 / lanes, row by row; across: 16 */
+	Value a, b;      /* at the block's first k */
 	int64_t a_row, a_step, b_step;
 	Value sum[CONTRACT_LANES * ALONG_ROWS];
 } Dot;
@@ -144,7 +145,8 @@ static void group(Dot *d, const ContractPlan *plan, ContractArguments x, Value r
 	}
 	d->b_step = plan->pack_b ? 1 : c->b.row;
 	d->b = emit_at(e, b, e->f32, emit_mul(e, loop.i, emit_index(e, d->b_step)));
-	Value has_tail = LLVMBuildICmp(e->builder, LLVMIntNE, LLVMBuildAnd(e->builder, left, emit_index(e, CONTRACT_LANES - 1), ""), emit_index(e, 0), "");
+	Value has_tail = LLVMBuildICmp(e->builder, LLVMIntNE, LLVMBuildAnd(e->builder, left, emit_index(e, CONTRACT_LANES - 1), ""),
+	                               emit_index(e, 0), "");
 	block_totals(d, left, tail, has_tail, total);
 	Value first = LLVMBuildICmp(e->builder, LLVMIntEQ, loop.i, emit_index(e, 0), "");
 	for (int i = 0; i < ntotals; i++) {

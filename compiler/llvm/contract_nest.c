@@ -1,9 +1,10 @@
 /* contract_nest.c: the loops around the microkernels.
  *
- *     column blocks j { row blocks i { passes over k { [pack B] tiles of rows { [pack A] panels { microkernel } [epilogue] } } } }
+ *     column blocks j { row blocks i { passes over k { [pack B] tiles of rows { [pack A] panels { microkernel } [epilogue] } } }
+ * }
  *
- * B is packed outside the row blocks when there is one pass.  Sums of a pass wait in C for the next one; when k is longer than 4096,
- * or C is dropped, they wait in scratch. */
+ * B is packed outside the row blocks when there is one pass.  Sums of a pass wait in C for the next one; when k is longer than
+ * 4096, or C is dropped, they wait in scratch. */
 #include "contract_parts.h"
 
 typedef struct Nest {
@@ -11,11 +12,11 @@ typedef struct Nest {
 	const Contract *c;
 	const ContractPlan *plan;
 	ContractArguments x;
-	bool chained;                             /* several passes over k */
+	bool chained; /* several passes over k */
 	Value panel_end;
 	/* What the number of rows decides: tiles of `base` rows, the first `taller` of a range one row more. */
 	Value tiles, base, taller;
-	Value kernel[2][PANEL_KINDS];             /* [taller]; NULL: no such tile */
+	Value kernel[2][PANEL_KINDS]; /* [taller]; NULL: no such tile */
 	Value pack_a[2];
 	/* The current column block, row block and pass. */
 	Value panel0, panels, column0, tile0, tile_count, row0;
@@ -79,7 +80,8 @@ static void choose_by_rows(Nest *n, const int64_t *counts, int ncounts) {
 				if (kind == PANEL_NARROW && plan->wide_panels == plan->panels) continue;
 				if (kind == PANEL_LAST && !has_last(n)) continue;
 				bool ahead = !plan->pack_a && n->c->a.row == 1 && n->c->k * 64 > e->target->l1 / 2;
-				TileShape shape = {height, plan->lanes, contract_panel_shape(n->c, plan, kind), contract_a_row(n->c, plan), n->chained, ahead};
+				TileShape shape = {height,     plan->lanes, contract_panel_shape(n->c, plan, kind), contract_a_row(n->c, plan),
+				                   n->chained, ahead};
 				Value kernel = contract_tile(e, shape);
 				n->kernel[tall][kind] = i ? select_value(e, is, kernel, n->kernel[tall][kind]) : kernel;
 			}
@@ -167,7 +169,8 @@ static Value place_in(Nest *n, Value row, bool chain) {
 	}
 	Value base = emit_at_constant(e, n->x.scratch, e->i8, (int64_t)(chain ? plan->chain_at : plan->c_at));
 	if (!n->chained) return base;
-	return emit_at(e, base, e->f32, emit_mul(e, emit_sub(e, row, n->row0), emit_index(e, chain ? plan->chain_stride : plan->c_stride)));
+	return emit_at(e, base, e->f32,
+	               emit_mul(e, emit_sub(e, row, n->row0), emit_index(e, chain ? plan->chain_stride : plan->c_stride)));
 }
 
 static void call_kernels(Nest *n, Value is_tall, Value a, Value row) {

@@ -1,5 +1,5 @@
-/* contract_pack.c: packers.  In: an operand as it lies in memory.  Out: B as panels whose rows (one per k) are adjacent, A as tiles
- * small enough for the nearest cache.  Columns past the last of B are undefined in a panel; nothing past them is read. */
+/* contract_pack.c: packers.  In: an operand as it lies in memory.  Out: B as panels whose rows (one per k) are adjacent, A as
+ * tiles small enough for the nearest cache.  Columns past the last of B are undefined in a panel; nothing past them is read. */
 #include "contract_parts.h"
 
 /* ---- B ---- */
@@ -48,7 +48,8 @@ static void pack_singly(Emit *e, const Contract *c, const ContractPlan *plan, Va
 	int64_t row = c->b.fill ? 1 : c->b.row;
 	EmitLoop outer = emit_loop_begin(e, first, LLVMGetParam(e->function, 3), 1);
 	Value to = emit_at(e, LLVMGetParam(e->function, 0), e->f32, outer.i);
-	Value from = emit_at(e, LLVMGetParam(e->function, 1), e->f32, emit_mul(e, outer.i, emit_index(e, contract_b_column(c, plan))));
+	Value from =
+	    emit_at(e, LLVMGetParam(e->function, 1), e->f32, emit_mul(e, outer.i, emit_index(e, contract_b_column(c, plan))));
 	EmitLoop inner = emit_loop_begin(e, emit_index(e, 0), LLVMGetParam(e->function, 2), 1);
 	Value x = emit_load(e, e->f32, 1, emit_at(e, from, e->f32, emit_mul(e, inner.i, emit_index(e, row))));
 	emit_store(e, x, emit_at(e, to, e->f32, emit_mul(e, inner.i, emit_index(e, plan->panel_columns))));
@@ -59,7 +60,8 @@ static void pack_singly(Emit *e, const Contract *c, const ContractPlan *plan, Va
 /* b.row == 1: k runs along memory.  Strips of `lanes` columns, four k at a time, the last four overlapping those before them. */
 static void pack_transposed(Emit *e, const Contract *c, const ContractPlan *plan) {
 	Value to = LLVMGetParam(e->function, 0), from = LLVMGetParam(e->function, 1);
-	Value k = LLVMGetParam(e->function, 2), columns = LLVMGetParam(e->function, 3), zero = emit_index(e, 0), four = emit_index(e, 4);
+	Value k = LLVMGetParam(e->function, 2), columns = LLVMGetParam(e->function, 3), zero = emit_index(e, 0),
+	      four = emit_index(e, 4);
 	int lanes = plan->lanes;
 	int64_t step = contract_b_column(c, plan);
 	if (lanes < 4) {
@@ -72,7 +74,8 @@ static void pack_transposed(Emit *e, const Contract *c, const ContractPlan *plan
 	Value source = emit_at(e, from, e->f32, emit_mul(e, strip.i, emit_index(e, step))), out = emit_at(e, to, e->f32, strip.i);
 	EmitLoop loop = emit_loop_begin(e, zero, k, 4);
 	Value at_k = emit_min(e, loop.i, emit_sub(e, k, four)), q[4];
-	Value at = emit_at(e, source, e->f32, at_k), to_k = emit_at(e, out, e->f32, emit_mul(e, at_k, emit_index(e, plan->panel_columns)));
+	Value at = emit_at(e, source, e->f32, at_k),
+	      to_k = emit_at(e, out, e->f32, emit_mul(e, at_k, emit_index(e, plan->panel_columns)));
 	for (int i = 0; i < 4; i++) q[i] = gather_quarters(e, at, i, step, lanes);
 	turn_quarters(e, q, lanes);
 	for (int i = 0; i < 4; i++) emit_store(e, q[i], emit_at_constant(e, to_k, e->f32, i * plan->panel_columns));
@@ -101,8 +104,9 @@ Value contract_pack_b(Emit *e, const Contract *c, const ContractPlan *plan, Pane
 	bool rows = !c->b.fill && c->b.column == 1, transposed = c->b.fill || (!rows && c->b.row == 1);
 	int tail = rows && kind == PANEL_LAST && c->b.pad < plan->lanes ? (int)(c->n % plan->lanes) : 0;
 	int vectors = rows ? contract_panel_shape(c, plan, kind).vectors : 0;
-	const char *name = arena_printf(e->arena, "pack_b_%lldx%lld_%d_%d_%d_%lld", (long long)(c->b.fill ? 1 : c->b.row), (long long)contract_b_column(c, plan),
-		plan->lanes, vectors, tail, (long long)plan->panel_columns);
+	const char *name =
+	    arena_printf(e->arena, "pack_b_%lldx%lld_%d_%d_%d_%lld", (long long)(c->b.fill ? 1 : c->b.row),
+	                 (long long)contract_b_column(c, plan), plan->lanes, vectors, tail, (long long)plan->panel_columns);
 	Value function = LLVMGetNamedFunction(e->module, name);
 	if (function) return function;
 	EmitPlace place = emit_pause(e);
@@ -151,7 +155,8 @@ static void pack_a_rows(Emit *e, const Contract *c, const ContractPlan *plan, in
 	for (int part = 0; part < (lanes > 1 ? 2 : 1); part++) {
 		int width = part ? 1 : lanes;
 		EmitLoop loop = emit_loop_begin(e, part ? whole : emit_index(e, 0), part ? k : whole, width);
-		Value to = emit_at(e, LLVMGetParam(e->function, 0), e->f32, loop.i), from = emit_at(e, LLVMGetParam(e->function, 1), e->f32, loop.i);
+		Value to = emit_at(e, LLVMGetParam(e->function, 0), e->f32, loop.i),
+		      from = emit_at(e, LLVMGetParam(e->function, 1), e->f32, loop.i);
 		for (int r = 0; r < rows; r++) {
 			Value x = emit_load(e, e->f32, width, emit_at_constant(e, from, e->f32, r * c->a.row));
 			emit_store(e, x, emit_at_constant(e, to, e->f32, r * contract_a_row(c, plan)));
@@ -161,8 +166,9 @@ static void pack_a_rows(Emit *e, const Contract *c, const ContractPlan *plan, in
 }
 
 Value contract_pack_a(Emit *e, const Contract *c, const ContractPlan *plan, int rows) {
-	const char *name = arena_printf(e->arena, "pack_a_%d_%lldx%lld_%d_%lldx%lld", rows, (long long)c->a.row, (long long)c->a.column,
-		plan->lanes, (long long)contract_a_row(c, plan), (long long)contract_a_step(c, plan));
+	const char *name =
+	    arena_printf(e->arena, "pack_a_%d_%lldx%lld_%d_%lldx%lld", rows, (long long)c->a.row, (long long)c->a.column, plan->lanes,
+	                 (long long)contract_a_row(c, plan), (long long)contract_a_step(c, plan));
 	Value function = LLVMGetNamedFunction(e->module, name);
 	if (function) return function;
 	EmitPlace place = emit_pause(e);

@@ -12,7 +12,8 @@ PanelShape contract_panel_shape(const Contract *c, const ContractPlan *plan, Pan
 /* A microkernel: rows x (vectors * lanes) of C over a run of k.
  *     void (ptr a, ptr b, index k, index a_step, index b_step, ptr c, index c_stride
  *           [, ptr chain, index chain_stride, i1 add])
- * A's rows are a_row apart (a constant); `ahead` fetches A some k early, which strides of A hide from the machine; chained kernels start from *chain (NULL: zeros) and, with add, put C + sum into C. */
+ * A's rows are a_row apart (a constant).  `ahead` fetches A some k early, as the machine does not foresee long strides.  Chained
+ * kernels start from *chain (NULL: zeros) and, with add, put C + sum into C. */
 typedef struct TileShape { int rows, lanes; PanelShape panel; int64_t a_row; bool chained, ahead; } TileShape;
 Value contract_tile(Emit *e, TileShape shape);
 

@@ -2,10 +2,10 @@
  * these alone: shapes, strides, registers and cache sizes decide, no model does.
  *
  * The register tile is chosen by an estimate of cycles per k over all tiles: multiplications, loads, the latency of a chain and
- * the stream of B from the next cache.  Measured (one core, 32 registers of 16 lanes): 6x4, 8x3 and 14x2 vectors reach 95 to 99 % of
- * the peak wherever the operands stay in L2 or L3; packing B pays when it is transposed, for 16 registers, when its rows
- * are a multiple of 2048 bytes apart, and past about 5e8 products; packing A only when its rows are so,
- * or when a small tile reads it down its columns. */
+ * the stream of B from the next cache.  Measured (one core, 32 registers of 16 lanes): 6x4, 8x3 and 14x2 vectors reach 95 to 99 %
+ * of the peak wherever the operands stay in L2 or L3; packing B pays when it is transposed, for 16 registers, when its rows are a
+ * multiple of 2048 bytes apart, and past about 5e8 products; packing A only when its rows are so, or when a small tile reads it
+ * down its columns. */
 #include "contract_parts.h"
 
 enum { MOST_VECTORS = 8, MOST_HEIGHT = 28, WANTED_CHAINS = 8 };
@@ -83,7 +83,7 @@ static void choose_tile(const Target *target, const Contract *c, ContractPlan *p
 	int best_vectors = 1, best_height = 1;
 	for (int vectors = 1; vectors <= MIN(MOST_VECTORS, divide_up(c->n, plan->lanes)); vectors++) {
 		set_panels(c, plan, vectors);
-		if (plan->vectors != vectors) continue;      /* the same panels as a smaller number gives */
+		if (plan->vectors != vectors) continue; /* the same panels as a smaller number gives */
 		for (int height = 1; height <= most_rows(target, vectors); height++) {
 			double cost = 0;
 			for (int i = 0; i < c->nrow_counts; i++) cost += row_range_cost(c, target, plan, c->row_counts[i], height);
@@ -204,7 +204,8 @@ ContractPlan contract_plan(const Target *target, const Contract *given) {
 	choose_panel_block(target, &c, &plan);
 	choose_row_block(target, &c, &plan, rows);
 	place_scratch(&c, &plan);
-	plan.split_columns = plan.panels > 1 && (rows < 2 * plan.height || (plan.pack_b && rows < 8 * plan.height && plan.panels >= 4));
+	plan.split_columns =
+	    plan.panels > 1 && (rows < 2 * plan.height || (plan.pack_b && rows < 8 * plan.height && plan.panels >= 4));
 	return plan;
 }
 

@@ -74,9 +74,9 @@ static void tile_body(Emit *e, const TileShape *s) {
 	Value c = LLVMGetParam(e->function, 5), stride = LLVMGetParam(e->function, 6);
 	int count = s->rows * s->panel.vectors;
 	Value sum[MAX_CARRIED];
-	if (count + 2 > MAX_CARRIED || s->rows > MAX_ROWS || s->panel.vectors > MAX_VECTORS) die("tile %d x %d", s->rows, s->panel.vectors);
-	if (s->chained)
-		load_chain(e, s, LLVMGetParam(e->function, 7), LLVMGetParam(e->function, 8), sum);
+	if (count + 2 > MAX_CARRIED || s->rows > MAX_ROWS || s->panel.vectors > MAX_VECTORS)
+		die("tile %d x %d", s->rows, s->panel.vectors);
+	if (s->chained) load_chain(e, s, LLVMGetParam(e->function, 7), LLVMGetParam(e->function, 8), sum);
 	else
 		for (int i = 0; i < count; i++) sum[i] = emit_f32(e, 0, s->lanes);
 	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), k, 1);
@@ -105,8 +105,7 @@ static void tile_body(Emit *e, const TileShape *s) {
 
 Value contract_tile(Emit *e, TileShape s) {
 	const char *name = arena_printf(e->arena, "tile_%dx%dx%d_b%d_c%d_a%lld%s%s", s.rows, s.panel.vectors, s.lanes, s.panel.b_tail,
-		s.panel.c_tail, (long long)s.a_row, s.chained ? "_chained" : "",
-		s.ahead ? "_ahead" : "");
+	                                s.panel.c_tail, (long long)s.a_row, s.chained ? "_chained" : "", s.ahead ? "_ahead" : "");
 	Value function = LLVMGetNamedFunction(e->module, name);
 	if (function) return function;
 	EmitPlace place = emit_pause(e);

@@ -50,7 +50,8 @@ Value emit_i32(Emit *e, int64_t value);
 Value emit_f32(Emit *e, double value, int lanes);
 Value emit_splat(Emit *e, Value scalar, int lanes);
 Value emit_ramp(Emit *e, LLVMTypeRef element, int lanes); /* 0, 1, 2, ... of an integer type */
-Value emit_intrinsic(Emit *e, const char *name, LLVMTypeRef overload, int nargs, const Value *args);  /* "llvm.sqrt", one overloaded type */
+/* "llvm.sqrt" and the like, with one overloaded type. */
+Value emit_intrinsic(Emit *e, const char *name, LLVMTypeRef overload, int nargs, const Value *args);
 Value emit_fma(Emit *e, Value a, Value b, Value c);       /* a * b + c, rounded once iff target->has_fma */
 
 /* Index arithmetic; folds constants and the neutral elements 0 and 1. */
@@ -69,7 +70,7 @@ Value emit_load_partial(Emit *e, LLVMTypeRef element, int lanes, Value pointer, 
 void emit_store_partial(Emit *e, Value v, Value pointer, int n);
 Value emit_load_masked(Emit *e, LLVMTypeRef element, int lanes, Value pointer, Value mask);
 void emit_store_masked(Emit *e, Value v, Value pointer, Value mask);
-Value emit_gather(Emit *e, LLVMTypeRef element, Value base, Value subscripts, Value mask);   /* mask NULL: all; else 0 where off */
+Value emit_gather(Emit *e, LLVMTypeRef element, Value base, Value subscripts, Value mask);   /* mask NULL: all; off: 0 */
 Value emit_tail_mask(Emit *e, int lanes, Value count);    /* lane number < count (index) */
 Value emit_alloca(Emit *e, LLVMTypeRef type, int64_t count, int alignment);   /* in the entry block */
 

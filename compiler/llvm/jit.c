@@ -6,7 +6,9 @@
 
 #include "target.h"
 
-struct Linked { LLVMOrcLLJITRef jit; };
+struct Linked {
+	LLVMOrcLLJITRef jit;
+};
 
 static Linked *failed(Arena *arena, Linked *linked, LLVMErrorRef problem, const char **error) {
 	char *message = LLVMGetErrorMessage(problem);

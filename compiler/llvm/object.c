@@ -66,7 +66,8 @@ Object emit_object(Emit *e, bool optimise) {
 	if (optimise) run_passes(e);
 	LLVMMemoryBufferRef buffer = NULL;
 	error = NULL;
-	if (LLVMTargetMachineEmitToMemoryBuffer(e->machine, e->module, LLVMObjectFile, &error, &buffer)) die("code generation: %s", error);
+	if (LLVMTargetMachineEmitToMemoryBuffer(e->machine, e->module, LLVMObjectFile, &error, &buffer))
+		die("code generation: %s", error);
 	Object object = {.size = LLVMGetBufferSize(buffer)};
 	object.bytes = arena_copy(e->arena, LLVMGetBufferStart(buffer), object.size);
 	LLVMDisposeMemoryBuffer(buffer);

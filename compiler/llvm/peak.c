@@ -7,7 +7,8 @@ Object peak_object(Arena *arena, const Target *target, double *flops_per_turn) {
 	Emit *e = emit_new(arena, target, "peak");
 	int lanes = MAX(1, target->lanes);
 	emit_function(e, "nnc_peak", e->void_type, 2, (LLVMTypeRef[]){e->ptr, e->i64}, false);
-	Value values = LLVMGetParam(e->function, 0), turns = LLVMBuildIntCast2(e->builder, LLVMGetParam(e->function, 1), e->index, true, "");
+	Value values = LLVMGetParam(e->function, 0),
+	      turns = LLVMBuildIntCast2(e->builder, LLVMGetParam(e->function, 1), e->index, true, "");
 	Value a = emit_load(e, e->f32, lanes, values), b = emit_load(e, e->f32, lanes, emit_at_constant(e, values, e->f32, lanes));
 	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), turns, 1);
 	for (int i = 0; i < CHAINS; i++) {

@@ -17,10 +17,10 @@
 
 /* NNC_LLVM_TARGETS is a list T(X86) T(AArch64) ... of the code generators linked in. */
 static void initialise(void) {
-#define T(name) \
-	LLVMInitialize##name##TargetInfo(); \
-	LLVMInitialize##name##Target(); \
-	LLVMInitialize##name##TargetMC(); \
+#define T(name)                                                                                                                  \
+	LLVMInitialize##name##TargetInfo();                                                                                          \
+	LLVMInitialize##name##Target();                                                                                              \
+	LLVMInitialize##name##TargetMC();                                                                                            \
 	LLVMInitialize##name##AsmPrinter();
 	NNC_LLVM_TARGETS
 #undef T
@@ -34,7 +34,7 @@ LLVMTargetMachineRef target_machine(const Target *target) {
 	char *error = NULL;
 	if (LLVMGetTargetFromTriple(target->triple, &found, &error)) die("no code generator for %s: %s", target->triple, error);
 	return LLVMCreateTargetMachine(found, target->triple, target->cpu, target->features, LLVMCodeGenLevelDefault, LLVMRelocPIC,
-		LLVMCodeModelDefault);
+	                               LLVMCodeModelDefault);
 }
 
 /* A product and an fma of 16 lanes as assembly. */
@@ -49,10 +49,8 @@ static char *probe(Arena *arena, const Target *target) {
 	LLVMBuildRetVoid(e->builder);
 	LLVMMemoryBufferRef buffer = NULL;
 	char *error = NULL, *text = NULL;
-	if (LLVMTargetMachineEmitToMemoryBuffer(e->machine, e->module, LLVMAssemblyFile, &error, &buffer))
-		LLVMDisposeMessage(error);
-	else
-		text = arena_text(arena, LLVMGetBufferStart(buffer), LLVMGetBufferSize(buffer));
+	if (LLVMTargetMachineEmitToMemoryBuffer(e->machine, e->module, LLVMAssemblyFile, &error, &buffer)) LLVMDisposeMessage(error);
+	else text = arena_text(arena, LLVMGetBufferStart(buffer), LLVMGetBufferSize(buffer));
 	if (buffer) LLVMDisposeMemoryBuffer(buffer);
 	emit_free(e);
 	return text;
@@ -73,7 +71,7 @@ static void set_vectors(Target *t, int lanes, bool has_fma) {
 
 static void set_vectors_by_probe(Target *t, const char *assembly) {
 	if (!is_x86(t)) {
-		set_vectors(t, 1, !strstr(assembly, "fmaf"));      /* a call of libm */
+		set_vectors(t, 1, !strstr(assembly, "fmaf")); /* a call of libm */
 		return;
 	}
 	bool zmm = strstr(assembly, "%zmm"), ymm = strstr(assembly, "%ymm");
@@ -88,11 +86,16 @@ static bool has_feature(const char *features, const char *feature) {
 }
 
 /* The levels of x86-64, and what they need of the host to run there. */
-static const struct Level { const char *cpu; int lanes; bool has_fma; const char *needs[8]; } levels[] = {
-	{"x86-64", 4, false, {"+sse2"}},
-	{"x86-64-v2", 4, false, {"+sse4.2", "+popcnt", "+cx16", "+ssse3"}},
-	{"x86-64-v3", 8, true, {"+avx2", "+fma", "+bmi", "+bmi2", "+f16c", "+lzcnt", "+movbe"}},
-	{"x86-64-v4", 16, true, {"+avx512f", "+avx512bw", "+avx512cd", "+avx512dq", "+avx512vl", "+avx2", "+fma"}},
+static const struct Level {
+	const char *cpu;
+	int lanes;
+	bool has_fma;
+	const char *needs[8];
+} levels[] = {
+    {"x86-64", 4, false, {"+sse2"}},
+    {"x86-64-v2", 4, false, {"+sse4.2", "+popcnt", "+cx16", "+ssse3"}},
+    {"x86-64-v3", 8, true, {"+avx2", "+fma", "+bmi", "+bmi2", "+f16c", "+lzcnt", "+movbe"}},
+    {"x86-64-v4", 16, true, {"+avx512f", "+avx512bw", "+avx512cd", "+avx512dq", "+avx512vl", "+avx2", "+fma"}},
 };
 
 static const struct Level *level_of(const Target *t) {
@@ -178,11 +181,13 @@ static bool machine_complains(Target *t) {
 	return complains;
 }
 
-static const struct { const char *name, *triple; } short_names[] = {
-	{"x86-64", "x86_64-unknown-linux-gnu"},
-	{"x86_64", "x86_64-unknown-linux-gnu"},
-	{"aarch64", "aarch64-unknown-linux-gnu"},
-	{"arm64", "aarch64-unknown-linux-gnu"},
+static const struct {
+	const char *name, *triple;
+} short_names[] = {
+    {"x86-64", "x86_64-unknown-linux-gnu"},
+    {"x86_64", "x86_64-unknown-linux-gnu"},
+    {"aarch64", "aarch64-unknown-linux-gnu"},
+    {"arm64", "aarch64-unknown-linux-gnu"},
 };
 
 static bool same_architecture(const Target *host, const char *triple) {
@@ -194,7 +199,8 @@ static bool same_architecture(const Target *host, const char *triple) {
 static bool runs_here(const Target *host, const Target *t) {
 	if (!same_architecture(host, t->triple)) return false;
 	const struct Level *level = level_of(t);
-	if (!level) return (!*t->features && !strcmp(t->cpu, host->cpu)) || (!is_x86(t) && !*t->features && !strcmp(t->cpu, "generic"));
+	if (!level)
+		return (!*t->features && !strcmp(t->cpu, host->cpu)) || (!is_x86(t) && !*t->features && !strcmp(t->cpu, "generic"));
 	for (size_t k = 0; k < COUNT(level->needs) && level->needs[k]; k++)
 		if (!has_feature(host->features, level->needs[k])) return false;
 	return true;
@@ -245,7 +251,8 @@ const Target *target_named(Arena *arena, Diag *diag, const char *name, const cha
 	bool plain = level || (!strcmp(t->cpu, "generic") && !*t->features);
 	if (!plain && machine_complains(t)) {
 		diag_error(diag, (Span){0}, "'%s' has no cpu '%s' or no such features: '%s'", t->triple, t->cpu, t->features);
-		diag_help(diag, "names are those of LLVM: x86-64-v2, x86-64-v3, x86-64-v4, znver4, skylake, cortex-a72, neoverse-n1, native");
+		diag_help(diag,
+		          "names are those of LLVM: x86-64-v2, x86-64-v3, x86-64-v4, znver4, skylake, cortex-a72, neoverse-n1, native");
 		return NULL;
 	}
 	if (level) set_vectors(t, level->lanes, level->has_fma);
@@ -264,7 +271,7 @@ const Target *target_named(Arena *arena, Diag *diag, const char *name, const cha
 }
 
 const char *target_text(Arena *arena, const Target *t) {
-	return arena_printf(arena, "%s cpu %s features %s fma %d mask %d pointer %d lanes %d registers %d caches %lld %lld %lld", t->triple,
-		t->cpu, t->features, t->has_fma, t->has_mask, t->pointer_bits, t->lanes, t->vector_registers, (long long)t->l1, (long long)t->l2,
-		(long long)t->l3);
+	return arena_printf(arena, "%s cpu %s features %s fma %d mask %d pointer %d lanes %d registers %d caches %lld %lld %lld",
+	                    t->triple, t->cpu, t->features, t->has_fma, t->has_mask, t->pointer_bits, t->lanes, t->vector_registers,
+	                    (long long)t->l1, (long long)t->l2, (long long)t->l3);
 }

@@ -9,22 +9,26 @@
 
 static double now(void) {
 	struct timespec t;
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);      /* others on the machine do not count */
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t); /* others on the machine do not count */
 	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
 typedef void Peak(float *, int64_t);
 typedef void Product(const float *, const float *, float *, char *);
 
-static const struct { const char *layout; int64_t m, n, k; } shapes[] = {
-	{"NN", 32, 16, 784}, {"NN", 32, 16, 16}, {"TN", 784, 16, 32}, {"NN", 128, 512, 784}, {"NN", 784, 512, 128}, {"TN", 784, 512, 128},
-	{"NN", 128, 784, 512}, {"NT", 128, 784, 512}, {"NN", 64, 128, 784}, {"TN", 784, 128, 64}, {"NN", 1024, 384, 384}, {"NT", 1024, 384, 384},
-	{"NN", 384, 384, 1024}, {"TN", 384, 384, 1024}, {"NN", 1024, 1536, 384}, {"NT", 1024, 384, 1536}, {"TN", 384, 1536, 1024},
-	{"NN", 256, 64, 576}, {"NT", 256, 576, 64}, {"TN", 576, 64, 256}, {"NN", 1024, 1024, 1024}, {"NT", 1024, 1024, 1024},
-	{"NN", 2048, 2048, 2048}, {"NN", 1, 512, 784}, {"NT", 1, 784, 512}, {"NN", 4, 512, 784}, {"NN", 8, 512, 784}, {"NT", 8, 784, 512},
-	{"NN", 256, 1024, 784}, {"NN", 256, 1024, 1024}, {"TN", 1024, 1024, 256}, {"NT", 256, 1024, 1024}, {"TN", 576, 64, 20000},
-	{"NN", 20000, 64, 27}, {"NN", 20000, 64, 576}, {"NN", 1024, 64, 64}, {"NT", 64, 64, 64}, {"NN", 64, 256, 128}, {"TN", 256, 256, 64},
-	{"NN", 128, 1, 784}, {"TN", 784, 1, 128},
+static const struct {
+	const char *layout;
+	int64_t m, n, k;
+} shapes[] = {
+    {"NN", 32, 16, 784},      {"NN", 32, 16, 16},       {"TN", 784, 16, 32},      {"NN", 128, 512, 784},  {"NN", 784, 512, 128},
+    {"TN", 784, 512, 128},    {"NN", 128, 784, 512},    {"NT", 128, 784, 512},    {"NN", 64, 128, 784},   {"TN", 784, 128, 64},
+    {"NN", 1024, 384, 384},   {"NT", 1024, 384, 384},   {"NN", 384, 384, 1024},   {"TN", 384, 384, 1024}, {"NN", 1024, 1536, 384},
+    {"NT", 1024, 384, 1536},  {"TN", 384, 1536, 1024},  {"NN", 256, 64, 576},     {"NT", 256, 576, 64},   {"TN", 576, 64, 256},
+    {"NN", 1024, 1024, 1024}, {"NT", 1024, 1024, 1024}, {"NN", 2048, 2048, 2048}, {"NN", 1, 512, 784},    {"NT", 1, 784, 512},
+    {"NN", 4, 512, 784},      {"NN", 8, 512, 784},      {"NT", 8, 784, 512},      {"NN", 256, 1024, 784}, {"NN", 256, 1024, 1024},
+    {"TN", 1024, 1024, 256},  {"NT", 256, 1024, 1024},  {"TN", 576, 64, 20000},   {"NN", 20000, 64, 27},  {"NN", 20000, 64, 576},
+    {"NN", 1024, 64, 64},     {"NT", 64, 64, 64},       {"NN", 64, 256, 128},     {"TN", 256, 256, 64},   {"NN", 128, 1, 784},
+    {"TN", 784, 1, 128},
 };
 
 /* The compiler owns layouts: no row is a multiple of 2048 bytes long. */
@@ -42,7 +46,8 @@ static double time_product(Product *f, float *a, float *b, float *c, char *scrat
 
 int main(int argc, char **argv) {
 	Arena *arena = arena_new();
-	const Target *target = argc > 1 && strcmp(argv[1], "host") ? target_named(arena, diag_new(arena), NULL, argv[1], NULL) : target_host(arena);
+	const Target *target =
+	    argc > 1 && strcmp(argv[1], "host") ? target_named(arena, diag_new(arena), NULL, argv[1], NULL) : target_host(arena);
 	if (!target || !target->is_host) fatal("this cpu cannot be measured here");
 	printf("%s\n", target_text(arena, target));
 	double flops_per_turn;
@@ -59,12 +64,20 @@ int main(int argc, char **argv) {
 		bool ta = shapes[s].layout[0] == 'T', tb = shapes[s].layout[1] == 'T';
 		Contract c = {.m = m, .n = n, .k = k, .c_row = padded(n), .c_pad = padded(n) - n};
 		c.a = ta ? (ContractOperand){.row = 1, .column = padded(m)} : (ContractOperand){.row = padded(k), .column = 1};
-		c.b = tb ? (ContractOperand){.row = 1, .column = padded(k)} : (ContractOperand){.row = padded(n), .column = 1, .pad = padded(n) - n};
+		c.b = tb ? (ContractOperand){.row = 1, .column = padded(k)}
+		         : (ContractOperand){.row = padded(n), .column = 1, .pad = padded(n) - n};
 		ContractPlan plan = contract_plan(target, &c);
 		double t0 = now();
 		Emit *e = emit_new(arena, target, "bench");
 		emit_function(e, "product", e->void_type, 4, (LLVMTypeRef[]){e->ptr, e->ptr, e->ptr, e->ptr}, false);
-		ContractArguments x = {LLVMGetParam(e->function, 0), LLVMGetParam(e->function, 1), LLVMGetParam(e->function, 2), LLVMGetParam(e->function, 3), 0, 0, 0, 0};
+		ContractArguments x = {LLVMGetParam(e->function, 0),
+		                       LLVMGetParam(e->function, 1),
+		                       LLVMGetParam(e->function, 2),
+		                       LLVMGetParam(e->function, 3),
+		                       0,
+		                       0,
+		                       0,
+		                       0};
 		contract_emit(e, &c, &plan, x);
 		LLVMBuildRetVoid(e->builder);
 		Object object = emit_object(e, false);
@@ -74,7 +87,8 @@ int main(int argc, char **argv) {
 		if (!linked) fatal("%s", error);
 		Product *f = (Product *)(uintptr_t)linked_symbol(linked, "product");
 		size_t na = (size_t)(padded(m) * padded(k)), nb = (size_t)(padded(n) * padded(k)), nc = (size_t)(m * padded(n));
-		float *a = aligned_alloc(64, na * 4 + 64), *b = aligned_alloc(64, nb * 4 + 64), *out = aligned_alloc(64, nc * 4 / 64 * 64 + 128);
+		float *a = aligned_alloc(64, na * 4 + 64), *b = aligned_alloc(64, nb * 4 + 64),
+		      *out = aligned_alloc(64, nc * 4 / 64 * 64 + 128);
 		char *scratch = aligned_alloc(64, plan.scratch_bytes / 64 * 64 + 64);
 		for (size_t i = 0; i < na; i++) a[i] = (float)(i % 17) * 0.25f;
 		for (size_t i = 0; i < nb; i++) b[i] = (float)(i % 13) * 0.25f;
@@ -90,9 +104,10 @@ int main(int argc, char **argv) {
 			best = MIN(best, time_product(f, a, b, out, scratch, turns));
 		}
 		double rate = flops / best * 1e-9, limit = flops_per_turn / best_peak * 1e-9;
-		printf("%-18s %7.1f %5.1f%% of %5.1f  %dx%dx%d panels %lld k %lld cols %lld%s%s  %.1f ms %zu B\n", wanted, rate, 100 * rate / limit, limit, plan.height,
-			plan.vectors, plan.lanes, (long long)plan.panels, (long long)plan.k_block, (long long)plan.panel_block, plan.pack_a ? " packA" : "",
-			plan.pack_b ? " packB" : "", compile * 1e3, object_code_bytes(object));
+		printf("%-18s %7.1f %5.1f%% of %5.1f  %dx%dx%d panels %lld k %lld cols %lld%s%s  %.1f ms %zu B\n", wanted, rate,
+		       100 * rate / limit, limit, plan.height, plan.vectors, plan.lanes, (long long)plan.panels, (long long)plan.k_block,
+		       (long long)plan.panel_block, plan.pack_a ? " packA" : "", plan.pack_b ? " packB" : "", compile * 1e3,
+		       object_code_bytes(object));
 		fflush(stdout);
 		free(a), free(b), free(out), free(scratch);
 		linked_free(linked);

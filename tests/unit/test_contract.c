@@ -1,6 +1,6 @@
 /* link: nnc_llvm nnc_llvm_libs nnc_base
- * Every product against a naive loop with fmaf in the order the design fixes, bit for bit: all layouts, ranges, paddings, fills and
- * epilogues, on the host and on x86-64-v3; nothing outside the result is touched. */
+ * Every product against a naive loop with fmaf in the order the design fixes, bit for bit: all layouts, ranges, paddings, fills
+ * and epilogues, on the host and on x86-64-v3; nothing outside the result is touched. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,9 +25,9 @@ static int64_t pick(int64_t low, int64_t high) { return low + (int64_t)(next_ran
 typedef struct Case {
 	Contract c;
 	bool fill_a, fill_b, epilogue;
-	int parts;                         /* workers the rows, or the panels, are shared among */
+	int parts; /* workers the rows, or the panels, are shared among */
 	bool by_panels;
-	bool tiny;                         /* every product underflows to -0 */
+	bool tiny; /* every product underflows to -0 */
 } Case;
 
 static float *with_guards(size_t count) {
@@ -66,7 +66,10 @@ static float naive(const Contract *c, const float *a, const float *b, int64_t i,
 
 /* ---- the generated function: void (a, b, c, scratch, row, rows, panel, panels, seen) ---- */
 
-typedef struct Context { Value pointer; ContractOperand *operand; } Context;
+typedef struct Context {
+	Value pointer;
+	ContractOperand *operand;
+} Context;
 
 static Value element(Emit *e, void *context, Value row, Value column, int lanes) {
 	Context *x = context;
@@ -138,7 +141,9 @@ static void set_row_counts(Case *x) {
 	}
 }
 
-static int64_t extent(int64_t rows, int64_t row, int64_t columns, int64_t column) { return (rows - 1) * row + (columns - 1) * column + 1; }
+static int64_t extent(int64_t rows, int64_t row, int64_t columns, int64_t column) {
+	return (rows - 1) * row + (columns - 1) * column + 1;
+}
 
 static void check(const Target *target, Case x) {
 	Arena *arena = arena_new();
@@ -148,9 +153,11 @@ static void check(const Target *target, Case x) {
 	Linked *linked = compile(arena, target, &x, &plan);
 	Product *product = (Product *)(uintptr_t)linked_symbol(linked, "product");
 	assert_non_null(product);
-	size_t na = (size_t)extent(c->m, c->a.row, c->k, c->a.column), nb = (size_t)(extent(c->k, c->b.row, c->n, c->b.column) + c->b.pad);
+	size_t na = (size_t)extent(c->m, c->a.row, c->k, c->a.column),
+	       nb = (size_t)(extent(c->k, c->b.row, c->n, c->b.column) + c->b.pad);
 	size_t nc = (size_t)(extent(c->m, c->c_row, c->n, 1) + c->c_pad), ns = plan.scratch_bytes / 4;
-	float *a = with_guards(na), *b = with_guards(nb), *out = with_guards(nc), *scratch = with_guards(ns), *seen = with_guards((size_t)(c->m * c->n));
+	float *a = with_guards(na), *b = with_guards(nb), *out = with_guards(nc), *scratch = with_guards(ns),
+	      *seen = with_guards((size_t)(c->m * c->n));
 	fill_random(a, na);
 	fill_random(b, nb);
 	for (size_t i = 0; i < na && x.tiny; i++) a[i] = -1e-30f;
@@ -172,12 +179,12 @@ static void check(const Target *target, Case x) {
 			if (!sampled) continue;
 			float wanted = naive(c, a, b, i, j);
 			if (x.epilogue && memcmp(&seen[i * c->n + j], &wanted, 4) && (wanted != 0 || seen[i * c->n + j] != 0))
-				fail_msg("%s %lldx%lldx%lld: epilogue saw (%d,%d) = %a, wanted %a", target->cpu, (long long)c->m, (long long)c->n, (long long)c->k,
-					(int)i, (int)j, (double)seen[i * c->n + j], (double)wanted);
+				fail_msg("%s %lldx%lldx%lld: epilogue saw (%d,%d) = %a, wanted %a", target->cpu, (long long)c->m, (long long)c->n,
+				         (long long)c->k, (int)i, (int)j, (double)seen[i * c->n + j], (double)wanted);
 			if (!c->c_dropped && memcmp(&found, &wanted, 4))
-				fail_msg("%s %lldx%lldx%lld a %lld,%lld b %lld,%lld: C(%d,%d) = %a, wanted %a", target->cpu, (long long)c->m, (long long)c->n,
-					(long long)c->k, (long long)c->a.row, (long long)c->a.column, (long long)c->b.row, (long long)c->b.column, (int)i, (int)j,
-					(double)found, (double)wanted);
+				fail_msg("%s %lldx%lldx%lld a %lld,%lld b %lld,%lld: C(%d,%d) = %a, wanted %a", target->cpu, (long long)c->m,
+				         (long long)c->n, (long long)c->k, (long long)c->a.row, (long long)c->a.column, (long long)c->b.row,
+				         (long long)c->b.column, (int)i, (int)j, (double)found, (double)wanted);
 			if (c->c_dropped) assert_true(found == canary);
 		}
 	float *all[] = {a, b, out, scratch};
@@ -194,8 +201,10 @@ static void check(const Target *target, Case x) {
 /* Layouts: bit 0: A transposed, bit 1: B transposed. */
 static Case make(int layout, int64_t m, int64_t n, int64_t k, int64_t pad) {
 	Case x = {.parts = 1, .c = {.m = m, .n = n, .k = k}};
-	x.c.a = layout & 1 ? (ContractOperand){.row = 1, .column = m + pick(0, 3)} : (ContractOperand){.row = k + pick(0, 3), .column = 1};
-	x.c.b = layout & 2 ? (ContractOperand){.row = 1, .column = k + pick(0, 3)} : (ContractOperand){.row = n + pad, .column = 1, .pad = pad};
+	x.c.a = layout & 1 ? (ContractOperand){.row = 1, .column = m + pick(0, 3)}
+	                   : (ContractOperand){.row = k + pick(0, 3), .column = 1};
+	x.c.b = layout & 2 ? (ContractOperand){.row = 1, .column = k + pick(0, 3)}
+	                   : (ContractOperand){.row = n + pad, .column = 1, .pad = pad};
 	x.c.c_row = n + pad;
 	x.c.c_pad = pad;
 	return x;
@@ -267,9 +276,12 @@ static void long_k(void **unused) {
 
 static void model_shapes(void **unused) {
 	(void)unused;
-	static const struct { int layout; int64_t m, n, k; } shapes[] = {
-		{0, 128, 512, 784}, {1, 784, 512, 128}, {2, 128, 784, 512}, {0, 1, 512, 784}, {2, 1, 784, 512}, {0, 8, 1000, 300}, {1, 784, 10, 32},
-		{0, 1024, 384, 1536}, {2, 1024, 1024, 600}, {1, 900, 900, 1100}, {0, 20, 5000, 64},
+	static const struct {
+		int layout;
+		int64_t m, n, k;
+	} shapes[] = {
+	    {0, 128, 512, 784}, {1, 784, 512, 128},   {2, 128, 784, 512},   {0, 1, 512, 784},    {2, 1, 784, 512},  {0, 8, 1000, 300},
+	    {1, 784, 10, 32},   {0, 1024, 384, 1536}, {2, 1024, 1024, 600}, {1, 900, 900, 1100}, {0, 20, 5000, 64},
 	};
 	for (size_t i = 0; i < COUNT(shapes); i++) {
 		int64_t n = shapes[i].n;
@@ -284,6 +296,7 @@ static void model_shapes(void **unused) {
 }
 
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(small_sizes), cmocka_unit_test(dots), cmocka_unit_test(long_k), cmocka_unit_test(model_shapes)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(small_sizes), cmocka_unit_test(dots), cmocka_unit_test(long_k),
+	                                   cmocka_unit_test(model_shapes)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

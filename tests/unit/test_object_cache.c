@@ -110,7 +110,7 @@ static void places_it_cannot_use(void **unused) {
 	CacheKey key = key_of("p", 1);
 	char *where = arena_printf(arena, "%s/nnc", folder);
 	assert_int_equal(mkdir(where, 0777), 0);
-	assert_int_equal(chmod(where, 0777), 0);               /* others may write: not ours to trust */
+	assert_int_equal(chmod(where, 0777), 0); /* others may write: not ours to trust */
 	cache_write(arena, key, 2, objects);
 	assert_null(only_file());
 	assert_int_equal(chmod(where, 0700), 0);
@@ -200,12 +200,12 @@ static void the_oldest_go(void **unused) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(round_trip, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(every_byte_counts, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(places_it_cannot_use, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_link_is_not_followed, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(many_at_once, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(the_oldest_go, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(round_trip, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(every_byte_counts, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(places_it_cannot_use, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(a_link_is_not_followed, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(many_at_once, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(the_oldest_go, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,18 +18,22 @@ static void what_they_can_do(void **unused) {
 	(void)unused;
 	Arena *arena = arena_new();
 	Diag *diag = diag_new(arena);
-	static const struct { const char *name, *cpu, *features; int lanes, registers; bool fma, mask; } known[] = {
-		{"x86-64", NULL, NULL, 8, 16, true, false},
-		{"x86_64-linux-gnu", "x86-64", NULL, 4, 16, false, false},
-		{"x86-64", "x86-64-v2", NULL, 4, 16, false, false},
-		{"x86-64", "x86-64-v3", NULL, 8, 16, true, false},
-		{"x86-64", "x86-64-v4", NULL, 16, 32, true, true},
-		{"x86-64", "haswell", NULL, 8, 16, true, false},
-		{"x86-64", "sandybridge", NULL, 8, 16, false, false},
-		{"x86-64", "skylake-avx512", NULL, 16, 32, true, true},
-		{"x86-64", "x86-64", "+avx2,+fma", 8, 16, true, false},
-		{"aarch64", NULL, NULL, 4, 32, true, false},
-		{"aarch64", "neoverse-n1", NULL, 4, 32, true, false},
+	static const struct {
+		const char *name, *cpu, *features;
+		int lanes, registers;
+		bool fma, mask;
+	} known[] = {
+	    {"x86-64", NULL, NULL, 8, 16, true, false},
+	    {"x86_64-linux-gnu", "x86-64", NULL, 4, 16, false, false},
+	    {"x86-64", "x86-64-v2", NULL, 4, 16, false, false},
+	    {"x86-64", "x86-64-v3", NULL, 8, 16, true, false},
+	    {"x86-64", "x86-64-v4", NULL, 16, 32, true, true},
+	    {"x86-64", "haswell", NULL, 8, 16, true, false},
+	    {"x86-64", "sandybridge", NULL, 8, 16, false, false},
+	    {"x86-64", "skylake-avx512", NULL, 16, 32, true, true},
+	    {"x86-64", "x86-64", "+avx2,+fma", 8, 16, true, false},
+	    {"aarch64", NULL, NULL, 4, 32, true, false},
+	    {"aarch64", "neoverse-n1", NULL, 4, 32, true, false},
 	};
 	for (size_t i = 0; i < COUNT(known); i++) {
 		const Target *t = named(arena, diag, known[i].name, known[i].cpu, known[i].features);
@@ -59,13 +63,15 @@ static void the_host(void **unused) {
 
 static void unknown_names(void **unused) {
 	(void)unused;
-	static const struct { const char *name, *cpu, *features, *says; } bad[] = {
-		{"x86-46", NULL, NULL, "unknown target 'x86-46'"},
-		{"", NULL, NULL, "unknown target ''"},
-		{"quantum-unknown-none", NULL, NULL, "unknown target 'quantum-unknown-none'"},
-		{"x86-64", "pentium-nine", NULL, "has no cpu 'pentium-nine'"},
-		{"x86-64", "", "+warp", "+warp"},
-		{"aarch64", "haswell", NULL, "has no cpu 'haswell'"},
+	static const struct {
+		const char *name, *cpu, *features, *says;
+	} bad[] = {
+	    {"x86-46", NULL, NULL, "unknown target 'x86-46'"},
+	    {"", NULL, NULL, "unknown target ''"},
+	    {"quantum-unknown-none", NULL, NULL, "unknown target 'quantum-unknown-none'"},
+	    {"x86-64", "pentium-nine", NULL, "has no cpu 'pentium-nine'"},
+	    {"x86-64", "", "+warp", "+warp"},
+	    {"aarch64", "haswell", NULL, "has no cpu 'haswell'"},
 	};
 	for (size_t i = 0; i < COUNT(bad); i++) {
 		Arena *arena = arena_new();
@@ -78,6 +84,7 @@ static void unknown_names(void **unused) {
 }
 
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(what_they_can_do), cmocka_unit_test(the_host), cmocka_unit_test(unknown_names)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(what_they_can_do), cmocka_unit_test(the_host),
+	                                   cmocka_unit_test(unknown_names)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

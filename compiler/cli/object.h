@@ -1,0 +1,43 @@
+/* object.h: what `nnc compile` makes of a program: the names and places that the object and its header agree on. */
+#ifndef NNC_OBJECT_H
+#define NNC_OBJECT_H
+
+#include "embed.h"
+#include "inputs.h"
+
+/* A member of X_params (parameters, states) or X_train (the rest). */
+typedef struct Member { const char *type, *name, *comment; int64_t count; size_t offset; } Member;   /* count 0: no array */
+
+/* A function's argument for an array, as the header declares it. */
+typedef struct Declared { const char *name, *text; DType dtype; int64_t classes; } Declared;   /* text: "u8[n, 28, 28]" */
+typedef struct Signature {
+	const char *title;               /* "model mlp", "train", "train fine" */
+	Declared *inputs, *outputs;      /* in the order of EmbedModel or EmbedStep */
+} Signature;
+
+typedef struct ObjectUnit {
+	Session *s;
+	const char *x;                   /* the prefix of every name */
+	const Target *target;
+	bool infer, train;
+	VEC(const char *) taken;         /* names X_.. in use */
+	VEC(Member) members;             /* by number of the persistent tensor */
+	VEC(Member) fields;              /* of X_train, after the tensors */
+	size_t params_bytes;             /* sizeof(X_params) */
+	int table_count, path_bytes;
+	size_t dense_params, dense_slots;
+	Embed embed;
+	Signature *models, *steps;       /* by number in embed */
+	Embedded made;
+} ObjectUnit;
+
+/* header.c */
+void write_header(Text *out, const ObjectUnit *u);
+/* "float" */
+const char *c_type(DType dtype);
+/* `text` with everything that C identifiers cannot have as `_`. */
+const char *c_identifier(Arena *arena, const char *text);
+/* Is it a keyword of C or C++? */
+bool c_keyword(const char *name);
+
+#endif

@@ -1,0 +1,68 @@
+/* embed.h: several Fns as one object that needs nothing: what `nnc compile` writes.  No LLVM type appears here.
+ *
+ * In: what the functions are called, where everything stands in the caller's blocks.  Out: object code whose only symbols
+ * are those named here; no undefined ones, no writable data.  The kernels are those of compile.h, for one worker; around
+ * them stand small functions with C's calling convention:
+ *     void INIT(train *, uint64_t seed)
+ *     int  MODEL(const params *, const in.., out.., [size_t n,] void *scratch)
+ *     int  STEP(train *, const in.., float *loss, void *scratch) */
+#ifndef NNC_EMBED_H
+#define NNC_EMBED_H
+
+#include "codegen.h"
+#include "exec.h"
+
+/* What the functions return. */
+enum { EMBED_OK = 0, EMBED_BAD_CLASS = -1, EMBED_BAD_PATH = -2 };
+
+/* An array that the caller owns.  count: elements of one sample where batched, else of the whole. */
+typedef struct EmbedArray { const char *name; DType dtype; int64_t classes, count; bool batched; } EmbedArray;
+
+/* block runs `batch` samples; single, one sample, NULL: there is no n, each call runs the whole block. */
+typedef struct EmbedModel {
+	const char *symbol;
+	Fn *block, *single;
+	int64_t batch;
+	EmbedArray *inputs, *outputs;
+	int ninputs, noutputs;
+} EmbedModel;
+
+/* A run-time setting: a float in the train struct. */
+typedef struct EmbedSetting { const char *name; size_t offset; float value; } EmbedSetting;
+
+typedef struct EmbedStep {
+	const char *symbol;
+	Fn *fn;
+	EmbedArray *inputs;
+	int ninputs;
+	int64_t accumulate;                    /* calls per update */
+	size_t step_offset, epoch_offset;      /* int64_t: calls done; int32_t */
+	EmbedSetting *settings;
+	int nsettings;
+} EmbedStep;
+
+/* Read-only bytes under a name. */
+typedef struct EmbedBytes { const char *symbol; const char *bytes; size_t size; } EmbedBytes;
+
+typedef struct Embed {
+	const Program *program;
+	const Layout *layout;
+	EmbedModel *models; int nmodels;
+	EmbedStep *steps; int nsteps;
+	const char *init_symbol;               /* NULL: none */
+	Fn *init;
+	size_t train_bytes, seed_offset;
+	EmbedBytes *constants; int nconstants;
+} Embed;
+
+typedef struct Embedded {
+	Object object;
+	size_t code_bytes, scratch_infer, scratch_train, stack_bytes;
+	const Val *unsupported;                /* not NULL: no code can be made for this value, nothing else is set */
+	const char *needs;                     /* not NULL: a function of the C library that the code would call on this target */
+} Embedded;
+
+/* Fns have been through all passes. */
+Embedded embed_compile(Arena *arena, const Embed *embed, const Target *target);
+
+#endif

@@ -1,0 +1,114 @@
+/* stack.c: in: a module about to become an object; out: the deepest stack its functions can reach.
+ *
+ * LLVM's C API has no option for the stack size section, but every function with the attribute "warn-stack-size"="0" is
+ * reported to the context's diagnostic handler together with the size of its frame.  The calls are read from the module: all
+ * are direct and there is no recursion. */
+#include "stack.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <llvm-c/Object.h>
+
+typedef struct Function { const char *name; size_t frame, deepest; int *calls; int ncalls; } Function;
+
+struct StackMeasure {
+	Arena *arena;
+	Function *functions;
+	int count;
+	size_t per_call;                       /* what a call itself takes: return address, alignment */
+};
+
+static int find_function(const StackMeasure *m, const char *name, size_t length) {
+	for (int i = 0; i < m->count; i++)
+		if (strlen(m->functions[i].name) == length && memcmp(m->functions[i].name, name, length) == 0) return i;
+	return -1;
+}
+
+/* "stack frame size (120) exceeds limit (0) in function 'name'" */
+static void note_frame(LLVMDiagnosticInfoRef info, void *context) {
+	StackMeasure *m = context;
+	char *text = LLVMGetDiagInfoDescription(info);
+	const char *size = strstr(text, "stack frame size ("), *name = strchr(text, '\''), *end = name ? strrchr(text, '\'') : NULL;
+	int i = size && end > name ? find_function(m, name + 1, (size_t)(end - name - 1)) : -1;
+	if (i < 0 && LLVMGetDiagInfoSeverity(info) == LLVMDSError) die("code generation: %s", text);
+	if (i >= 0) m->functions[i].frame = (size_t)strtoull(strchr(size, '(') + 1, NULL, 10);
+	LLVMDisposeMessage(text);
+}
+
+static void note_calls(StackMeasure *m, Function *f, Value function) {
+	VEC(int) calls = {0};
+	for (LLVMBasicBlockRef b = LLVMGetFirstBasicBlock(function); b; b = LLVMGetNextBasicBlock(b))
+		for (Value i = LLVMGetFirstInstruction(b); i; i = LLVMGetNextInstruction(i)) {
+			if (LLVMGetInstructionOpcode(i) != LLVMCall) continue;
+			size_t length = 0;
+			const char *name = LLVMGetValueName2(LLVMGetCalledValue(i), &length);
+			int called = find_function(m, name, length);
+			if (called >= 0) vec_push(m->arena, &calls, called);
+		}
+	f->calls = calls.data;
+	f->ncalls = calls.length;
+}
+
+StackMeasure *stack_measure(Emit *e) {
+	StackMeasure *m = NEW(e->arena, StackMeasure);
+	bool x86 = !strncmp(e->target->triple, "x86_64", 6);
+	/* x86: the return address is pushed, and a frame that holds vectors is aligned to them */
+	*m = (StackMeasure){.arena = e->arena, .per_call = x86 ? 8 + (size_t)MAX(e->target->vector_bytes, 16) : 0};
+	LLVMAttributeRef report = LLVMCreateStringAttribute(e->context, "warn-stack-size", 15, "0", 1);
+	for (Value f = LLVMGetFirstFunction(e->module); f; f = LLVMGetNextFunction(f)) m->count += LLVMCountBasicBlocks(f) > 0;
+	m->functions = NEW_ARRAY(e->arena, Function, m->count + 1);
+	int n = 0;
+	for (Value f = LLVMGetFirstFunction(e->module); f; f = LLVMGetNextFunction(f)) {
+		if (!LLVMCountBasicBlocks(f)) continue;
+		size_t length;
+		const char *name = LLVMGetValueName2(f, &length);
+		m->functions[n++].name = arena_text(e->arena, name, length);
+		LLVMAddAttributeAtIndex(f, LLVMAttributeFunctionIndex, report);
+	}
+	n = 0;
+	for (Value f = LLVMGetFirstFunction(e->module); f; f = LLVMGetNextFunction(f))
+		if (LLVMCountBasicBlocks(f)) note_calls(m, &m->functions[n++], f);
+	LLVMContextSetDiagnosticHandler(e->context, note_frame, m);
+	return m;
+}
+
+static size_t deepest_from(StackMeasure *m, int number) {
+	Function *f = &m->functions[number];
+	if (f->deepest) return f->deepest;
+	size_t below = 0;
+	for (int i = 0; i < f->ncalls; i++) {
+		size_t one = deepest_from(m, f->calls[i]);
+		below = MAX(below, one);
+	}
+	return f->deepest = f->frame + m->per_call + below;
+}
+
+size_t stack_deepest(StackMeasure *m) {
+	size_t most = 0;
+	for (int i = 0; i < m->count; i++) {
+		size_t one = deepest_from(m, i);
+		most = MAX(most, one);
+	}
+	return (most + 15) / 16 * 16;
+}
+
+const char *object_needs(Arena *arena, Object object, const char *name) {
+	LLVMMemoryBufferRef buffer = LLVMCreateMemoryBufferWithMemoryRange(object.bytes, object.size, "", false);
+	char *error = NULL;
+	const char *needs = NULL;
+	LLVMBinaryRef binary = LLVMCreateBinary(buffer, NULL, &error);
+	if (!binary) die("the object does not read back: %s", error);
+	LLVMSymbolIteratorRef at = LLVMObjectFileCopySymbolIterator(binary);
+	LLVMSectionIteratorRef section = LLVMObjectFileCopySectionIterator(binary);
+	for (; at && section && !needs && !LLVMObjectFileIsSymbolIteratorAtEnd(binary, at); LLVMMoveToNextSymbol(at)) {
+		const char *symbol = LLVMGetSymbolName(at);
+		LLVMMoveToContainingSection(section, at);
+		if (*symbol && strcmp(symbol, name) && LLVMObjectFileIsSectionIteratorAtEnd(binary, section)) needs = arena_text(arena, symbol, strlen(symbol));
+	}
+	if (section) LLVMDisposeSectionIterator(section);
+	if (at) LLVMDisposeSymbolIterator(at);
+	LLVMDisposeBinary(binary);
+	LLVMDisposeMemoryBuffer(buffer);
+	return needs;
+}

@@ -215,7 +215,7 @@ int edit_distance(const char *a, const char *b, int limit) {
 
 const char *nearest_name(const char *name, const char *const *candidates, int count) {
 	size_t length = strlen(name);
-	int limit = length <= 2 ? 1 : length <= 5 ? 2 : 3, best = limit + 1;
+	int limit = length <= 4 ? 1 : length <= 7 ? 2 : 3, best = limit + 1;
 	const char *found = NULL;
 	for (int i = 0; i < count; i++) {
 		int distance = edit_distance(name, candidates[i], limit);

@@ -1,5 +1,5 @@
 /* contract_bench.c: products of training shapes on one core, as a part of the FMA peak measured right next to each.
- *     contract_bench [cpu]       prints  m,n,k layout  GFLOP/s  % of peak  tile  packing */
+ *     contract_bench [cpu|host [part of a name]]       prints  m,n,k layout  GFLOP/s  % of peak  tile  packing */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,73 +44,87 @@ static double time_product(Product *f, float *a, float *b, float *c, char *scrat
 	return (now() - start) / turns;
 }
 
+static Contract make_contract(const char *layout, int64_t m, int64_t n, int64_t k) {
+	Contract c = {.m = m, .n = n, .k = k, .c_row = padded(n), .c_pad = padded(n) - n};
+	c.a = layout[0] == 'T' ? (ContractOperand){.row = 1, .column = padded(m)} : (ContractOperand){.row = padded(k), .column = 1};
+	c.b = layout[1] == 'T' ? (ContractOperand){.row = 1, .column = padded(k)}
+	                       : (ContractOperand){.row = padded(n), .column = 1, .pad = padded(n) - n};
+	return c;
+}
+
+static Object compile_product(Arena *arena, const Target *target, const Contract *c, const ContractPlan *plan) {
+	Emit *e = emit_new(arena, target, "bench");
+	emit_function(e, "product", e->void_type, 4, (LLVMTypeRef[]){e->ptr, e->ptr, e->ptr, e->ptr}, false);
+	Value p[4];
+	for (unsigned i = 0; i < 4; i++) p[i] = LLVMGetParam(e->function, i);
+	contract_emit(e, c, plan, (ContractArguments){.a = p[0], .b = p[1], .c = p[2], .scratch = p[3]});
+	LLVMBuildRetVoid(e->builder);
+	Object object = emit_object(e, false);
+	emit_free(e);
+	return object;
+}
+
+static Linked *linked_or_exit(Arena *arena, Object object) {
+	const char *error = NULL;
+	Linked *linked = objects_link(arena, &object, 1, &error);
+	if (!linked) fatal("%s", error);
+	return linked;
+}
+
+typedef struct Rates { double product, peak; } Rates;   /* GFLOP/s, the best of several rounds side by side */
+
+static Rates measure(const Contract *c, const ContractPlan *plan, Product *f, Peak *peak, double flops_per_turn) {
+	enum { ROUNDS = 15, PEAK_TURNS = 1 << 17 };
+	static float values[64];
+	size_t na = (size_t)(padded(c->m) * padded(c->k)), nb = (size_t)(padded(c->n) * padded(c->k)), nc = (size_t)(c->m * padded(c->n));
+	float *a = aligned_alloc(64, na * 4 / 64 * 64 + 64), *b = aligned_alloc(64, nb * 4 / 64 * 64 + 64);
+	float *out = aligned_alloc(64, nc * 4 / 64 * 64 + 128);
+	char *scratch = aligned_alloc(64, plan->scratch_bytes / 64 * 64 + 64);
+	for (size_t i = 0; i < na; i++) a[i] = (float)(i % 17) * 0.25f;
+	for (size_t i = 0; i < nb; i++) b[i] = (float)(i % 13) * 0.25f;
+	memset(out, 0, nc * 4);
+	memset(scratch, 0, plan->scratch_bytes);
+	double flops = 2.0 * (double)c->m * (double)c->n * (double)c->k, best = 1e9, best_peak = 1e9;
+	int turns = (int)MAX(1, 0.002 * 100e9 / flops);
+	time_product(f, a, b, out, scratch, MAX(1, turns / 4));
+	for (int round = 0; round < ROUNDS; round++) {
+		double start = now();
+		peak(values, PEAK_TURNS);
+		best_peak = MIN(best_peak, (now() - start) / PEAK_TURNS);
+		best = MIN(best, time_product(f, a, b, out, scratch, turns));
+	}
+	free(a), free(b), free(out), free(scratch);
+	return (Rates){flops / best * 1e-9, flops_per_turn / best_peak * 1e-9};
+}
+
 int main(int argc, char **argv) {
 	Arena *arena = arena_new();
-	const Target *target =
-	    argc > 1 && strcmp(argv[1], "host") ? target_named(arena, diag_new(arena), NULL, argv[1], NULL) : target_host(arena);
+	bool host = argc < 2 || !strcmp(argv[1], "host");
+	const Target *target = host ? target_host(arena) : target_named(arena, diag_new(arena), NULL, argv[1], NULL);
 	if (!target || !target->is_host) fatal("this cpu cannot be measured here");
 	printf("%s\n", target_text(arena, target));
 	double flops_per_turn;
-	const char *error = NULL;
-	Object peak_code = peak_object(arena, target, &flops_per_turn);
-	Linked *peak_linked = objects_link(arena, &peak_code, 1, &error);
+	Linked *peak_linked = linked_or_exit(arena, peak_object(arena, target, &flops_per_turn));
 	Peak *peak = (Peak *)(uintptr_t)linked_symbol(peak_linked, "nnc_peak");
-	float *values = arena_alloc(arena, 4096);
 	for (size_t s = 0; s < COUNT(shapes); s++) {
-		int64_t m = shapes[s].m, n = shapes[s].n, k = shapes[s].k;
-		char wanted[64];
-		snprintf(wanted, sizeof wanted, "%s,%lld,%lld,%lld", shapes[s].layout, (long long)m, (long long)n, (long long)k);
-		if (argc > 2 && !strstr(wanted, argv[2])) continue;
-		bool ta = shapes[s].layout[0] == 'T', tb = shapes[s].layout[1] == 'T';
-		Contract c = {.m = m, .n = n, .k = k, .c_row = padded(n), .c_pad = padded(n) - n};
-		c.a = ta ? (ContractOperand){.row = 1, .column = padded(m)} : (ContractOperand){.row = padded(k), .column = 1};
-		c.b = tb ? (ContractOperand){.row = 1, .column = padded(k)}
-		         : (ContractOperand){.row = padded(n), .column = 1, .pad = padded(n) - n};
+		long long m = shapes[s].m, n = shapes[s].n, k = shapes[s].k;
+		const char *name = arena_printf(arena, "%s,%lld,%lld,%lld", shapes[s].layout, m, n, k);
+		if (argc > 2 && !strstr(name, argv[2])) continue;
+		Contract c = make_contract(shapes[s].layout, m, n, k);
 		ContractPlan plan = contract_plan(target, &c);
-		double t0 = now();
-		Emit *e = emit_new(arena, target, "bench");
-		emit_function(e, "product", e->void_type, 4, (LLVMTypeRef[]){e->ptr, e->ptr, e->ptr, e->ptr}, false);
-		ContractArguments x = {LLVMGetParam(e->function, 0),
-		                       LLVMGetParam(e->function, 1),
-		                       LLVMGetParam(e->function, 2),
-		                       LLVMGetParam(e->function, 3),
-		                       0,
-		                       0,
-		                       0,
-		                       0};
-		contract_emit(e, &c, &plan, x);
-		LLVMBuildRetVoid(e->builder);
-		Object object = emit_object(e, false);
-		emit_free(e);
-		double compile = now() - t0;
-		Linked *linked = objects_link(arena, &object, 1, &error);
-		if (!linked) fatal("%s", error);
-		Product *f = (Product *)(uintptr_t)linked_symbol(linked, "product");
-		size_t na = (size_t)(padded(m) * padded(k)), nb = (size_t)(padded(n) * padded(k)), nc = (size_t)(m * padded(n));
-		float *a = aligned_alloc(64, na * 4 + 64), *b = aligned_alloc(64, nb * 4 + 64),
-		      *out = aligned_alloc(64, nc * 4 / 64 * 64 + 128);
-		char *scratch = aligned_alloc(64, plan.scratch_bytes / 64 * 64 + 64);
-		for (size_t i = 0; i < na; i++) a[i] = (float)(i % 17) * 0.25f;
-		for (size_t i = 0; i < nb; i++) b[i] = (float)(i % 13) * 0.25f;
-		memset(out, 0, nc * 4);
-		memset(scratch, 0, plan.scratch_bytes);
-		double flops = 2.0 * (double)m * (double)n * (double)k, best = 1e9, best_peak = 1e9;
-		int turns = (int)MAX(1, 0.002 * 100e9 / flops);
-		time_product(f, a, b, out, scratch, MAX(1, turns / 4));
-		for (int round = 0; round < 15; round++) {
-			double start = now();
-			peak(values, 1 << 17);
-			best_peak = MIN(best_peak, (now() - start) / (1 << 17));
-			best = MIN(best, time_product(f, a, b, out, scratch, turns));
-		}
-		double rate = flops / best * 1e-9, limit = flops_per_turn / best_peak * 1e-9;
-		printf("%-18s %7.1f %5.1f%% of %5.1f  %dx%dx%d panels %lld k %lld cols %lld%s%s  %.1f ms %zu B\n", wanted, rate,
-		       100 * rate / limit, limit, plan.height, plan.vectors, plan.lanes, (long long)plan.panels, (long long)plan.k_block,
-		       (long long)plan.panel_block, plan.pack_a ? " packA" : "", plan.pack_b ? " packB" : "", compile * 1e3,
-		       object_code_bytes(object));
+		double start = now();
+		Object object = compile_product(arena, target, &c, &plan);
+		double compile = now() - start;
+		Linked *linked = linked_or_exit(arena, object);
+		Rates rate = measure(&c, &plan, (Product *)(uintptr_t)linked_symbol(linked, "product"), peak, flops_per_turn);
+		printf("%-18s %7.1f %5.1f%% of %5.1f  %dx%dx%d panels %lld k %lld cols %lld%s%s  %.1f ms %zu B\n", name, rate.product,
+		       100 * rate.product / rate.peak, rate.peak, plan.height, plan.vectors, plan.lanes, (long long)plan.panels,
+		       (long long)plan.k_block, (long long)plan.panel_block, plan.pack_a ? " packA" : "", plan.pack_b ? " packB" : "",
+		       compile * 1e3, object_code_bytes(object));
 		fflush(stdout);
-		free(a), free(b), free(out), free(scratch);
 		linked_free(linked);
 	}
+	linked_free(peak_linked);
+	arena_free(arena);
 	return 0;
 }

@@ -121,6 +121,16 @@ static void bind_persistent(Elab *e, Scope *scope, Name name, int index) {
 	b->persistent = index;
 }
 
+/* Paths name tensors: a slot is "path@train" where an earlier train block has that slot of the same parameter. */
+static const char *slot_path(Elab *e, const char *path, int train) {
+	for (int other = 0; other < e->program->trains.length; other++) {
+		if (other == train || persistent_find(e, path, INPUT_SLOT, other) < 0) continue;
+		const char *name = e->program->trains.data[train].name;
+		return name ? arena_printf(e->arena, "%s@%s", path, name) : arena_printf(e->arena, "%s@%d", path, train);
+	}
+	return path;
+}
+
 /* The path and place of a declaration; NULL after an error. */
 static const char *declared_path(Elab *e, const Stmt *stmt, InputKind *kind, int *train) {
 	Activation *a = e->activation;
@@ -129,7 +139,8 @@ static const char *declared_path(Elab *e, const Stmt *stmt, InputKind *kind, int
 		if (*kind == INPUT_PARAM) return elab_error(e, stmt->name.span, "an optimizer has states, not parameters"), NULL;
 		*kind = INPUT_SLOT;
 		*train = a->counters->slot_train;
-		return arena_printf(e->arena, "%s#%s", e->program->persistent.data[a->counters->slot_of - 1].path, stmt->name.text);
+		const char *of = e->program->persistent.data[a->counters->slot_of - 1].path;
+		return slot_path(e, arena_printf(e->arena, "%s#%s", of, stmt->name.text), *train);
 	}
 	if (a && a->path) return arena_printf(e->arena, "%s/%s", a->path, stmt->name.text);
 	elab_error(e, stmt->name.span, "`%s` needs a model to live in", stmt->name.text);
@@ -177,6 +188,7 @@ void declare_persistent(Elab *e, Scope *scope, const Stmt *stmt, InputKind kind)
 }
 
 int declare_slot(Elab *e, const char *path, int train, Type type, Span span) {
+	path = slot_path(e, path, train);
 	int index = persistent_find(e, path, INPUT_SLOT, train);
 	if (index >= 0) return index;
 	PersistentInfo info = {.dims = NEW_ARRAY(e->arena, Dim, type.rank + 1), .source_name = path};

@@ -3,6 +3,7 @@
  * In: a source.  Out: Program.  Guaranteed: when elab_program returns one, every declaration was checked and the Fns on
  * demand raise no new errors, whatever the batch. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "session.h"
@@ -186,12 +187,21 @@ static Build *build_infer(Elab *e, const ModelInfo *m, Model *model, int64_t bat
 
 /* ---- files ---- */
 
+/* One name per file, so that "a.nn" and "./a.nn" are one. */
+static const char *real_name(Elab *e, const char *path) {
+	char *real = realpath(path, NULL);
+	const char *name = real ? arena_text(e->arena, real, strlen(real)) : path;
+	free(real);
+	return name;
+}
+
 static File *add_file(Elab *e, uint32_t source, bool library) {
 	Session *s = e->session;
 	File *f = NEW(e->arena, File);
 	const Source *text = &e->diag->sources.data[source - 1];
 	const char *slash = strrchr(text->name, '/');
 	f->name = text->name;
+	f->real = library ? f->name : real_name(e, f->name);
 	f->folder = slash ? arena_text(e->arena, text->name, (size_t)(slash + 1 - text->name)) : "";
 	f->library = library;
 	f->tree = parse_file(e->arena, e->diag, source);
@@ -219,10 +229,10 @@ static void read_imports(Elab *e, File *f) {
 	for (int i = 0; i < f->tree->decls.length; i++) {
 		const Decl *d = f->tree->decls.data[i];
 		if (d->kind != DECL_IMPORT || !d->path) continue;
-		const char *path = d->path[0] == '/' ? d->path : arena_printf(e->arena, "%s%s", f->folder, d->path);
+		const char *path = d->path[0] == '/' ? d->path : arena_printf(e->arena, "%s%s", f->folder, d->path), *real = real_name(e, path);
 		File *have = NULL;
 		for (int k = 0; k < s->files.length; k++)
-			if (!strcmp(s->files.data[k]->name, path)) have = s->files.data[k];
+			if (!strcmp(s->files.data[k]->real, real)) have = s->files.data[k];
 		if (have) {
 			vec_push(e->arena, &f->imports, have);
 			continue;
@@ -477,21 +487,10 @@ Fn *program_infer(Program *p, int model, int64_t batch) {
 	return deliver(p, build_infer(e, &e->session->models.data[model], &unused, batch), NULL);
 }
 
-/* The path; "path@train" for the slots of a second train block that trains the same tensor. */
-static const char *initial_name(Elab *e, int index) {
-	const Persistent *x = &e->program->persistent.data[index];
-	for (int train = 0; x->kind == INPUT_SLOT && train < x->train; train++) {
-		if (persistent_find(e, x->path, INPUT_SLOT, train) < 0) continue;
-		const char *name = e->program->trains.data[x->train].name;
-		return name ? arena_printf(e->arena, "%s@%s", x->path, name) : arena_printf(e->arena, "%s@%d", x->path, x->train);
-	}
-	return x->path;
-}
-
 Fn *program_init(Program *p) {
 	Elab *e = resume(p);
 	Build *b = e->session->init;
 	b->fn->outputs.length = 0;
-	for (int i = 0; i < p->persistent.length; i++) fn_output(b->fn, initial_name(e, i), e->session->infos.data[i].initial, -1);
+	for (int i = 0; i < p->persistent.length; i++) fn_output(b->fn, p->persistent.data[i].path, e->session->infos.data[i].initial, -1);
 	return deliver(p, b, NULL);
 }

@@ -10,6 +10,7 @@ enum { MAX_CALL_DEPTH = 100, MAX_EXPR_DEPTH = 1200, MAX_WORK = 1000000, MAX_UNRO
 struct File {
 	SourceFile *tree;
 	const char *name, *folder;   /* folder: with a trailing '/', or "" */
+	const char *real;            /* the same for every way to name this file */
 	bool library;
 	VEC(File *) imports;
 };

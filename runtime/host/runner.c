@@ -108,9 +108,10 @@ void runner_init(const Executable *init, Pool *pool, const Program *p, const Lay
 	Runner *r = runner_new(init, pool, persistent);
 	runner_seed(r, seed);
 	runner_run(r);
-	for (int i = 0; i < layout->count; i++) {
-		int io = runner_output(r, p->persistent.data[i].path);
-		if (io >= 0) layout_load(layout, p, i, persistent, r->frame.io[io]);
-	}
+	/* Outputs follow the inputs, one per persistent tensor, in order; names may differ: two train blocks have slots of one path. */
+	int first = 0;
+	while (first < r->nio && r->input[first]) first++;
+	if (r->nio - first != layout->count) die("init has %d outputs for %d tensors", r->nio - first, layout->count);
+	for (int i = 0; i < layout->count; i++) layout_load(layout, p, i, persistent, r->frame.io[first + i]);
 	runner_free(r);
 }

@@ -1,0 +1,106 @@
+/* test_programs.h: what the tests of whole programs share: the programs of the tree, opened without their data, and
+ * numbers to feed them. */
+#ifndef NNC_TEST_PROGRAMS_H
+#define NNC_TEST_PROGRAMS_H
+
+#include <glob.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "passes.h"
+#include "program.h"
+
+#if defined __GNUC__
+#define MAYBE_UNUSED __attribute__((unused))
+#else
+#define MAYBE_UNUSED
+#endif
+
+MAYBE_UNUSED static char *file_text(Arena *arena, const char *path, size_t *length) {
+	FILE *in = fopen(path, "rb");
+	if (!in) fail_msg("cannot read %s", path);
+	Text text = {.arena = arena};
+	char buffer[4096];
+	text_bytes(&text, "", 0);
+	for (size_t n; (n = fread(buffer, 1, sizeof buffer, in)) > 0;) text_bytes(&text, buffer, n);
+	fclose(in);
+	*length = text.length;
+	return text.data;
+}
+
+static DataInfo any_size(void *context, Diag *diag, const DataSet *set) {
+	(void)context, (void)diag, (void)set;
+	return (DataInfo){true, 640};
+}
+
+/* NULL when there were errors; data sets are taken to have 640 samples, and no file is read but imports. */
+MAYBE_UNUSED static Program *open_text(Arena *arena, Diag *diag, const char *name, const char *text, size_t length, int64_t batch) {
+	static DataProbe probe = {NULL, any_size};
+	uint32_t source = diag_source(diag, name, text, length, false);
+	return elab_program(arena, diag, source, &(ElabOptions){.batch = batch, .probe = &probe});
+}
+
+MAYBE_UNUSED static Program *open_good(Arena *arena, const char *name, const char *text, int64_t batch) {
+	Diag *diag = diag_new(arena);
+	Program *p = open_text(arena, diag, name, text, strlen(text), batch);
+	if (p) return p;
+	diag_print(diag, stderr, false);
+	fail_msg("%s does not elaborate", name);
+	return NULL;
+}
+
+/* Calls check with the path of each example, and of P1 to P3 of the benchmarks. */
+MAYBE_UNUSED static void for_programs(void (*check)(const char *path)) {
+	static const char *const patterns[] = {NNC_SOURCE_DIR "/examples/*.nn", NNC_SOURCE_DIR "/tests/bench/p[123].nn"};
+	for (size_t i = 0; i < COUNT(patterns); i++) {
+		glob_t found;
+		assert_int_equal(glob(patterns[i], 0, NULL, &found), 0);
+		assert_true(found.gl_pathc >= 3);
+		for (size_t k = 0; k < found.gl_pathc; k++) check(found.gl_pathv[k]);
+		globfree(&found);
+	}
+}
+
+MAYBE_UNUSED static double unit(uint64_t *state) {   /* 0 <= x < 1 */
+	*state = hash_mix(*state);
+	return (double)(*state >> 11) / 9007199254740992.0;
+}
+
+/* Numbers an input may hold, as the f32 interpreter wants them. */
+MAYBE_UNUSED static Tensor *some_inputs(Arena *arena, const Fn *f, uint64_t seed) {
+	Tensor *t = NEW_ARRAY(arena, Tensor, f->inputs.length + 1);
+	for (int i = 0; i < f->inputs.length; i++) {
+		const Input *in = &f->inputs.data[i];
+		int64_t n = type_count(in->type);
+		float *x = NEW_ARRAY(arena, float, n);
+		int32_t *z = (int32_t *)(void *)x;
+		double range = in->classes > 0 ? (double)in->classes : in->type.dtype == DTYPE_U8 ? 256 : in->type.dtype == DTYPE_BOOL ? 2 : 5;
+		for (int64_t k = 0; k < n; k++) {
+			double u = unit(&seed);
+			if (dtype_is_float(in->type.dtype)) x[k] = (float)(in->kind == INPUT_SLOT || in->kind == INPUT_SETTING ? u * 0.01 : u - 0.5);
+			else z[k] = in->kind == INPUT_STEP || in->kind == INPUT_EPOCH ? 3 : (int32_t)(u * range);
+		}
+		t[i] = (Tensor){in->type, x};
+	}
+	return t;
+}
+
+MAYBE_UNUSED static Tensor *evaluate_f32(Arena *arena, const Fn *f, const Tensor *inputs) {
+	Tensor *out = NEW_ARRAY(arena, Tensor, f->outputs.length + 1);
+	fn_eval(arena, f, EVAL_F32, inputs, out);
+	return out;
+}
+
+MAYBE_UNUSED static bool same_bits(const Tensor *a, const Tensor *b) {
+	return type_equal(a->type, b->type) && a->type.dtype != DTYPE_F64 && !memcmp(a->data, b->data, 4 * (size_t)type_count(a->type));
+}
+
+#endif

@@ -131,7 +131,7 @@ static Value builtin_reduce(Elab *e, Call *c) {
 		return elab_error(e, c->slot_span[0], "`%s` wants a tensor, not %s", c->self->name, value_text(e, v));
 	int64_t axes[MAX_RANK];
 	int rank = v.as.tensor.rank, nlabels = v.as.tensor.nlabels, m = 0;
-	int n = reduction_axes(e, c, 1, &v, c->self->op == OpArgMax, axes);
+	int n = reduction_axes(e, c, c->nslots - 1, &v, c->self->op == OpArgMax, axes);   /* `axis` is the last of every signature */
 	if (n < 0) return value_poison();
 	if (c->self->op == OpArgMax && !rank) return elab_error(e, c->at, "`argmax` of a scalar");
 	Dim dims[MAX_RANK];

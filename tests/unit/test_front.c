@@ -238,6 +238,18 @@ static void test_metrics(void **unused) {
 	done(r);
 }
 
+/* `axis` of every reduction, also of max and min, which take several operands as well. */
+static void test_axes(void **unused) {
+	(void)unused;
+	static const char *const reductions[] = {"sum", "mean", "max", "min", "prod", "logsumexp", "argmax"};
+	for (int i = 0; i < (int)COUNT(reductions); i++) {
+		char text[200];
+		snprintf(text, sizeof text, "model m(x: [B, 3, 4]) -> a: %s[B, 4], b: %s[B, 3] { return %s(x, axis = 1), %s(x, axis = -1) }", i == 6 ? "i32" : "",
+		         i == 6 ? "i32" : "", reductions[i], reductions[i]);
+		done(good(text));
+	}
+}
+
 /* An update block sees what the one before it made of the parameters. */
 static void test_updates(void **unused) {
 	(void)unused;
@@ -403,7 +415,7 @@ static void test_hostile(void **unused) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_paths),      cmocka_unit_test(test_step),    cmocka_unit_test(test_gradients),
-	    cmocka_unit_test(test_accumulate), cmocka_unit_test(test_metrics), cmocka_unit_test(test_updates),
+	    cmocka_unit_test(test_accumulate), cmocka_unit_test(test_metrics), cmocka_unit_test(test_axes), cmocka_unit_test(test_updates),
 	    cmocka_unit_test(test_sets),       cmocka_unit_test(test_errors),  cmocka_unit_test(test_warnings),
 	    cmocka_unit_test(test_hostile),
 	};

@@ -291,6 +291,10 @@ KernelProgram *kernel_fuse(Arena *arena, Fn *fn, const InputPlace *places) {
 	for (int i = 0; i < fn->vals.length; i++)
 		if (fn->vals.data[i]->op != OpInput && kp->buffer_of[i] >= 0) place(&f, fn->vals.data[i]);
 	unstore(&f);
+	for (int i = 0; i < fn->outputs.length; i++) { /* dense io buffers, before anyone takes their strides */
+		Buffer *b = &kp->buffers.data[kp->buffer_of[fn->outputs.data[i].val->id]];
+		if (fn->outputs.data[i].updates < 0) b->row = b->type.rank ? b->type.dim[b->type.rank - 1] : 1;
+	}
 	for (int i = 0; i < kp->kernels.length; i++)
 		if (kp->kernels.data[i].kind == KERNEL_CONTRACT) {
 			describe_contract(kp, &kp->kernels.data[i]);

@@ -208,7 +208,8 @@ static int bench_program(Session *s) {
 	Bench *b = NEW(s->arena, Bench);
 	b->s = s;
 	int number = session_train(s);
-	if (number < 0 || !session_use_cpu(s)) return EXIT_INPUT;
+	if (number < 0) return -number;
+	if (!session_use_cpu(s)) return EXIT_INPUT;
 	int code = first_step(b, number);
 	if (code != EXIT_DONE) return code;
 	b->flops = contract_flops(b->start.step->fn);

@@ -84,7 +84,8 @@ static void print_compared(const Check *c) {
 
 static int check_program(Session *s) {
 	int number = session_train(s);
-	if (number < 0 || !session_use_cpu(s)) return EXIT_INPUT;
+	if (number < 0) return -number;
+	if (!session_use_cpu(s)) return EXIT_INPUT;
 	Check *c = NEW(s->arena, Check);
 	*c = (Check){.s = s, .number = number, .train = &s->program->trains.data[number]};
 	if (!read_batch(c)) return session_report(s);

@@ -59,7 +59,7 @@ int session_report(Session *s);
 const Executable *session_compile(Session *s, Fn *raw);
 Compiled session_compiled(Session *s, Fn *raw);           /* the same with the kernels; error already reported */
 Pool *session_pool(Session *s);
-/* The train block of --name, or the only one; -1 after reporting. */
+/* The train block of --name, or the only one; the exit code, negated, after reporting. */
 int session_train(Session *s);
 /* A new persistent block, filled by the init Fn with `seed`; NULL after reporting. */
 char *session_block(Session *s, uint64_t seed);

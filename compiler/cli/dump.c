@@ -23,14 +23,18 @@ static void print_fn(Session *s, Fn *f, int from, int to, bool kernels) {
 	fputs(text.data, stdout);
 }
 
-static Fn *choose_fn(Session *s) {
+static Fn *choose_fn(Session *s, int *code) {
 	const char *entry = s->options->entry;
 	Program *p = s->program;
 	for (int i = 0; entry && i < p->models.length; i++)
 		if (strcmp(p->models.data[i].name, entry) == 0) return program_infer(p, i, s->options->batch ? s->options->batch : 32);
 	if (entry && strcmp(entry, "init") == 0) return program_init(p);
 	int train = session_train(s);
-	if (train < 0) return NULL;
+	*code = EXIT_USAGE;
+	if (train < 0) {
+		*code = -train;
+		return NULL;
+	}
 	if (entry && strcmp(entry, "eval") == 0) return program_eval(p, train, p->trains.data[train].batch);
 	if (!entry || strcmp(entry, "step") == 0) return program_step(p, train);
 	fprintf(stderr, "nnc dump: --entry is step, eval, init or a model's name, not '%s'\n", entry);
@@ -60,8 +64,9 @@ int command_dump(const Options *options) {
 	int code;
 	Session *s = session_open(options, 0, &code);
 	if (!s) return code;
-	Fn *f = choose_fn(s);
+	Fn *f = choose_fn(s, &code);
 	if (f) print_fn(s, f, 0, to, kernels);
+	if (f) code = EXIT_DONE;
 	session_close(s);
-	return f ? EXIT_DONE : EXIT_INPUT;
+	return code;
 }

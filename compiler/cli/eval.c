@@ -18,7 +18,7 @@ static void print_result(const Session *s, const Train *t, const DataSet *set, c
 
 static int eval_program(Session *s) {
 	int number = session_train(s);
-	if (number < 0) return EXIT_INPUT;
+	if (number < 0) return -number;
 	const Train *t = &s->program->trains.data[number];
 	int code;
 	char *block = session_weights(s, &code);

@@ -122,7 +122,7 @@ int command_grad(const Options *options) {
 	Session *s = session_open(&own, 0, &code);
 	if (!s) return code;
 	int train = session_train(s);
-	code = train < 0 ? EXIT_INPUT : numbers ? compute(s, train) : print_derivative(s, train);
+	code = train < 0 ? -train : numbers ? compute(s, train) : print_derivative(s, train);
 	session_close(s);
 	return code;
 }

@@ -40,10 +40,10 @@ bool c_keyword(const char *name) {
 	return false;
 }
 
-/* An enum constant where it fits an int. */
-static void write_number(Text *out, const ObjectUnit *u, const char *name, size_t value, const char *comment) {
-	if (value <= INT_MAX) text_add(out, "enum { %s_%s = %zu };%*s/* %s */\n", u->x, name, value, value < 1000000 ? 6 : 1, "", comment);
-	else text_add(out, "#define %s_%s ((size_t)%zuu)   /* %s */\n", u->x, name, value, comment);
+/* Enum constants where they fit an int, all of one enum so that they compare without a warning; macros where they do not. */
+static void write_number(Text *out, Text *large, const ObjectUnit *u, const char *name, size_t value, const char *comment) {
+	if (value <= INT_MAX) text_add(out, "\t%s_%s = %zu,   /* %s */\n", u->x, name, value, comment);
+	else text_add(large, "#define %s_%s ((size_t)%zuu)   /* %s */\n", u->x, name, value, comment);
 }
 
 static void write_head(Text *out, const ObjectUnit *u) {
@@ -64,17 +64,21 @@ static void write_head(Text *out, const ObjectUnit *u) {
 }
 
 static void write_numbers(Text *out, const ObjectUnit *u) {
-	text_add(out, "enum { %s_OK = %d, %s_BAD_CLASS = %d, %s_BAD_PATH = %d };\n", u->x, EMBED_OK, u->x, EMBED_BAD_CLASS, u->x, EMBED_BAD_PATH);
-	write_number(out, u, "ALIGN", 64, "bytes, of every block");
-	write_number(out, u, "CODE_BYTES", u->made.code_bytes, "machine code in the object");
-	write_number(out, u, "STACK_MAX", u->made.stack_bytes, "bytes of stack, at most, for any call");
-	if (u->infer) write_number(out, u, "SCRATCH_INFER", u->made.scratch_infer, "bytes of scratch for a model");
-	if (u->train) write_number(out, u, "SCRATCH_TRAIN", u->made.scratch_train, "bytes of scratch for a training step");
-	write_number(out, u, "PARAMS_BYTES", u->params_bytes, arena_printf(out->arena, "sizeof(%s_params); %zu of them are numbers, the rest padding", u->x, u->dense_params));
+	Arena *arena = out->arena;
+	Text large = {.arena = arena};
+	text_bytes(&large, "", 0);
+	text_add(out, "enum {\n\t%s_OK = %d,\n\t%s_BAD_CLASS = %d,\n\t%s_BAD_PATH = %d,\n", u->x, EMBED_OK, u->x, EMBED_BAD_CLASS, u->x, EMBED_BAD_PATH);
+	if (u->infer) write_number(out, &large, u, "SCRATCH_INFER", u->made.scratch_infer, "bytes of scratch for a model");
+	if (u->train) write_number(out, &large, u, "SCRATCH_TRAIN", u->made.scratch_train, "bytes of scratch for a training step");
+	write_number(out, &large, u, "STACK_MAX", u->made.stack_bytes, "bytes of stack, at most, for any call");
+	write_number(out, &large, u, "CODE_BYTES", u->made.code_bytes, "machine code in the object");
+	write_number(out, &large, u, "PARAMS_BYTES", u->params_bytes,
+		arena_printf(arena, "sizeof(%s_params); %zu of them are numbers, the rest is padding", u->x, u->dense_params));
 	if (u->train)
-		write_number(out, u, "TRAIN_BYTES", u->embed.train_bytes,
-			arena_printf(out->arena, "sizeof(%s_train); %zu more of them are numbers: the optimiser's", u->x, u->dense_slots));
-	write_number(out, u, "PARAM_COUNT", (size_t)u->table_count, "tensors in the table");
+		write_number(out, &large, u, "TRAIN_BYTES", u->embed.train_bytes,
+			arena_printf(arena, "sizeof(%s_train); %zu more of them are numbers: the optimiser's", u->x, u->dense_slots));
+	write_number(out, &large, u, "PARAM_COUNT", (size_t)u->table_count, "tensors in the table");
+	text_add(out, "\t%s_ALIGN = 64   /* bytes, of every block */\n};\n%s", u->x, large.data);
 }
 
 static void write_member(Text *out, const Member *m, Type type, bool first) {

@@ -35,12 +35,16 @@ static const OptionInfo *find_option(const Command *command, const char *name, s
 	return NULL;
 }
 
-static int unknown_option(const Command *command, const char *given, size_t length) {
+static int unknown_option(const Command *command, bool dashes, const char *given, size_t length) {
 	const char *names[COUNT(option_info)];
 	int n = 0;
 	bool elsewhere = false;
 	char name[64];
 	snprintf(name, sizeof name, "%.*s", (int)length, given);
+	if (!dashes) {
+		fprintf(stderr, "nnc %s: unknown option -%s\nhelp: nnc %s --help lists the options\n", command->name, name, command->name);
+		return EXIT_USAGE;
+	}
 	for (size_t i = 0; i < COUNT(option_info); i++) {
 		if (takes(command, option_info[i].name)) names[n++] = option_info[i].name;
 		else if (strcmp(option_info[i].name, name) == 0) elsewhere = true;
@@ -127,7 +131,7 @@ int options_parse(const Command *command, int argc, char **argv, Options *out, b
 		const char *name = arg + (arg[1] == '-' ? 2 : 1), *equals = strchr(name, '=');
 		size_t length = equals ? (size_t)(equals - name) : strlen(name);
 		const OptionInfo *o = arg[1] == '-' ? find_option(command, name, length) : NULL;
-		if (!o) return unknown_option(command, name, length);
+		if (!o) return unknown_option(command, arg[1] == '-', name, length);
 		if (o->kind == FLAG) {
 			if (equals) return bad_value(command, o, equals + 1, "no value");
 			*(bool *)((char *)out + o->offset) = true;

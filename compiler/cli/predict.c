@@ -132,6 +132,12 @@ static int write_results(Prediction *r) {
 	return EXIT_DONE;
 }
 
+static bool reads_weights(const Fn *f) {
+	bool reads = false;
+	for (int i = 0; i < f->inputs.length; i++) reads |= f->inputs.data[i].kind == INPUT_PARAM || f->inputs.data[i].kind == INPUT_STATE;
+	return reads;
+}
+
 static int predict_program(Session *s) {
 	int code;
 	Prediction r = {.s = s, .model = choose_model(s, &code)};
@@ -141,7 +147,7 @@ static int predict_program(Session *s) {
 	r.inputs = wanted_inputs(s->arena, one, two);
 	shape_results(&r, one, two);
 	if (!inputs_read(s, &r.inputs, false) || !inputs_batch(s, &r.inputs, &r.batch)) return session_report(s);
-	r.block = session_weights(s, &code);
+	r.block = reads_weights(one) ? session_weights(s, &code) : block_new(s->layout.bytes);
 	if (!r.block) return code;
 	bool ok = run_all(&r);
 	code = session_report(s);

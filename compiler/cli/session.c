@@ -131,7 +131,7 @@ int session_train(Session *s) {
 	const char *wanted = s->options->name;
 	if (p->trains.length == 0) {
 		fprintf(stderr, "nnc: %s has no train block\n", s->options->file);
-		return -1;
+		return -EXIT_INPUT;
 	}
 	if (!wanted && p->trains.length == 1) return 0;
 	const char *names[MAX_REPEATED];
@@ -144,7 +144,7 @@ int session_train(Session *s) {
 	fprintf(stderr, wanted ? "nnc: no train block is named '%s'" : "nnc: %.0s%s has several train blocks: choose one with --name", wanted ? wanted : "", s->options->file);
 	for (int i = 0; i < n; i++) fprintf(stderr, i ? ", %s" : " (%s", names[i]);
 	fputs(n ? ")\n" : "\n", stderr);
-	return -1;
+	return wanted ? -EXIT_INPUT : -EXIT_USAGE;
 }
 
 char *session_block(Session *s, uint64_t seed) {

@@ -15,17 +15,15 @@ static void choose_samples(const Start *start, TrainJob *job) {
 static int train_program(Session *s) {
 	const Options *o = s->options;
 	int number = session_train(s);
-	if (number < 0 || !session_use_cpu(s)) return EXIT_INPUT;
+	if (number < 0) return -number;
+	if (!session_use_cpu(s)) return EXIT_INPUT;
 	Start start;
 	int code = start_training(s, number, true, 0, &start);
 	if (code != EXIT_DONE) return code;
-	const char *folder = run_folder(s->arena, s->diag, o->file, o->out); /* now that nothing else is wrong */
-	if (!folder) {
-		start_free(&start);
-		return session_report(s);
-	}
 	if (o->weights && !weights_load(s->diag, o->weights, s->program, &s->layout, start.block, true, NULL)) code = EXIT_INPUT;
 	session_report(s);
+	const char *folder = code == EXIT_DONE ? run_folder(s->arena, s->diag, o->file, o->out) : NULL; /* now that nothing else is wrong */
+	if (code == EXIT_DONE && !folder) code = session_report(s);
 	if (code == EXIT_DONE) {
 		EvalContext context = {s, number};
 		TrainJob job = {.arena = s->arena, .diag = s->diag, .program = s->program, .train = start.train, .layout = &s->layout,

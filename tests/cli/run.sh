@@ -28,7 +28,7 @@ while IFS= read -r line; do
 		code=$?
 		sed "s|$work|WORK|g; s|$examples|EXAMPLES|g" "$work/results/out"
 		[ $code -eq 0 ] || echo "[exit $code]" ;;
-	"# "* | "") printf '%s\n' "$line" ;;
+	"## "*) printf '%s\n' "$line" ;;
 	esac
 done <"$transcript" >"$work/results/now"
 if [ "$accept" = --accept ]; then

@@ -1,0 +1,212 @@
+/* driver.c: an object of `nnc compile`, used as its header says and abused a little.  Built once for each program, with its
+ * header and reference.c's macros included on the command line.  Prints
+ *     object 1 STEPS HASH
+ * for 20 and, unless an argument says "short", 200 steps; exits with 1 when a promise of the header is broken.
+ *
+ * Every block ends where an unmapped page begins, with known bytes before it. */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "synthetic.h"
+
+#define GLUE2(a, b) a##_##b
+#define GLUE(a, b) GLUE2(a, b)
+#define N(name) GLUE(NAME, name)
+typedef N(params) Params;
+typedef N(train) Train;
+typedef N(param_info) Info;
+
+enum { PAGE = 65536, BEFORE = 256, CANARY = 0x5a, SAMPLES = 2 * BATCH + 3 };
+
+static int broken;
+static void check(int ok, const char *what) {
+	if (ok) return;
+	printf("broken: %s\n", what);
+	broken = 1;
+}
+
+typedef struct Block { unsigned char *map, *data; size_t mapped, bytes; } Block;
+
+static Block block_make(size_t bytes) {
+	Block b = {.mapped = (bytes + BEFORE + PAGE - 1) / PAGE * PAGE, .bytes = bytes};
+	b.map = mmap(NULL, b.mapped + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (b.map == MAP_FAILED || mprotect(b.map + b.mapped, PAGE, PROT_NONE)) abort();
+	b.data = b.map + b.mapped - bytes;
+	memset(b.map, CANARY, b.mapped);
+	return b;
+}
+
+static void block_check(const Block *b, const char *what) {
+	for (const unsigned char *p = b->map; p < b->data; p++)
+		if (*p != CANARY) {
+			check(0, what);
+			return;
+		}
+}
+
+/* ---- the step, on a stack of its own that shows how deep it went ---- */
+
+static Block train, scratch, saved;
+static float loss;
+static int status;
+#define DECLARE(name, type, is_float, count, classes) static Block name;
+STEP_INPUTS(DECLARE)
+MODEL_INPUTS(DECLARE)
+MODEL_OUTPUTS(DECLARE)
+#define PASS(name, type, is_float, count, classes) , (type *)name.data
+#define PASS_CONST(name, type, is_float, count, classes) , (const type *)name.data
+
+static int step(void) { return N(step)((Train *)train.data STEP_INPUTS(PASS_CONST), &loss, scratch.data); }
+
+static void fill(uint64_t number) {
+	uint64_t array = 0;
+#define FILL(name, type, is_float, count, classes) synthetic_fill(name.data, is_float, (int)sizeof(type), classes, count, number, array++);
+	STEP_INPUTS(FILL)
+}
+
+enum { STACK = 1 << 20, FRAME = 512 };   /* FRAME: of on_stack and step themselves */
+static unsigned char *stack;
+
+static void *on_stack(void *depth) {
+	unsigned char here, *volatile lowest = stack + 4096;
+	status = step();
+	while (*lowest == CANARY) lowest++;
+	*(size_t *)depth = (size_t)(&here - lowest);
+	return NULL;
+}
+
+static void measure_stack(void) {
+	size_t depth = 0;
+	pthread_attr_t attributes;
+	pthread_t thread;
+	stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	memset(stack, CANARY, STACK);
+	pthread_attr_init(&attributes);
+	if (pthread_attr_setstack(&attributes, stack, STACK) || pthread_create(&thread, &attributes, on_stack, &depth)) abort();
+	pthread_join(thread, NULL);
+	munmap(stack, STACK);
+	check(status == N(OK), "a step on its own stack returns 0");
+	check(depth <= (size_t)N(STACK_MAX) + FRAME, "stack within STACK_MAX");
+	if (getenv("NNC_VERBOSE")) fprintf(stderr, "stack: %zu bytes with the caller's frames, bound %zu\n", depth, (size_t)N(STACK_MAX));
+}
+
+/* ---- what training leaves ---- */
+
+static uint64_t hash_train(void) {
+	uint64_t hash = 0xcbf29ce484222325u;
+	for (int i = 0; i < N(PARAM_COUNT); i++) {
+		const Info *info = &N(param_table)[i];
+		size_t bytes = (size_t)info->element;
+		for (int d = 0; d < info->rank; d++) bytes *= (size_t)info->dim[d];
+		Block dense = block_make(bytes);
+		check(N(store)((Train *)train.data, info->path, dense.data) == N(OK), "store finds every path of the table");
+		hash = hash_more(hash, dense.data, bytes);
+		munmap(dense.map, dense.mapped + PAGE);
+	}
+	return hash;
+}
+
+static void train_steps(int from, int to) {
+	for (int s = from; s < to; s++) {
+		fill((uint64_t)s);
+		memset(scratch.data, s % 2 ? 0xff : 0x7f, scratch.bytes);   /* what scratch holds does not matter */
+		check(step() == N(OK), "a step returns 0");
+	}
+	printf("object 1 %d %016llx\n", to, (unsigned long long)hash_train());
+}
+
+static void bad_classes(void) {
+	memcpy(saved.data, train.data, train.bytes);
+	fill(0);
+#define SPOIL(name, type, is_float, count, classes) \
+	if (classes) { \
+		static const int wrong[] = {-1, classes, 0x7fffffff}; \
+		for (int i = 0; i < 3; i++) { \
+			type *at = (type *)name.data + (i == 1 ? (count) - 1 : 0), right = *at; \
+			*at = (type)wrong[i]; \
+			loss = 42; \
+			check(step() == N(BAD_CLASS), "a class out of range is refused"); \
+			check(loss == 42 && memcmp(saved.data, train.data, train.bytes) == 0, "a refused step changes nothing"); \
+			*at = right; \
+		} \
+	}
+	STEP_INPUTS(SPOIL)
+}
+
+static void copies(void) {
+	for (int i = 0; i < N(PARAM_COUNT); i++) {
+		const Info *info = &N(param_table)[i];
+		Block dense = block_make((size_t)info->bytes);
+		memcpy(saved.data, train.data, train.bytes);
+		N(store)((Train *)train.data, info->path, dense.data);
+		memset(train.data + info->offset, 0xff, (size_t)info->bytes);
+		check(N(load)((Train *)train.data, info->path, dense.data) == N(OK), "load finds every path");
+		check(memcmp(train.data, saved.data, (size_t)info->offset) == 0, "load writes nothing before the tensor");
+		size_t end = (size_t)(info->offset + info->bytes);
+		check(memcmp(train.data + end, saved.data + end, train.bytes - end) == 0, "load writes nothing behind the tensor");
+		munmap(dense.map, dense.mapped + PAGE);
+	}
+	check(N(load)((Train *)train.data, "no/such", NULL) == N(BAD_PATH), "an unknown path is refused");
+	check(N(store)((Train *)train.data, "", NULL) == N(BAD_PATH), "an empty path is refused");
+}
+
+/* ---- inference ---- */
+
+static Block params;
+
+static int infer(size_t from, size_t n) {
+#define SHIFT(name, type, is_float, count, classes) , (type *)name.data + from * (count)
+#define SHIFT_CONST(name, type, is_float, count, classes) , (const type *)name.data + from * (count)
+	return N(MODEL_CALL)((const Params *)params.data MODEL_INPUTS(SHIFT_CONST) MODEL_OUTPUTS(SHIFT), n, scratch.data);
+}
+
+/* Many at once, from parameters that cannot be written, and the same one by one. */
+static void inference(void) {
+	uint64_t many = 0, single = 0, array = 0;
+	params = block_make(PAGE * ((sizeof(Params) + PAGE - 1) / PAGE));
+	memcpy(params.data, train.data, sizeof(Params));
+	if (mprotect(params.data, params.bytes, PROT_READ)) abort();
+#define MAKE_SAMPLES(name, type, is_float, count, classes) name = block_make(sizeof(type) * (count) * SAMPLES);
+	MODEL_INPUTS(MAKE_SAMPLES)
+	MODEL_OUTPUTS(MAKE_SAMPLES)
+#define FILL_SAMPLES(name, type, is_float, count, classes) synthetic_fill(name.data, is_float, (int)sizeof(type), classes, (count) * SAMPLES, 7, array++);
+	MODEL_INPUTS(FILL_SAMPLES)
+	check(infer(0, 0) == N(OK), "no samples");
+	check(infer(0, SAMPLES) == N(OK), "a model returns 0");
+#define HASH_MANY(name, type, is_float, count, classes) many = hash_more(many, name.data, name.bytes); block_check(&name, "memory before a result");
+	MODEL_OUTPUTS(HASH_MANY)
+	for (size_t i = 0; i < SAMPLES; i++) check(infer(i, 1) == N(OK), "a model returns 0 for one sample");
+#define HASH_SINGLE(name, type, is_float, count, classes) single = hash_more(single, name.data, name.bytes);
+	MODEL_OUTPUTS(HASH_SINGLE)
+	check(many == single, "samples at once and one by one give the same bits");
+}
+
+int main(int argc, char **argv) {
+	int quick = argc > 1 && !strcmp(argv[1], "short");
+	size_t working = N(SCRATCH_TRAIN) > N(SCRATCH_INFER) ? N(SCRATCH_TRAIN) : N(SCRATCH_INFER);
+	check(sizeof(Params) == N(PARAMS_BYTES) && sizeof(Train) == N(TRAIN_BYTES), "the sizes of the header");
+	train = block_make(sizeof(Train));
+	saved = block_make(sizeof(Train));
+	scratch = block_make(N(SCRATCH_TRAIN));
+#define MAKE(name, type, is_float, count, classes) name = block_make(sizeof(type) * (count));
+	STEP_INPUTS(MAKE)
+	N(init)((Train *)train.data, SEED);
+	memcpy(saved.data, train.data, train.bytes);
+	memset(train.data, 0xff, train.bytes);
+	N(init)((Train *)train.data, SEED);
+	check(memcmp(saved.data, train.data, train.bytes) == 0, "init sets every byte");
+	train_steps(0, SHORT_STEPS);
+	bad_classes();
+	if (!quick) train_steps(SHORT_STEPS, LONG_STEPS);
+	measure_stack();
+	copies();
+	block_check(&train, "memory before the training block");
+	block_check(&scratch, "memory before scratch");
+	scratch = block_make(working);
+	inference();
+	block_check(&scratch, "memory before scratch, when inferring");
+	return broken;
+}

@@ -1,0 +1,141 @@
+/* reference.c: in: FILE.nn, and a file to write; out: the hash of everything a training leaves behind, in process:
+ *     jit WORKERS STEPS HASH     compiled for this machine
+ *     interpreter 0 STEPS HASH   by the f32 interpreter
+ * and, in the file, the macros by which driver.c calls the object of the same program. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compile.h"
+#include "host.h"
+#include "passes.h"
+#include "synthetic.h"
+
+enum { EXIT_SKIPPED = 77 };
+
+typedef struct Reference {
+	Arena *arena;
+	Program *p;
+	const Train *train;
+	Layout layout;
+	Fn *step, *init;
+} Reference;
+
+static uint64_t hash_block(const Reference *r, const char *block) {
+	uint64_t hash = 0xcbf29ce484222325u;
+	for (int i = 0; i < r->layout.count; i++) {
+		Type t = r->p->persistent.data[i].type;
+		size_t bytes = (size_t)type_count(t) * (size_t)dtype_info[t.dtype].bytes;
+		char *dense = malloc(bytes);
+		layout_store(&r->layout, r->p, i, block, dense);
+		hash = hash_more(hash, dense, bytes);
+		free(dense);
+	}
+	return hash;
+}
+
+static void run(const Reference *r, const char *how, const Executable *init, const Executable *step, int workers, int steps) {
+	Pool *pool = pool_new(workers ? workers : 1, 0);
+	char *block = block_new(r->layout.bytes);
+	runner_init(init, pool, r->p, &r->layout, block, r->train->seed);
+	Runner *runner = runner_new(step, pool, block);
+	runner_seed(runner, r->train->seed);
+	runner_settings(runner, r->train);
+	runner_count(runner, INPUT_EPOCH, 1);
+	int64_t accumulate = MAX(r->train->accumulate, 1);
+	for (int s = 0; s < steps; s++) {
+		uint64_t array = 0;
+		for (int i = 0; i < r->step->inputs.length; i++) {
+			const Input *in = &r->step->inputs.data[i];
+			if (in->kind != INPUT_DATA) continue;
+			int io = runner_input(runner, in->name);
+			synthetic_fill(runner->frame.io[io], dtype_is_float(in->type.dtype), dtype_info[in->type.dtype].bytes,
+			               (uint64_t)MAX(in->classes, 0), (size_t)type_count(in->type), (uint64_t)s, array++);
+		}
+		runner_count(runner, INPUT_STEP, s / accumulate + 1);
+		runner_run(runner);
+	}
+	printf("%s %d %d %016llx\n", how, workers, steps, (unsigned long long)hash_block(r, block));
+	runner_free(runner);
+	block_free(block, r->layout.bytes);
+	pool_free(pool);
+}
+
+static void run_compiled(const Reference *r, int workers, int steps) {
+	CompileOptions one = {.target = target_host(r->arena), .workers = 1, .no_cache = true}, options = one;
+	options.workers = workers;
+	Compiled init = compile_fn(r->arena, r->init, r->p, &r->layout, &one), step = compile_fn(r->arena, r->step, r->p, &r->layout, &options);
+	if (!init.executable.entry || !step.executable.entry) die("the program cannot be compiled");
+	run(r, "jit", &init.executable, &step.executable, workers, steps);
+	compiled_free(&init);
+	compiled_free(&step);
+}
+
+static const char *c_type(DType d) {
+	return d == DTYPE_F32 ? "float" : d == DTYPE_F64 ? "double" : d == DTYPE_I32 ? "int32_t" : d == DTYPE_I8 ? "int8_t" : "uint8_t";
+}
+
+static void write_array(FILE *out, const char *prefix, int number, Type t, int64_t count, int64_t classes) {
+	fprintf(out, " A(%s%d, %s, %d, %lld, %lld)", prefix, number, c_type(t.dtype), dtype_is_float(t.dtype), (long long)count, (long long)MAX(classes, 0));
+}
+
+/* A(name, type, is it a float, elements, classes) for every array of the step and, per sample, of the first model. */
+static bool write_macros(const Reference *r, const char *path) {
+	FILE *out = fopen(path, "w");
+	if (!out) return false;
+	fprintf(out, "#define NAME %s\n#define SEED %lluu\n#define BATCH %lld\n#define STEP_INPUTS(A)", r->p->name, (unsigned long long)r->train->seed,
+	        (long long)r->train->batch);
+	int n = 0;
+	for (int i = 0; i < r->step->inputs.length; i++) {
+		const Input *in = &r->step->inputs.data[i];
+		if (in->kind == INPUT_DATA) write_array(out, "field", n++, in->type, type_count(in->type), in->classes);
+	}
+	Fn *one = program_infer(r->p, 0, 1);
+	if (!one) die("no inference");
+	fprintf(out, "\n#define MODEL_CALL %s\n#define MODEL_INPUTS(A)", r->p->models.data[0].name);
+	for (int i = 0; i < one->inputs.length; i++) {
+		const Input *in = &one->inputs.data[i];
+		if (in->kind == INPUT_DATA) write_array(out, "in", i, in->type, type_count(in->type), in->classes);
+	}
+	fprintf(out, "\n#define MODEL_OUTPUTS(A)");
+	for (int i = 0; i < one->outputs.length; i++) write_array(out, "out", i, one->outputs.data[i].val->type, type_count(one->outputs.data[i].val->type), 0);
+	fprintf(out, "\n");
+	return fclose(out) == 0;
+}
+
+static char *read_text(Arena *arena, const char *path) {
+	FILE *file = fopen(path, "rb");
+	if (!file) die("cannot read %s", path);
+	Text text = {.arena = arena};
+	char piece[4096];
+	size_t n;
+	while ((n = fread(piece, 1, sizeof piece, file)) > 0) text_bytes(&text, piece, n);
+	fclose(file);
+	return text.data;
+}
+
+int main(int argc, char **argv) {
+	if (argc != 3) die("usage: reference FILE.nn MACROS.h");
+	Arena *arena = arena_new();
+	Diag *diag = diag_new(arena);
+	char *text = read_text(arena, argv[1]);
+	Files *files = files_open(arena, argv[1], NULL);
+	DataProbe probe = data_probe(files);
+	Reference r = {.arena = arena, .p = elab_program(arena, diag, diag_source(diag, argv[1], text, strlen(text), false), &(ElabOptions){.probe = &probe})};
+	if (!r.p) {
+		diag_print(diag, stderr, false);
+		return EXIT_SKIPPED;
+	}
+	r.train = &r.p->trains.data[0];
+	r.layout = layout_program(arena, r.p);
+	r.step = run_passes(program_step(r.p, 0), 0, pass_count);
+	r.init = run_passes(program_init(r.p), 0, pass_count);
+	if (!write_macros(&r, argv[2])) die("cannot write %s", argv[2]);
+	run(&r, "interpreter", exec_interpret(arena, r.init, r.p, &r.layout), exec_interpret(arena, r.step, r.p, &r.layout), 0, SHORT_STEPS);
+	run_compiled(&r, 1, SHORT_STEPS);
+	static const int workers[] = {1, 2, 3, 8};
+	for (size_t i = 0; i < COUNT(workers); i++) run_compiled(&r, workers[i], LONG_STEPS);
+	files_close(files);
+	arena_free(arena);
+	return 0;
+}

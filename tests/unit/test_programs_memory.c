@@ -1,0 +1,119 @@
+/* test_programs_memory.c: the memory of a step is what it is said to be: the runner allocates the arena's and the persistent
+ * tensors' bytes and no more, the code touches nothing beyond, and the plan is near what is live at once.
+ * link: nnc_front nnc_llvm nnc_host */
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "test_programs.h"
+
+#include "compile.h"
+#include "host.h"
+
+/* ---- what is mapped ---- */
+
+enum { MOST = 64 };
+static size_t mapped[MOST];
+static int nmapped;
+static bool watching;
+
+/* In front of libc's, for this program alone. */
+void *mmap(void *at, size_t size, int protection, int flags, int file, off_t offset);
+void *mmap(void *at, size_t size, int protection, int flags, int file, off_t offset) {
+	if (watching && nmapped < MOST) mapped[nmapped++] = size;
+	return (void *)syscall(SYS_mmap, at, size, protection, flags, file, offset);   /* NOLINT: the kernel's answer is the pointer */
+}
+
+/* ---- blocks that end where they should ---- */
+
+typedef struct Fenced { char *map, *block; size_t size; } Fenced;
+
+/* `bytes` right before a page that may not be touched. */
+static Fenced fenced(size_t bytes) {
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = (bytes + page - 1) / page * page;
+	char *map = mmap(NULL, whole + 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_true(map != MAP_FAILED);
+	assert_int_equal(mprotect(map + page + whole, page, PROT_NONE), 0);
+	assert_int_equal(mprotect(map, page, PROT_NONE), 0);
+	return (Fenced){map, map + page + (whole - bytes), whole + 2 * page};
+}
+
+static void unfence(Fenced f) { munmap(f.map, f.size); }
+
+static size_t tensor_bytes(const Program *p, bool slots) {
+	size_t sum = 0;
+	for (int i = 0; i < p->persistent.length; i++) {
+		const Persistent *x = &p->persistent.data[i];
+		if (slots || x->kind != INPUT_SLOT) sum += (padded_bytes(x->type) + 63) / 64 * 64;
+	}
+	return sum;
+}
+
+static void check_step(Arena *arena, const char *path, const Program *p, Fn *f, int workers) {
+	Layout layout = layout_program(arena, p);
+	CompileOptions options = {.target = target_host(arena), .workers = workers, .no_cache = true};
+	Compiled c = compile_fn(arena, f, p, &layout, &options);
+	if (!c.executable.entry) fail_msg("%s cannot be compiled", path);
+	const KernelProgram *kp = c.kernels;
+	size_t arena_size = c.executable.arena_bytes, scratch = kp->scratch_bytes * (size_t)kp->workers, planned = kp->scratch_offset;
+	assert_int_equal(arena_size, kp->arena_bytes);
+	assert_int_equal(arena_size % 64, 0);
+	assert_int_equal(layout.infer_bytes, tensor_bytes(p, false));
+	assert_int_equal(layout.bytes, tensor_bytes(p, true));
+	for (int i = 0; i < kp->buffers.length; i++) {
+		const Buffer *b = &kp->buffers.data[i];
+		if (b->kind == BUFFER_ARENA && b->first >= 0) assert_true(b->offset + b->bytes <= planned);
+		if (b->kind == BUFFER_PERSISTENT) assert_true(b->offset + b->bytes <= layout.bytes);
+	}
+
+	Pool *pool = pool_new(workers, 0);
+	Fenced block = fenced(layout.bytes);
+	nmapped = 0;
+	watching = true;
+	Runner *runner = runner_new(&c.executable, pool, block.block);
+	watching = false;
+	bool arena_mapped = false, io_mapped = false;
+	for (int i = 0; i < nmapped; i++) {
+		arena_mapped |= mapped[i] == arena_size;
+		io_mapped |= mapped[i] == runner->io_bytes;
+	}
+	if (nmapped != 2 || !arena_mapped || !io_mapped) fail_msg("%s: the runner maps something else than its arena and its io buffers", path);
+	char *own = runner->frame.arena;
+	Fenced fence = fenced(arena_size);
+	runner->frame.arena = fence.block;
+	runner_count(runner, INPUT_STEP, 1);
+	runner_count(runner, INPUT_EPOCH, 1);
+	runner_run(runner);   /* a touch beyond either block would end this process */
+	runner->frame.arena = own;
+	runner_free(runner);
+	pool_free(pool);
+	unfence(block);
+	unfence(fence);
+
+	printf("%s, %d workers: persistent %zu bytes (%zu to infer), arena %zu: buffers %zu (live at once %zu), scratch %zu\n",
+	       strrchr(path, '/') + 1, c.executable.workers, layout.bytes, layout.infer_bytes, arena_size, planned, kp->arena_bound, scratch);
+	assert_true(kp->arena_bound <= planned);
+	if ((double)planned > 1.1 * (double)kp->arena_bound + 256) fail_msg("%s: the plan is %zu bytes for %zu live at once", path, planned, kp->arena_bound);
+	compiled_free(&c);
+}
+
+static void check_program(const char *path) {
+	Arena *arena = arena_new();
+	size_t length;
+	Program *p = open_good(arena, path, file_text(arena, path, &length), 0);
+	for (int train = 0; train < p->trains.length; train++) {
+		Fn *f = run_passes(program_step(p, train), 0, pass_count);
+		for (int workers = 1; workers <= 2; workers++) check_step(arena, path, p, f, workers);
+	}
+	arena_free(arena);
+}
+
+static void test_memory(void **state) {
+	(void)state;
+	for_programs(check_program);
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_memory)};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

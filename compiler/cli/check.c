@@ -69,7 +69,7 @@ static void print_derivatives(const Check *c) {
 	for (int i = 0; i < c->nderivatives; i++) {
 		const Derivative *d = &c->derivatives[i];
 		printf("  %-4s %-32s %-14s %13.6g   error %.1e, at most %.1e%s\n", d->ok ? "ok" : "BAD", d->path, type_text(c->s->arena, d->type), d->derivative,
-		       d->error, d->tolerance, d->kink ? "   (a kink nearby: smaller steps)" : "");
+		       d->error, d->tolerance, d->kink ? "   (a kink nearby: smaller steps)" : d->derivative != 0 && fabs(d->derivative) <= d->tolerance ? "   (too small to tell)" : "");
 	}
 	if (!c->nderivatives) printf("  there are no parameters\n");
 }

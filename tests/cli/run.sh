@@ -4,8 +4,8 @@
 #   run.sh NNC ARRAYS EXAMPLES TRANSCRIPT.txt [--accept]
 #
 # A transcript holds lines "$ command", what the command prints (stdout and stderr), and "[exit N]" where N is not 0.
-# Commands run in one shell, in a folder of their own that starts as a copy of tests/cli/files; lines that start with
-# "# " or are empty are kept.  --accept writes what is printed now.
+# Commands run in one shell, in a folder of their own that starts as a copy of tests/cli/files; lines that start
+# with "## " are kept.  --accept writes what is printed now.
 nnc=$(realpath "$1") arrays=$(realpath "$2") examples=$(realpath "$3") transcript=$(realpath "$4") accept=$5
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d) || exit 1

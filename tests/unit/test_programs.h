@@ -57,16 +57,18 @@ MAYBE_UNUSED static Program *open_good(Arena *arena, const char *name, const cha
 	return NULL;
 }
 
+MAYBE_UNUSED static void for_files(const char *pattern, void (*check)(const char *path)) {
+	glob_t found;
+	assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+	assert_true(found.gl_pathc >= 3);
+	for (size_t k = 0; k < found.gl_pathc; k++) check(found.gl_pathv[k]);
+	globfree(&found);
+}
+
 /* Calls check with the path of each example, and of P1 to P3 of the benchmarks. */
 MAYBE_UNUSED static void for_programs(void (*check)(const char *path)) {
-	static const char *const patterns[] = {NNC_SOURCE_DIR "/examples/*.nn", NNC_SOURCE_DIR "/tests/bench/p[123].nn"};
-	for (size_t i = 0; i < COUNT(patterns); i++) {
-		glob_t found;
-		assert_int_equal(glob(patterns[i], 0, NULL, &found), 0);
-		assert_true(found.gl_pathc >= 3);
-		for (size_t k = 0; k < found.gl_pathc; k++) check(found.gl_pathv[k]);
-		globfree(&found);
-	}
+	for_files(NNC_SOURCE_DIR "/examples/*.nn", check);
+	for_files(NNC_SOURCE_DIR "/tests/bench/p[123].nn", check);
 }
 
 MAYBE_UNUSED static double unit(uint64_t *state) {   /* 0 <= x < 1 */

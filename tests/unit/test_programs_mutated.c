@@ -1,4 +1,4 @@
-/* test_programs_mutated.c: every example cut off at every byte and with each token deleted in turn, elaborated in this one
+/* test_programs_mutated.c: every example, and every file of std, cut off at every byte and with each token deleted in turn, elaborated in this one
  * process: messages or a program, but no crash and no hang; what still is a program gives its Fns.  Meant for the build with
  * sanitizers.
  * link: nnc_front nnc_passes nnc_ir */
@@ -89,6 +89,7 @@ static void test_cuts(void **state) {
 	(void)state;
 	double started = now();
 	for_programs(check_cuts);
+	for_files(NNC_SOURCE_DIR "/grammar/std/*.nn", check_cuts);
 	report("cut", started);
 }
 
@@ -96,6 +97,7 @@ static void test_deletions(void **state) {
 	(void)state;
 	double started = now();
 	for_programs(check_deletions);
+	for_files(NNC_SOURCE_DIR "/grammar/std/*.nn", check_deletions);
 	report("deleted", started);
 }
 

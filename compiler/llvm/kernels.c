@@ -120,6 +120,11 @@ static void write_map_row(KernelWriter *w, At *at) {
 	int last = d.rank - 1;
 	bool shared = last == k->kernel->partition;
 	int64_t n = d.dim[last];
+	if (n == 1 && !shared) {   /* rows of one element are not padded: no lanes */
+		at->axis[last] = index_constant(0);
+		write_roots(k, at, NULL);
+		return;
+	}
 	w->split = needs_split(k->kp, k->kernel, n);
 	write_lanes(w, at, last, n, shared ? w->begin : emit_index(k->e, 0), shared ? w->end : emit_index(k->e, n), NULL);
 }

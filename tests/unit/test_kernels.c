@@ -216,8 +216,28 @@ static void updates(void **state) {
 	arena_free(arena);
 }
 
+/* Rows of one element have no padding: what stands behind them is another row, or another tensor. */
+static void narrow_rows(void **state) {
+	(void)state;
+	static const int64_t rows[] = {2, 5, 33, 70 * 70};
+	for (int i = 0; i < (int)COUNT(rows); i++) {
+		Arena *arena = arena_new();
+		Fn *f = fn_new(arena, "narrow");
+		Type t = type_make(DTYPE_F32, 2, (int64_t[]){rows[i], 1});
+		Val *x = fn_input(f, "x", INPUT_DATA, t), *p = fn_input(f, "p", INPUT_PARAM, t), *q = fn_input(f, "q", INPUT_PARAM, t);
+		Val *y = ir_Tanh(f, ir_Add(f, p, x));
+		fn_output(f, "p", ir_Add(f, p, y), 1);
+		fn_output(f, "q", ir_Mul(f, q, y), 2);
+		fn_output(f, "s", ir_reduce(f, OpReduceSum, y, 1, (int64_t[]){0}), -1);
+		fn_output(f, "y", ir_Sqrt(f, ir_Abs(f, y)), -1);
+		expect_same(arena, fn_canonical(f), 0, false, "narrow rows");
+		arena_free(arena);
+	}
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(narrow_rows),
 		cmocka_unit_test(pointwise_rows), cmocka_unit_test(casts), cmocka_unit_test(views), cmocka_unit_test(reductions),
 		cmocka_unit_test(contracts), cmocka_unit_test(batched_contracts), cmocka_unit_test(gathers_and_random), cmocka_unit_test(updates),
 	};

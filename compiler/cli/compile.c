@@ -41,7 +41,7 @@ static const char *take_name(ObjectUnit *u, const char *name, const char *what, 
 
 static void reserve_names(ObjectUnit *u) {
 	static const char *const names[] = {"params", "train", "param_info", "param_table", "init", "load", "store", "load_params", "store_params",
-	                                    "pretrained", "find", "rows", "OK", "BAD_CLASS", "BAD_PATH", "ALIGN", "BATCH", "CODE_BYTES", "PARAM_COUNT",
+	                                    "pretrained", "scratch", "find", "rows", "OK", "BAD_CLASS", "BAD_PATH", "ALIGN", "BATCH", "CODE_BYTES", "PARAM_COUNT",
 	                                    "PARAMS_BYTES", "TRAIN_BYTES", "SCRATCH_INFER", "SCRATCH_TRAIN", "STACK_MAX", "H", "check"};
 	for (size_t i = 0; i < COUNT(names); i++) take_name(u, names[i], "", (Span){0});
 }

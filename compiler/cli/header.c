@@ -108,6 +108,12 @@ static void write_structs(Text *out, const ObjectUnit *u) {
 	text_add(out, "} %s_train;\n", x);
 }
 
+static void write_scratch(Text *out, const ObjectUnit *u) {
+	size_t most = MAX(u->made.scratch_infer, u->made.scratch_train);
+	text_add(out, "\n/* Scratch for any function here; other memory, just as aligned and as large as the function says, does as well. */\n"
+	              "typedef struct %s_scratch { NNC_ALIGNED unsigned char bytes[%zu]; } %s_scratch;\n", u->x, most, u->x);
+}
+
 static void write_checks(Text *out, const ObjectUnit *u) {
 	const char *x = u->x;
 	text_add(out, "/* The compiler must lay the blocks out as the object expects. */\ntypedef char %s_check[sizeof(%s_params) == %zu", x, x, u->params_bytes);
@@ -227,6 +233,7 @@ void write_header(Text *out, const ObjectUnit *u) {
 	text_add(out, "%s\n", core_packed_text);
 	write_numbers(out, u);
 	write_structs(out, u);
+	write_scratch(out, u);
 	write_table(out, u);
 	write_checks(out, u);
 	write_functions(out, u);

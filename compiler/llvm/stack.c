@@ -10,13 +10,16 @@
 
 #include <llvm-c/Object.h>
 
-typedef struct Function { const char *name; size_t frame, deepest; int *calls; int ncalls; } Function;
+/* A call; pushed: bytes of arguments on the stack, which are not part of the caller's frame. */
+typedef struct Edge { int callee; size_t pushed; } Edge;
+typedef struct Function { const char *name; size_t frame, deepest; Edge *calls; int ncalls; } Function;
 
 struct StackMeasure {
 	Arena *arena;
 	Function *functions;
 	int count;
 	size_t per_call;                       /* what a call itself takes: return address, alignment */
+	unsigned in_registers;                 /* arguments passed so; 0: all that are not are part of the frame */
 };
 
 static int find_function(const StackMeasure *m, const char *name, size_t length) {
@@ -37,14 +40,16 @@ static void note_frame(LLVMDiagnosticInfoRef info, void *context) {
 }
 
 static void note_calls(StackMeasure *m, Function *f, Value function) {
-	VEC(int) calls = {0};
+	VEC(Edge) calls = {0};
 	for (LLVMBasicBlockRef b = LLVMGetFirstBasicBlock(function); b; b = LLVMGetNextBasicBlock(b))
 		for (Value i = LLVMGetFirstInstruction(b); i; i = LLVMGetNextInstruction(i)) {
 			if (LLVMGetInstructionOpcode(i) != LLVMCall) continue;
 			size_t length = 0;
 			const char *name = LLVMGetValueName2(LLVMGetCalledValue(i), &length);
 			int called = find_function(m, name, length);
-			if (called >= 0) vec_push(m->arena, &calls, called);
+			unsigned n = LLVMGetNumArgOperands(i);
+			size_t pushed = m->in_registers && n > m->in_registers ? ((n - m->in_registers) * 8 + 15) / 16 * 16 : 0;
+			if (called >= 0) vec_push(m->arena, &calls, ((Edge){called, pushed}));
 		}
 	f->calls = calls.data;
 	f->ncalls = calls.length;
@@ -54,7 +59,7 @@ StackMeasure *stack_measure(Emit *e) {
 	StackMeasure *m = NEW(e->arena, StackMeasure);
 	bool x86 = !strncmp(e->target->triple, "x86_64", 6);
 	/* x86: the return address is pushed, and a frame that holds vectors is aligned to them */
-	*m = (StackMeasure){.arena = e->arena, .per_call = x86 ? 8 + (size_t)MAX(e->target->vector_bytes, 16) : 0};
+	*m = (StackMeasure){.arena = e->arena, .per_call = x86 ? 8 + (size_t)MAX(e->target->vector_bytes, 16) : 0, .in_registers = x86 ? 6 : 0};
 	LLVMAttributeRef report = LLVMCreateStringAttribute(e->context, "warn-stack-size", 15, "0", 1);
 	for (Value f = LLVMGetFirstFunction(e->module); f; f = LLVMGetNextFunction(f)) m->count += LLVMCountBasicBlocks(f) > 0;
 	m->functions = NEW_ARRAY(e->arena, Function, m->count + 1);
@@ -78,7 +83,7 @@ static size_t deepest_from(StackMeasure *m, int number) {
 	if (f->deepest) return f->deepest;
 	size_t below = 0;
 	for (int i = 0; i < f->ncalls; i++) {
-		size_t one = deepest_from(m, f->calls[i]);
+		size_t one = deepest_from(m, f->calls[i].callee) + f->calls[i].pushed;
 		below = MAX(below, one);
 	}
 	return f->deepest = f->frame + m->per_call + below;

@@ -67,7 +67,7 @@ static void fill(uint64_t number) {
 	STEP_INPUTS(FILL)
 }
 
-enum { STACK = 1 << 20, FRAME = 512 };   /* FRAME: of on_stack and step themselves */
+enum { STACK = 1 << 20, FRAME = 256 };   /* FRAME: of on_stack and step themselves */
 static unsigned char *stack;
 
 static void *on_stack(void *depth) {

@@ -39,7 +39,8 @@ static void count_step(Bench *b) {
 /* As train does it: samples gathered in shuffled order. */
 static void step_gathered(Bench *b) {
 	int64_t at = b->step % b->batches;
-	if (!at && b->start.train->shuffle) b->order = shuffle_make(b->samples.count, b->start.train->seed, (uint64_t)(b->step / b->batches + 1));
+	if (!at && b->start.train->shuffle)
+		b->order = shuffle_make(b->samples.count, b->start.train->seed, (uint64_t)(b->step / b->batches + 1));
 	count_step(b);
 	batch_run(b->batch, b->runner, b->start.train->shuffle ? &b->order : NULL, at * b->batch->size);
 }
@@ -126,7 +127,8 @@ static int first_step(Bench *b, int number) {
 	const Train *t = &s->program->trains.data[number];
 	size_t sample = 1;
 	const DataSet *set = &s->program->data.data[t->data];
-	for (int i = 0; i < set->nfields; i++) sample += (size_t)type_count(set->fields[i].type) * (size_t)dtype_info[set->fields[i].type.dtype].bytes;
+	for (int i = 0; i < set->nfields; i++)
+		sample += (size_t)type_count(set->fields[i].type) * (size_t)dtype_info[set->fields[i].type.dtype].bytes;
 	int64_t made_up = MAX(t->batch * 2, MIN((int64_t)MADE_UP_SAMPLES, (int64_t)((size_t)MADE_UP_BYTES / sample)));
 	int code = start_training(s, number, false, made_up, &b->start);
 	if (code != EXIT_DONE) return code;
@@ -134,7 +136,8 @@ static int first_step(Bench *b, int number) {
 	b->samples = split ? samples_split(b->start.data, t->validate_fraction, t->seed, false) : samples_all(b->start.data);
 	b->batches = b->samples.count / t->batch;
 	if (!b->batches) {
-		diag_error(s->diag, t->span, "the data has %lld samples, fewer than one batch of %lld", (long long)b->samples.count, (long long)t->batch);
+		diag_error(s->diag, t->span, "the data has %lld samples, fewer than one batch of %lld", (long long)b->samples.count,
+		           (long long)t->batch);
 		return session_report(s);
 	}
 	b->runner = runner_new(b->start.step, session_pool(s), b->start.block);
@@ -191,13 +194,15 @@ static void print_text(const Bench *b) {
 	const Session *s = b->s;
 	const Executable *e = b->start.step;
 	double gflops = b->flops / b->ready_median * 1e-9;
-	printf("%s: batch %lld, %d thread%s of %d, %d kernels\n", s->options->file, (long long)b->start.train->batch, e->workers, e->workers == 1 ? "" : "s",
-	       s->workers, distinct_kernels(b->start.kernels));
-	printf("step            %10.2f us (best %.2f), %.6g steps/s, on batches that lie ready\n", b->ready_median * 1e6, b->ready_best * 1e6, 1 / b->ready_median);
+	printf("%s: batch %lld, %d thread%s of %d, %d kernels\n", s->options->file, (long long)b->start.train->batch, e->workers,
+	       e->workers == 1 ? "" : "s", s->workers, distinct_kernels(b->start.kernels));
+	printf("step            %10.2f us (best %.2f), %.6g steps/s, on batches that lie ready\n", b->ready_median * 1e6,
+	       b->ready_best * 1e6, 1 / b->ready_median);
 	printf("step of train   %10.2f us (best %.2f), samples gathered in shuffled order\n", b->median * 1e6, b->best * 1e6);
 	printf("arithmetic      %10.2f GFLOP/s, %.4g MFLOP a step", gflops, b->flops * 1e-6);
 	if (isfinite(b->peak)) printf("; %.1f %% of the FMA peak, %.1f GFLOP/s", 100 * gflops / b->peak, b->peak);
-	printf("\nfirst step      %10.1f ms after the process started%s\n", b->first_step * 1e3, b->start.cached ? " (object from the cache)" : "");
+	printf("\nfirst step      %10.1f ms after the process started%s\n", b->first_step * 1e3,
+	       b->start.cached ? " (object from the cache)" : "");
 	printf("memory          %10.1f MiB at most, %.1f at the first step\n", peak_memory() / 1048576, b->first_memory / 1048576);
 	printf("arena           %10zu bytes\n", e->arena_bytes);
 	printf("parameters      %10zu bytes; with optimiser state %zu\n", s->layout.infer_bytes, s->layout.bytes);

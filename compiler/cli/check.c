@@ -16,7 +16,8 @@ enum { CHECK_BATCH = 4, CHECK_SAMPLES = 64 };
 static char *field_batch(Arena *arena, const Data *data, int f, int64_t batch) {
 	size_t bytes = data->sample_bytes[f];
 	char *dense = arena_alloc(arena, bytes * (size_t)batch);
-	for (int64_t i = 0; i < batch; i++) memcpy(dense + bytes * (size_t)i, data->field[f] + bytes * (size_t)(i % data->samples), bytes);
+	for (int64_t i = 0; i < batch; i++)
+		memcpy(dense + bytes * (size_t)i, data->field[f] + bytes * (size_t)(i % data->samples), bytes);
 	return dense;
 }
 
@@ -45,12 +46,16 @@ const char *check_field(const Check *c, const char *name) {
 	return NULL;
 }
 
+/* JSON knows no nan and no inf. */
+static json_t *real(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
 static void print_json(const Check *c, bool ok) {
 	json_t *root = json_object(), *parameters = json_array(), *code = json_array();
 	for (int i = 0; i < c->nderivatives; i++) {
 		const Derivative *d = &c->derivatives[i];
-		json_array_append_new(parameters, json_pack("{s:s, s:f, s:f, s:f, s:f, s:b, s:b}", "path", d->path, "derivative", d->derivative, "quotient",
-		                                            d->quotient, "error", d->error, "tolerance", d->tolerance, "kink", d->kink, "ok", d->ok));
+		json_array_append_new(parameters, json_pack("{s:s, s:o, s:o, s:o, s:o, s:b, s:b}", "path", d->path, "derivative",
+		                                            real(d->derivative), "quotient", real(d->quotient), "error", real(d->error),
+		                                            "tolerance", real(d->tolerance), "kink", d->kink, "ok", d->ok));
 	}
 	for (int i = 0; i < c->ncompared; i++)
 		json_array_append_new(code, json_pack("{s:s, s:b}", "fn", c->compared[i].name, "ok", c->compared[i].ok));
@@ -65,11 +70,15 @@ static void print_json(const Check *c, bool ok) {
 }
 
 static void print_derivatives(const Check *c) {
-	printf("derivatives in f64 against difference quotients, %lld samples%s\n", (long long)c->train->batch, c->made_up ? " (made up: the data's files are absent)" : "");
+	printf("derivatives in f64 against difference quotients, %lld samples%s\n", (long long)c->train->batch,
+	       c->made_up ? " (made up: the data's files are absent)" : "");
 	for (int i = 0; i < c->nderivatives; i++) {
 		const Derivative *d = &c->derivatives[i];
-		printf("  %-4s %-32s %-14s %13.6g   error %.1e, at most %.1e%s\n", d->ok ? "ok" : "BAD", d->path, type_text(c->s->arena, d->type), d->derivative,
-		       d->error, d->tolerance, d->kink ? "   (a kink nearby: smaller steps)" : d->derivative != 0 && fabs(d->derivative) <= d->tolerance ? "   (too small to tell)" : "");
+		printf("  %-4s %-32s %-14s %13.6g   error %.1e, at most %.1e%s\n", d->ok ? "ok" : "BAD", d->path,
+		       type_text(c->s->arena, d->type), d->derivative, d->error, d->tolerance,
+		       d->kink                                                     ? "   (a kink nearby: smaller steps)"
+		       : d->derivative != 0 && fabs(d->derivative) <= d->tolerance ? "   (too small to tell)"
+		                                                                   : "");
 	}
 	if (!c->nderivatives) printf("  there are no parameters\n");
 }
@@ -78,7 +87,8 @@ static void print_compared(const Check *c) {
 	printf("compiled code against the f32 interpreter, bit for bit\n");
 	for (int i = 0; i < c->ncompared; i++) {
 		const Compared *r = &c->compared[i];
-		printf("  %-4s %s: %lld numbers%s%s\n", r->ok ? "ok" : "BAD", r->name, (long long)r->numbers, r->ok ? "" : "; ", r->ok ? "" : r->difference);
+		printf("  %-4s %s: %lld numbers%s%s\n", r->ok ? "ok" : "BAD", r->name, (long long)r->numbers, r->ok ? "" : "; ",
+		       r->ok ? "" : r->difference);
 	}
 }
 
@@ -104,7 +114,8 @@ static int check_program(Session *s) {
 	for (int i = 0; i < c->ncompared; i++) compiled &= c->compared[i].ok;
 	if (json) print_json(c, derivatives && compiled);
 	if (!derivatives) fputs("help: a `vjp` that is not the derivative of its function, on purpose or not, shows here\n", stderr);
-	if (!compiled) fputs("nnc: the compiled code is wrong: this is a bug in nnc; please report it with the file that shows it\n", stderr);
+	if (!compiled)
+		fputs("nnc: the compiled code is wrong: this is a bug in nnc; please report it with the file that shows it\n", stderr);
 	return derivatives && compiled ? EXIT_DONE : EXIT_INPUT;
 }
 

@@ -36,8 +36,9 @@ static void compare_tensor(Check *c, Compared *r, const char *name, Type type, c
 	int64_t at = first_difference(type, compiled, interpreted);
 	if (at < 0 || !r->ok) return;
 	r->ok = false;
-	r->difference = arena_printf(c->s->arena, "%s, %s, element %lld: compiled %.9g, interpreted %.9g", name, type_text(c->s->arena, type),
-	                             (long long)at, element_at(type, compiled, at), element_at(type, interpreted, at));
+	r->difference =
+	    arena_printf(c->s->arena, "%s, %s, element %lld: compiled %.9g, interpreted %.9g", name, type_text(c->s->arena, type),
+	                 (long long)at, element_at(type, compiled, at), element_at(type, interpreted, at));
 }
 
 static size_t bytes_of(Type t) { return (size_t)type_count(t) * (size_t)dtype_info[t.dtype].bytes; }
@@ -68,7 +69,8 @@ static void fill_argument(Check *c, const Input *in, char *out) {
 
 static size_t field_bytes(const Check *c, const char *name) {
 	for (int f = 0; f < c->set->nfields; f++)
-		if (c->fields[f] && strcmp(c->set->fields[f].name, name) == 0) return bytes_of(c->set->fields[f].type) * (size_t)c->train->batch;
+		if (c->fields[f] && strcmp(c->set->fields[f].name, name) == 0)
+			return bytes_of(c->set->fields[f].type) * (size_t)c->train->batch;
 	return 0;
 }
 

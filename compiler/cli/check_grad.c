@@ -72,7 +72,8 @@ static void move_away(const Fn *f, Tensor *inputs) {
 		if (f->inputs.data[i].kind != INPUT_PARAM) continue;
 		uint64_t seed = hash_bytes(f->inputs.data[i].name, strlen(f->inputs.data[i].name), 1);
 		double *x = inputs[i].data;
-		for (int64_t k = 0; k < type_count(inputs[i].type); k++) x[k] += move * ((double)(hash_mix(seed + (uint64_t)k) >> 11) * 0x1p-52 - 1);
+		for (int64_t k = 0; k < type_count(inputs[i].type); k++)
+			x[k] += move * ((double)(hash_mix(seed + (uint64_t)k) >> 11) * 0x1p-52 - 1);
 	}
 }
 
@@ -160,7 +161,8 @@ bool check_derivatives(Check *c) {
 		while (input < loss->inputs.length && strcmp(loss->inputs.data[input].name, d->path) != 0) input++;
 		if (input < loss->inputs.length) compare(&point, input, outputs[i].data, d);
 		else d->ok = true; /* the loss does not read it */
-		for (int64_t k = 0; input == loss->inputs.length && k < type_count(d->type); k++) d->ok &= ((double *)outputs[i].data)[k] == 0;
+		for (int64_t k = 0; input == loss->inputs.length && k < type_count(d->type); k++)
+			d->ok &= ((double *)outputs[i].data)[k] == 0;
 	}
 	return true;
 }

@@ -1,16 +1,19 @@
 /* eval.c: nnc eval: in: FILE.nn and weights; out: loss and metrics over every validation sample. */
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 
 #include "cli.h"
 
-static void print_result(const Session *s, const Train *t, const DataSet *set, const EvalResult *r) {
-	(void)s;
+/* JSON knows no nan and no inf. */
+static json_t *real(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+static void print_result(const Train *t, const DataSet *set, const EvalResult *r) {
 	json_t *object = json_object();
 	json_object_set_new(object, "data", json_string(set->name));
 	json_object_set_new(object, "samples", json_integer(r->samples));
-	json_object_set_new(object, "loss", json_real(r->loss));
-	for (int i = 0; i < t->nmetrics; i++) json_object_set_new(object, t->metrics[i].name, json_real(r->metrics[i]));
+	json_object_set_new(object, "loss", real(r->loss));
+	for (int i = 0; i < t->nmetrics; i++) json_object_set_new(object, t->metrics[i].name, real(r->metrics[i]));
 	json_dumpf(object, stdout, JSON_REAL_PRECISION(17));
 	putchar('\n');
 	json_decref(object);
@@ -31,14 +34,22 @@ static int eval_program(Session *s) {
 	if (!data || code != EXIT_DONE) return EXIT_INPUT;
 	uint64_t seed = info.has_seed ? info.seed : t->seed;
 	bool split = !own && t->validate_fraction > 0;
-	if (!own && !split) fprintf(stderr, "note: the train block names no validation data; these are figures on its training data, `%s`\n", set->name);
+	if (!own && !split)
+		fprintf(stderr, "note: the train block names no validation data; these are figures on its training data, `%s`\n",
+		        set->name);
 	EvalContext context = {s, number};
-	EvalJob job = {.program = s->program, .train = t, .pool = session_pool(s), .persistent = block, .seed = seed, .compile = session_compile_eval,
-	               .context = &context, .samples = split ? samples_split(data, t->validate_fraction, seed, true) : samples_all(data)};
+	EvalJob job = {.program = s->program,
+	               .train = t,
+	               .pool = session_pool(s),
+	               .persistent = block,
+	               .seed = seed,
+	               .compile = session_compile_eval,
+	               .context = &context,
+	               .samples = split ? samples_split(data, t->validate_fraction, seed, true) : samples_all(data)};
 	EvalResult result = {.metrics = NEW_ARRAY(s->arena, double, t->nmetrics + 1)};
 	code = evaluate(s->arena, &job, &result);
 	int reported = session_report(s);
-	if (code == EXIT_DONE && reported == EXIT_DONE && s->options->json) print_result(s, t, set, &result);
+	if (code == EXIT_DONE && reported == EXIT_DONE && s->options->json) print_result(t, set, &result);
 	else if (code == EXIT_DONE && reported == EXIT_DONE) {
 		printf("%s: %lld samples  loss %.6g", set->name, (long long)result.samples, result.loss);
 		for (int i = 0; i < t->nmetrics; i++) printf("  %s %.6g", t->metrics[i].name, result.metrics[i]);

@@ -14,7 +14,8 @@ int command_fmt(const Options *options) {
 		char *out = format_source(s.arena, s.diag, diag_source(s.diag, options->file, text, length, false));
 		code = session_report(&s);
 		if (out && !options->write) fputs(out, stdout);
-		if (out && options->write && strcmp(out, text) != 0 && !write_atomic(s.diag, options->file, out, strlen(out))) code = session_report(&s);
+		if (out && options->write && strcmp(out, text) != 0 && !write_atomic(s.diag, options->file, out, strlen(out)))
+			code = session_report(&s);
 	}
 	arena_free(s.arena);
 	return code;

@@ -31,7 +31,8 @@ typedef struct Numbers {
 
 static void add_gradient(Numbers *n, const char *output, Type type, const void *dense) {
 	size_t bytes = (size_t)type_count(type) * (size_t)dtype_info[type.dtype].bytes;
-	n->gradients[n->ngradients++] = (TensorEntry){.name = output + strlen("grad/"), .type = type, .data = arena_copy(n->s->arena, dense, bytes)};
+	n->gradients[n->ngradients++] =
+	    (TensorEntry){.name = output + strlen("grad/"), .type = type, .data = arena_copy(n->s->arena, dense, bytes)};
 }
 
 static bool is_gradient(const char *output) { return strncmp(output, "grad/", 5) == 0; }
@@ -53,7 +54,9 @@ static bool run_compiled(Numbers *n, Fn *raw) {
 	for (int i = 0; i < r->nio; i++) {
 		if (r->input[i]) continue;
 		if (is_gradient(r->name[i])) add_gradient(n, r->name[i], r->type[i], r->frame.io[i]);
-		else n->loss = r->type[i].dtype == DTYPE_F64 ? *(double *)(void *)r->frame.io[i] : (double)*(float *)(void *)r->frame.io[i];
+		else
+			n->loss =
+			    r->type[i].dtype == DTYPE_F64 ? *(double *)(void *)r->frame.io[i] : (double)*(float *)(void *)r->frame.io[i];
 	}
 	runner_free(r);
 	return true;
@@ -62,14 +65,16 @@ static bool run_compiled(Numbers *n, Fn *raw) {
 static void run_doubles(Numbers *n) {
 	Session *s = n->s;
 	const Fn *f = n->fn;
-	Tensor *inputs = NEW_ARRAY(s->arena, Tensor, f->inputs.length + 1), *outputs = NEW_ARRAY(s->arena, Tensor, f->outputs.length + 1);
+	Tensor *inputs = NEW_ARRAY(s->arena, Tensor, f->inputs.length + 1),
+	       *outputs = NEW_ARRAY(s->arena, Tensor, f->outputs.length + 1);
 	Situation now = {.step = 1, .epoch = 1, .seed = n->seed, .train = n->train, .block = n->block};
 	for (int i = 0; i < f->inputs.length; i++) {
 		const Input *in = &f->inputs.data[i];
 		inputs[i] = wide_input(s, in, &now);
 		for (int k = 0; k < n->inputs.length && in->kind == INPUT_DATA; k++)
 			if (strcmp(n->inputs.data[k].name, in->name) == 0)
-				inputs[i] = (Tensor){in->type, wide_tensor(s->arena, n->inputs.data[k].array->type, n->inputs.data[k].array->data).data};
+				inputs[i] =
+				    (Tensor){in->type, wide_tensor(s->arena, n->inputs.data[k].array->type, n->inputs.data[k].array->data).data};
 	}
 	fn_eval(s->arena, f, EVAL_F64, inputs, outputs);
 	for (int i = 0; i < f->outputs.length; i++) {

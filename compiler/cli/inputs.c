@@ -29,7 +29,8 @@ WantedList wanted_inputs(Arena *arena, const Fn *one, const Fn *two) {
 		if (a->kind != INPUT_DATA) continue;
 		Wanted w = {.name = a->name, .one = a->type, .two = a->type, .classes = a->classes};
 		for (int k = 0; k < two->inputs.length; k++)
-			if (two->inputs.data[k].kind == INPUT_DATA && strcmp(two->inputs.data[k].name, a->name) == 0) w.two = two->inputs.data[k].type;
+			if (two->inputs.data[k].kind == INPUT_DATA && strcmp(two->inputs.data[k].name, a->name) == 0)
+				w.two = two->inputs.data[k].type;
 		vec_push(arena, &list, w);
 	}
 	return list;
@@ -74,7 +75,8 @@ bool inputs_read(Session *s, WantedList *list, bool doubles) {
 	}
 	for (int i = 0; i < list->length && !s->diag->errors; i++) {
 		if (list->data[i].array) continue;
-		diag_error(s->diag, (Span){0}, "no array for the input `%s`, %s", list->data[i].name, wanted_text(s->arena, &list->data[i]));
+		diag_error(s->diag, (Span){0}, "no array for the input `%s`, %s", list->data[i].name,
+		           wanted_text(s->arena, &list->data[i]));
 		diag_help(s->diag, "add --input %s=FILE.npy", list->data[i].name);
 	}
 	return s->diag->errors == 0;
@@ -100,8 +102,10 @@ bool inputs_batch(Session *s, const WantedList *list, int64_t *batch) {
 		bool ok = w->array->type.rank == w->one.rank;
 		for (int d = 0; ok && d < w->one.rank; d++) ok = fits(w, d, w->array->type.dim[d], batch, &by);
 		if (ok) continue;
-		diag_error(s->diag, (Span){0}, "the array for `%s` is %s, wanted is %s", w->name, type_text(s->arena, w->array->type), wanted_text(s->arena, w));
-		if (by && by != w) diag_note(s->diag, (Span){0}, "with B = %lld, as the array for `%s` says", (long long)*batch, by->name);
+		diag_error(s->diag, (Span){0}, "the array for `%s` is %s, wanted is %s", w->name, type_text(s->arena, w->array->type),
+		           wanted_text(s->arena, w));
+		if (by && by != w)
+			diag_note(s->diag, (Span){0}, "with B = %lld, as the array for `%s` says", (long long)*batch, by->name);
 		return false;
 	}
 	if (!*batch) *batch = 1;

@@ -23,8 +23,11 @@ static void fill(const DataField *f, int64_t count, uint64_t seed, char *out) {
 
 Data *made_up_data(Arena *arena, const DataSet *set, const bool *wanted, int64_t samples, uint64_t seed) {
 	Data *data = NEW(arena, Data);
-	*data = (Data){.set = set, .samples = samples, .field = NEW_ARRAY(arena, char *, set->nfields + 1),
-	               .sample_bytes = NEW_ARRAY(arena, size_t, set->nfields + 1), .owned = NEW_ARRAY(arena, void *, set->nfields + 1)};
+	*data = (Data){.set = set,
+	               .samples = samples,
+	               .field = NEW_ARRAY(arena, char *, set->nfields + 1),
+	               .sample_bytes = NEW_ARRAY(arena, size_t, set->nfields + 1),
+	               .owned = NEW_ARRAY(arena, void *, set->nfields + 1)};
 	for (int i = 0; i < set->nfields; i++) {
 		const DataField *f = &set->fields[i];
 		if (wanted && !wanted[i]) continue;

@@ -30,7 +30,8 @@ static bool takes(const Command *command, const char *name) {
 
 static const OptionInfo *find_option(const Command *command, const char *name, size_t length) {
 	for (size_t i = 0; i < COUNT(option_info); i++)
-		if (strlen(option_info[i].name) == length && strncmp(option_info[i].name, name, length) == 0 && takes(command, option_info[i].name))
+		if (strlen(option_info[i].name) == length && strncmp(option_info[i].name, name, length) == 0 &&
+		    takes(command, option_info[i].name))
 			return &option_info[i];
 	return NULL;
 }
@@ -42,7 +43,8 @@ static int unknown_option(const Command *command, bool dashes, const char *given
 	char name[64];
 	snprintf(name, sizeof name, "%.*s", (int)length, given);
 	if (!dashes) {
-		fprintf(stderr, "nnc %s: unknown option -%s\nhelp: nnc %s --help lists the options\n", command->name, name, command->name);
+		fprintf(stderr, "nnc %s: unknown option -%s\nhelp: nnc %s --help lists the options\n", command->name, name,
+		        command->name);
 		return EXIT_USAGE;
 	}
 	for (size_t i = 0; i < COUNT(option_info); i++) {
@@ -90,12 +92,14 @@ static int set_option(const Command *command, const OptionInfo *o, const char *v
 		long long n = strtoll(value, &end, 10);
 		int64_t least = o->kind == NUMBER, most = o->kind == NUMBER ? 1000000000 : INT64_MAX;
 		if (!isdigit((unsigned char)value[0]) || *end || errno || n < least || n > most)
-			return bad_value(command, o, value, o->kind == NUMBER ? "an integer from 1 to 10^9" : "an integer from 0 to 2^63 - 1");
+			return bad_value(command, o, value,
+			                 o->kind == NUMBER ? "an integer from 1 to 10^9" : "an integer from 0 to 2^63 - 1");
 		*(int64_t *)field = n;
 		if (o->kind == SEED) out->has_seed = true;
 	} else if (o->kind == SET) {
 		if (out->nsets == MAX_REPEATED) return bad_value(command, o, value, "fewer repetitions");
-		if (!split_pair(value, &out->set_name[out->nsets], &out->set_value[out->nsets])) return bad_value(command, o, value, "NAME=VALUE");
+		if (!split_pair(value, &out->set_name[out->nsets], &out->set_value[out->nsets]))
+			return bad_value(command, o, value, "NAME=VALUE");
 		out->nsets++;
 	} else {
 		if (out->ninputs == MAX_REPEATED) return bad_value(command, o, value, "fewer repetitions");

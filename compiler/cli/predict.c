@@ -58,7 +58,8 @@ static void shape_results(Prediction *r, const Fn *one, const Fn *two) {
 	for (int i = 0; i < r->inputs.length; i++) r->sliced &= first_axis_only(&r->inputs.data[i], &batched);
 	for (int i = 0; i < r->nresults; i++) {
 		Wanted *w = &r->results[i].shape;
-		*w = (Wanted){.name = one->outputs.data[i].name, .one = one->outputs.data[i].val->type, .two = two->outputs.data[i].val->type};
+		*w = (Wanted){
+		    .name = one->outputs.data[i].name, .one = one->outputs.data[i].val->type, .two = two->outputs.data[i].val->type};
 		bool own = false;
 		r->sliced &= first_axis_only(w, &own) && own;
 	}
@@ -79,13 +80,16 @@ static bool run_piece(Prediction *r, const Executable *exe, int64_t first, int64
 		for (int i = 0; i < r->inputs.length; i++) {
 			const Wanted *w = &r->inputs.data[i];
 			int io = runner_input(runner, w->name);
-			if (io >= 0) memcpy(runner->frame.io[io], r->sliced ? slice_at(w, w->array->data, w->array->type, r->batch, at) : w->array->data, runner->bytes[io]);
+			if (io >= 0)
+				memcpy(runner->frame.io[io],
+				       r->sliced ? slice_at(w, w->array->data, w->array->type, r->batch, at) : w->array->data, runner->bytes[io]);
 		}
 		runner_run(runner);
 		for (int i = 0; i < r->nresults; i++) {
 			Answer *y = &r->results[i];
 			int io = runner_output(runner, y->shape.name);
-			memcpy(r->sliced ? slice_at(&y->shape, y->data, y->type, r->batch, at) : y->data, runner->frame.io[io], runner->bytes[io]);
+			memcpy(r->sliced ? slice_at(&y->shape, y->data, y->type, r->batch, at) : y->data, runner->frame.io[io],
+			       runner->bytes[io]);
 		}
 	}
 	runner_free(runner);
@@ -134,7 +138,8 @@ static int write_results(Prediction *r) {
 
 static bool reads_weights(const Fn *f) {
 	bool reads = false;
-	for (int i = 0; i < f->inputs.length; i++) reads |= f->inputs.data[i].kind == INPUT_PARAM || f->inputs.data[i].kind == INPUT_STATE;
+	for (int i = 0; i < f->inputs.length; i++)
+		reads |= f->inputs.data[i].kind == INPUT_PARAM || f->inputs.data[i].kind == INPUT_STATE;
 	return reads;
 }
 

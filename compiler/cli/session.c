@@ -69,16 +69,24 @@ Session *session_open(const Options *options, int64_t default_batch, int *exit_c
 		probe = NEW(arena, DataProbe);
 		*probe = (DataProbe){files, probe_or_make_up};
 	}
-	ElabOptions elab = {.set_names = options->set_name, .set_values = options->set_value, .nsets = options->nsets,
-	                    .batch = options->batch ? options->batch : default_batch, .train_name = options->name, .epochs = options->epochs,
-	                    .steps = options->steps, .has_seed = options->has_seed, .seed = (uint64_t)options->seed, .probe = probe};
+	ElabOptions elab = {.set_names = options->set_name,
+	                    .set_values = options->set_value,
+	                    .nsets = options->nsets,
+	                    .batch = options->batch ? options->batch : default_batch,
+	                    .train_name = options->name,
+	                    .epochs = options->epochs,
+	                    .steps = options->steps,
+	                    .has_seed = options->has_seed,
+	                    .seed = (uint64_t)options->seed,
+	                    .probe = probe};
 	s->program = elab_program(arena, s->diag, diag_source(s->diag, options->file, text, length, false), &elab);
 	if (session_report(s) != EXIT_DONE || !s->program) goto fail;
 	s->layout = layout_program(arena, s->program);
 	s->target = target_host(arena);
 	s->workers = pool_clamp((int)options->threads);
 	if (options->threads > s->workers)
-		fprintf(stderr, "note: --threads %lld: this process may use %d processors, so %d workers run\n", (long long)options->threads, s->workers, s->workers);
+		fprintf(stderr, "note: --threads %lld: this process may use %d processors, so %d workers run\n",
+		        (long long)options->threads, s->workers, s->workers);
 	*exit_code = EXIT_DONE;
 	return s;
 fail:
@@ -141,7 +149,8 @@ int session_train(Session *s) {
 		if (wanted && name && strcmp(name, wanted) == 0) return i;
 		if (name && n < MAX_REPEATED) names[n++] = name;
 	}
-	fprintf(stderr, wanted ? "nnc: no train block is named '%s'" : "nnc: %.0s%s has several train blocks: choose one with --name", wanted ? wanted : "", s->options->file);
+	fprintf(stderr, wanted ? "nnc: no train block is named '%s'" : "nnc: %.0s%s has several train blocks: choose one with --name",
+	        wanted ? wanted : "", s->options->file);
 	for (int i = 0; i < n; i++) fprintf(stderr, i ? ", %s" : " (%s", names[i]);
 	fputs(n ? ")\n" : "\n", stderr);
 	return wanted ? -EXIT_INPUT : -EXIT_USAGE;
@@ -166,7 +175,8 @@ const Executable *session_compile_eval(void *context, int64_t batch) {
 char *session_weights(Session *s, int *exit_code) {
 	*exit_code = EXIT_INPUT;
 	if (!s->options->weights && s->layout.infer_bytes) {
-		fprintf(stderr, "nnc: which weights?\nhelp: add --weights %s.run/weights.safetensors, as nnc train writes them\n", s->program->name);
+		fprintf(stderr, "nnc: which weights?\nhelp: add --weights %s.run/weights.safetensors, as nnc train writes them\n",
+		        s->program->name);
 		*exit_code = EXIT_USAGE;
 		return NULL;
 	}

@@ -82,8 +82,10 @@ int start_training(Session *s, int number, bool validate, int64_t made_up_sample
 		diag->sources.data = s->diag->sources.data;
 		diag->sources.length = s->diag->sources.length;
 	}
-	DataLoad *load = data_start(s->arena, diag, s->files, &p->data.data[t->data], data_wanted(s->arena, p, t, false)), *check = NULL;
-	if (validate && t->validate >= 0) check = data_start(s->arena, diag, s->files, &p->data.data[t->validate], data_wanted(s->arena, p, t, true));
+	DataLoad *load = data_start(s->arena, diag, s->files, &p->data.data[t->data], data_wanted(s->arena, p, t, false)),
+	         *check = NULL;
+	if (validate && t->validate >= 0)
+		check = data_start(s->arena, diag, s->files, &p->data.data[t->validate], data_wanted(s->arena, p, t, true));
 	Initialise init;
 	start_init(&init, s, t->seed);
 	Fn *raw = program_step(s->program, number);

@@ -22,13 +22,26 @@ static int train_program(Session *s) {
 	if (code != EXIT_DONE) return code;
 	if (o->weights && !weights_load(s->diag, o->weights, s->program, &s->layout, start.block, true, NULL)) code = EXIT_INPUT;
 	session_report(s);
-	const char *folder = code == EXIT_DONE ? run_folder(s->arena, s->diag, o->file, o->out) : NULL; /* now that nothing else is wrong */
+	const char *folder =
+	    code == EXIT_DONE ? run_folder(s->arena, s->diag, o->file, o->out) : NULL; /* now that nothing else is wrong */
 	if (code == EXIT_DONE && !folder) code = session_report(s);
 	if (code == EXIT_DONE) {
 		EvalContext context = {s, number};
-		TrainJob job = {.arena = s->arena, .diag = s->diag, .program = s->program, .train = start.train, .layout = &s->layout,
-		                .pool = session_pool(s), .persistent = start.block, .step = start.step, .compile = session_compile_eval,
-		                .context = &context, .seed = start.train->seed, .file = o->file, .out = folder, .log = o->log, .quiet = o->quiet,
+		TrainJob job = {.arena = s->arena,
+		                .diag = s->diag,
+		                .program = s->program,
+		                .train = start.train,
+		                .layout = &s->layout,
+		                .pool = session_pool(s),
+		                .persistent = start.block,
+		                .step = start.step,
+		                .compile = session_compile_eval,
+		                .context = &context,
+		                .seed = start.train->seed,
+		                .file = o->file,
+		                .out = folder,
+		                .log = o->log,
+		                .quiet = o->quiet,
 		                .strict = o->strict};
 		choose_samples(&start, &job);
 		TrainResult result;

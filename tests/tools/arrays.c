@@ -20,7 +20,8 @@ static int write_array(int argc, char **argv) {
 	const char *type = argv[1];
 	char header[256], dims[128];
 	snprintf(dims, sizeof dims, "%s%s", argv[2], argv[2][0] ? "," : "");
-	int n = snprintf(header, sizeof header, "{'descr': '%c%s', 'fortran_order': False, 'shape': (%s), }", type[1] == '1' ? '|' : '<', type, dims);
+	int n = snprintf(header, sizeof header, "{'descr': '%c%s', 'fortran_order': False, 'shape': (%s), }",
+	                 type[1] == '1' ? '|' : '<', type, dims);
 	while ((n + 11) % 64) header[n++] = ' ';
 	header[n++] = '\n';
 	FILE *out = fopen(argv[0], "wb");

@@ -46,6 +46,11 @@ typedef struct Contraction {
 	bool swapped;                    /* a here is the IR's second operand */
 } Contraction;
 
+/* A stored value that a kernel reads.  identity: every path to it keeps the whole index; axis: the axis of the leaf
+ * along which every path carries the kernel's partition axis unchanged, or -1. */
+typedef struct Leaf { Val *val; bool identity; int axis; } Leaf;
+typedef struct LeafList { Leaf *data; int length, capacity; } LeafList;
+
 typedef struct Kernel {
 	KernelKind kind;
 	Val *anchor;                     /* REDUCE, CONTRACT */
@@ -53,6 +58,7 @@ typedef struct Kernel {
 	Type domain;                     /* dims of roots and anchor's result */
 	Contraction contraction;
 	int partition;                   /* the domain axis that workers share, or -1: one worker */
+	LeafList leaves;                 /* what all roots and the anchor read; complete after kernel_fuse() */
 	VEC(int) reads, writes;          /* buffers */
 	double cost;                     /* estimated ns on one worker */
 	int workers;                     /* how many share it, by the rows of its partition axis */
@@ -90,6 +96,8 @@ Fn *kernel_prepare(Fn *f);
 typedef struct InputPlace { size_t offset; int64_t row; } InputPlace;
 /* fuse.c: which values are stored, grouped into kernels.  `f` is prepared; places[i] is for f->inputs[i]. */
 KernelProgram *kernel_fuse(Arena *arena, Fn *f, const InputPlace *places);
+/* contraction.c: fills k->contraction and k->partition; again whenever an operand has moved to another buffer. */
+void kernel_describe_contract(const KernelProgram *kp, Kernel *k);
 /* The first value that no kernel can compute yet (window, fold, scan ...), or NULL. */
 const Val *kernel_unsupported(const Fn *f);
 /* schedule.c: order, in-place updates, workers, barriers. */
@@ -107,10 +115,6 @@ void kernel_key(Text *out, const KernelProgram *kp, const Kernel *k, const int *
 void buffer_strides(const Buffer *b, int64_t stride[MAX_RANK]);
 /* The strided window by which v can be read from a stored value, through views only; false when it cannot. */
 bool view_resolve(const KernelProgram *kp, const Val *v, View *out);
-/* A stored value that a kernel reads.  identity: every path to it keeps the whole index; axis: the axis of the leaf
- * along which every path carries the kernel's partition axis unchanged, or -1. */
-typedef struct Leaf { Val *val; bool identity; int axis; } Leaf;
-typedef struct LeafList { Leaf *data; int length, capacity; } LeafList;
 /* All leaves of computing `root` (root itself is not a leaf) in a kernel with that partition axis. */
 void value_leaves(const KernelProgram *kp, Val *root, int partition, LeafList *out);
 void kernel_leaves(const KernelProgram *kp, const Kernel *k, LeafList *out);

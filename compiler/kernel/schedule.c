@@ -13,16 +13,22 @@ static void add_unique(KernelProgram *kp, int **data, int *length, int *capacity
 }
 #define ADD_UNIQUE(kp, list, item) add_unique((kp), &(list).data, &(list).length, &(list).capacity, (item))
 
+static bool is_root(const Kernel *k, const Val *v) {
+	for (int r = 0; r < k->roots.length; r++)
+		if (k->roots.data[r] == v) return true;
+	return false;
+}
+
 static void list_buffers(KernelProgram *kp, Kernel *k) {
-	LeafList leaves = {0};
-	k->reads.length = k->writes.length = 0;
-	kernel_leaves(kp, k, &leaves);
 	for (int i = 0; i < k->roots.length; i++) ADD_UNIQUE(kp, k->writes, kp->buffer_of[k->roots.data[i]->id]);
-	for (int i = 0; i < leaves.length; i++) {
-		bool own = false;
-		for (int r = 0; r < k->roots.length; r++) own = own || k->roots.data[r] == leaves.data[i].val;
-		if (!own) ADD_UNIQUE(kp, k->reads, kp->buffer_of[leaves.data[i].val->id]);
-	}
+	for (int i = 0; i < k->leaves.length; i++)
+		if (!is_root(k, k->leaves.data[i].val)) ADD_UNIQUE(kp, k->reads, kp->buffer_of[k->leaves.data[i].val->id]);
+}
+
+static const Leaf *find_leaf(const Kernel *k, const Val *v) {
+	for (int i = 0; i < k->leaves.length; i++)
+		if (k->leaves.data[i].val == v) return &k->leaves.data[i];
+	return NULL;
 }
 
 static bool contains(const int *list, int n, int item) {
@@ -40,70 +46,50 @@ static bool runs_after(const KernelProgram *kp, int kernel, int other, char *see
 	return false;
 }
 
-static int kernel_of(const KernelProgram *kp, const Val *root) {
-	for (int k = 0; k < kp->kernels.length; k++)
-		for (int i = 0; i < kp->kernels.data[k].roots.length; i++)
-			if (kp->kernels.data[k].roots.data[i] == root) return k;
-	die("value %%%d is no root", root->id);
-}
-
-/* May kernel `writer` overwrite `target`, which others (and itself, elsewhere) read?  Then it is made to run after them. */
-static bool overwrite(KernelProgram *kp, int writer, const Val *root, int target) {
-	LeafList own = {0};
-	kernel_leaves(kp, &kp->kernels.data[writer], &own);
-	for (int i = 0; i < own.length; i++)
-		if (kp->buffer_of[own.data[i].val->id] == target && own.data[i].val != root && !own.data[i].identity) return false;
-	for (int k = 0; k < kp->kernels.length; k++) {
-		const Kernel *reader = &kp->kernels.data[k];
-		if (k == writer || !contains(reader->reads.data, reader->reads.length, target)) continue;
-		char *seen = NEW_ARRAY(kp->arena, char, kp->kernels.length);
-		if (runs_after(kp, k, writer, seen)) return false;
-	}
-	for (int k = 0; k < kp->kernels.length; k++) {
-		const Kernel *reader = &kp->kernels.data[k];
-		if (k != writer && contains(reader->reads.data, reader->reads.length, target)) ADD_UNIQUE(kp, kp->kernels.data[writer].after, k);
-	}
+/* May kernel `writer` overwrite input `old`, which others (and itself, elsewhere) read?  Then it is made to run after them. */
+static bool overwrite(KernelProgram *kp, int writer, const Val *old) {
+	const Leaf *own = find_leaf(&kp->kernels.data[writer], old);
+	if (own && !own->identity) return false;
+	for (int turn = 0; turn < 2; turn++)   /* first look, then act */
+		for (int k = 0; k < kp->kernels.length; k++) {
+			if (k == writer || !find_leaf(&kp->kernels.data[k], old)) continue;
+			char *seen = NEW_ARRAY(kp->arena, char, turn ? 1 : kp->kernels.length);
+			if (turn) ADD_UNIQUE(kp, kp->kernels.data[writer].after, k);
+			else if (runs_after(kp, k, writer, seen)) return false;
+		}
 	return true;
 }
 
-static int buffer_of_input(const KernelProgram *kp, int input) { return kp->buffer_of[kp->fn->inputs.data[input].val->id]; }
-
-/* A kernel that copies `root` over input `target` at the end. */
-static void add_copy(KernelProgram *kp, Val *root, int target) {
+/* A kernel that copies `root` over input `old` at the end. */
+static void add_copy(KernelProgram *kp, Val *root, int writer, const Val *old) {
 	Fn *f = kp->fn;
 	Val *copy = ir_mark(f, root);
-	copy->id = f->vals.length - 1;
-	kp->buffer_of[copy->id] = target;
+	kp->buffer_of[copy->id] = kp->buffer_of[old->id];
 	Kernel k = {.kind = KERNEL_MAP, .domain = root->type, .partition = root->type.rank ? 0 : -1};
 	vec_push(kp->arena, &k.roots, copy);
-	vec_push(kp->arena, &k.after, kernel_of(kp, root));
+	vec_push(kp->arena, &k.after, writer);
+	kernel_leaves(kp, &k, &k.leaves);
 	vec_push(kp->arena, &kp->kernels, k);
-	int writer = kp->kernels.length - 1;
-	list_buffers(kp, &kp->kernels.data[writer]);
-	if (!overwrite(kp, writer, copy, target)) die("a copy at the end cannot be too early");
+	if (!overwrite(kp, kp->kernels.length - 1, old)) die("a copy at the end cannot be too early");
 }
 
-/* Outputs get their final places: io buffers, or the inputs they replace. */
+/* Outputs that update an input are written over it where that is possible. */
 static void place_outputs(KernelProgram *kp) {
 	const Fn *f = kp->fn;
-	for (int i = 0; i < f->outputs.length; i++) {
-		const Output *out = &f->outputs.data[i];
-		Buffer *b = &kp->buffers.data[kp->buffer_of[out->val->id]];
-		if (out->updates >= 0) continue;
-		int64_t last = b->type.rank ? b->type.dim[b->type.rank - 1] : 1;
-		b->kind = BUFFER_IO, b->io = kp->nio++, b->row = last;
-	}
-	for (int k = 0; k < kp->kernels.length; k++) list_buffers(kp, &kp->kernels.data[k]);
+	int *kernel_of = NEW_ARRAY(kp->arena, int, f->vals.length + 1);
+	for (int k = 0; k < kp->kernels.length; k++)
+		for (int r = 0; r < kp->kernels.data[k].roots.length; r++) kernel_of[kp->kernels.data[k].roots.data[r]->id] = k;
 	for (int i = 0; i < f->outputs.length; i++) {
 		const Output *out = &f->outputs.data[i];
 		if (out->updates < 0) continue;
-		int target = buffer_of_input(kp, out->updates), writer = kernel_of(kp, out->val);
-		if (overwrite(kp, writer, out->val, target)) {
-			kp->buffer_of[out->val->id] = target;
-			for (int k = 0; k < kp->kernels.length; k++) list_buffers(kp, &kp->kernels.data[k]);
-		} else {
-			add_copy(kp, out->val, target);
-		}
+		const Val *old = f->inputs.data[out->updates].val;
+		int writer = kernel_of[out->val->id];
+		if (overwrite(kp, writer, old)) kp->buffer_of[out->val->id] = kp->buffer_of[old->id];
+		else add_copy(kp, out->val, writer, old);
+	}
+	for (int k = 0; k < kp->kernels.length; k++) {
+		list_buffers(kp, &kp->kernels.data[k]);
+		if (kp->kernels.data[k].kind == KERNEL_CONTRACT) kernel_describe_contract(kp, &kp->kernels.data[k]);
 	}
 }
 
@@ -200,20 +186,17 @@ static bool same_share(const Kernel *a, const Kernel *b) {
 /* Must all workers meet between `first` and `then`, given who computes what? */
 static bool needs_barrier(const KernelProgram *kp, const Kernel *first, const Kernel *then) {
 	if (first->workers == 1 && then->workers == 1) return false;   /* the same worker runs both */
-	LeafList leaves = {0};
-	kernel_leaves(kp, then, &leaves);
 	bool same = same_share(first, then);
-	for (int i = 0; i < leaves.length; i++) {   /* then reads what first wrote */
-		int buffer = kp->buffer_of[leaves.data[i].val->id];
+	for (int i = 0; i < then->leaves.length; i++) {   /* then reads what first wrote */
+		const Leaf *leaf = &then->leaves.data[i];
+		int buffer = kp->buffer_of[leaf->val->id];
 		if (!contains(first->writes.data, first->writes.length, buffer)) continue;
-		if (!same || leaves.data[i].axis < 0 || leaves.data[i].axis != first->partition) return true;
+		if (!same || leaf->axis < 0 || leaf->axis != first->partition) return true;
 	}
-	LeafList before = {0};
-	kernel_leaves(kp, first, &before);
-	for (int i = 0; i < before.length; i++) {   /* then overwrites what first read */
-		int buffer = kp->buffer_of[before.data[i].val->id];
-		if (!contains(then->writes.data, then->writes.length, buffer)) continue;
-		if (!same || before.data[i].axis < 0 || before.data[i].axis != then->partition) return true;
+	for (int i = 0; i < first->leaves.length; i++) {   /* then overwrites what first read */
+		const Leaf *leaf = &first->leaves.data[i];
+		if (!contains(then->writes.data, then->writes.length, kp->buffer_of[leaf->val->id])) continue;
+		if (!same || leaf->axis < 0 || leaf->axis != then->partition) return true;
 	}
 	for (int i = 0; i < then->writes.length; i++)
 		if (contains(first->writes.data, first->writes.length, then->writes.data[i]) && !same) return true;

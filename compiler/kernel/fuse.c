@@ -1,0 +1,290 @@
+/* fuse.c: in: a prepared Fn; out: which of its values are stored, and the kernels that compute them.
+ *
+ * The method, greedy and in canonical order:
+ *   1. Anchors (contracts, reductions), outputs, operands that a contract or gather must address, and values that
+ *      are dear and wanted twice are stored; everything else is inline.
+ *   2. Each stored value joins the latest kernel that computes, at the same index, something it reads (so it becomes
+ *      an epilogue), or a map of the same dims, or starts a kernel of its own; never so that a kernel would have to
+ *      run before itself.
+ *   3. What only its own kernel reads, at the same index, is not stored after all.
+ * Guarantees: deterministic; every non-inline operand of a kernel is stored by an earlier one. */
+#include "exec.h"
+#include "kernel.h"
+
+#include <string.h>
+
+enum { DEAR = 4, TOO_LARGE = 200, MOST_ROOTS = 16 };
+
+typedef struct Fuse {
+	KernelProgram *kp;
+	int *uses;               /* by Val.id: how many values and outputs read it, directly or through views */
+	double *cost;            /* by Val.id: cycles per 16 elements of computing it inline */
+	bool *near_anchor;       /* by Val.id: an anchor's result is read inline, at the same index */
+	int *kernel_of;          /* by Val.id: the kernel it is a root of, or -1 */
+	char *seen;              /* by kernel: visited by a search */
+} Fuse;
+
+const char *const kernel_kind_text[KERNEL_KINDS] = {"map", "reduce", "contract"};
+
+const Val *kernel_unsupported(const Fn *f) {
+	for (int i = 0; i < f->vals.length; i++) {
+		const Val *v = f->vals.data[i];
+		switch (v->op) {
+		case OpFold: case OpCumSum: case OpArgSort: case OpScatterAdd: case OpScan: case OpProject: case OpGrad: case OpCotangent:
+			return v;
+		case OpContract:
+			if (v->type.dtype != DTYPE_F32) return v;
+			break;
+		default: break;
+		}
+		if (v->type.dtype == DTYPE_F16 || v->type.dtype == DTYPE_BF16 || v->type.dtype == DTYPE_F64) return v;
+	}
+	return NULL;
+}
+
+static bool is_anchor(const Val *v) { return v->op == OpContract || v->op == OpArgMax || is_reduce(v); }
+
+/* Is it a reduction over the operand's last axis (16 lanes), not over a column? */
+static bool reduces_last(const Val *v) { return (is_reduce(v) || v->op == OpArgMax) && v->list[0].data[0] == v->arg[0]->type.rank - 1; }
+
+/* Rough cycles per 16 elements: only their order of magnitude matters. */
+static double op_cost(const Val *v) {
+	switch (v->op) {
+	case OpExp: case OpExpm1: return 12;
+	case OpLog: case OpLog1p: case OpErf: case OpTanh: return 20;
+	case OpSin: case OpCos: case OpRandom: return 30;
+	case OpPow: case OpAtan2: return 60;
+	case OpDiv: case OpSqrt: return 8;
+	case OpGather: case OpIdiv: case OpMod: return 16;
+	case OpConst: case OpIota: case OpInput: case OpReshape: case OpTranspose: case OpBroadcast: case OpSlice: case OpFlip: case OpWindow: return 0;
+	default: return 1;
+	}
+}
+
+static int add_buffer(KernelProgram *kp, Val *v, Buffer b) {
+	if (b.row == 0) b.row = b.kind == BUFFER_IO ? (v->type.rank ? v->type.dim[v->type.rank - 1] : 1) : padded_row(v->type);
+	b.type = v->type;
+	int64_t last = v->type.rank ? v->type.dim[v->type.rank - 1] : 1;
+	int64_t elements = last ? type_count(v->type) / last * b.row : 0;
+	int64_t bytes = elements * dtype_info[v->type.dtype].bytes;
+	b.bytes = (size_t)((bytes + 63) / 64 * 64);
+	b.first = b.last = -1;
+	vec_push(kp->arena, &kp->buffers, b);
+	kp->buffer_of[v->id] = kp->buffers.length - 1;
+	return kp->buffers.length - 1;
+}
+
+static void store(Fuse *f, Val *v) {
+	if (f->kp->buffer_of[v->id] < 0) add_buffer(f->kp, v, (Buffer){.kind = BUFFER_ARENA});
+}
+
+/* Makes `v` addressable by strides: stores the value under its outermost transposes and slices. */
+static void store_operand(Fuse *f, Val *v) {
+	View view;
+	if (view_resolve(f->kp, v, &view)) return;
+	while (v->op == OpTranspose || v->op == OpSlice || v->op == OpBroadcast) v = v->arg[0];
+	store(f, v);
+}
+
+static void bind_inputs(Fuse *f, const InputPlace *places) {
+	KernelProgram *kp = f->kp;
+	for (int i = 0; i < kp->fn->inputs.length; i++) {
+		Input *in = &kp->fn->inputs.data[i];
+		bool persistent = in->kind == INPUT_PARAM || in->kind == INPUT_STATE || in->kind == INPUT_SLOT;
+		if (persistent) add_buffer(kp, in->val, (Buffer){.kind = BUFFER_PERSISTENT, .offset = places[i].offset, .row = places[i].row});
+		else add_buffer(kp, in->val, (Buffer){.kind = BUFFER_IO, .io = kp->nio++});
+	}
+}
+
+/* A view is no use of its own: what reads the view counts. */
+static void count_uses(Fuse *f) {
+	const Fn *fn = f->kp->fn;
+	for (int i = 0; i < fn->outputs.length; i++) f->uses[fn->outputs.data[i].val->id]++;
+	for (int i = fn->vals.length - 1; i >= 0; i--) {
+		const Val *v = fn->vals.data[i];
+		bool view = v->nargs == 1 && op_cost(v) == 0;
+		for (int k = 0; k < v->nargs; k++) f->uses[v->arg[k]->id] += view ? f->uses[v->id] : 1;
+	}
+}
+
+/* Step 1 for one value; its operands have been decided. */
+static void decide(Fuse *f, Val *v) {
+	KernelProgram *kp = f->kp;
+	if (v->op == OpInput) return;
+	double cost = op_cost(v);
+	bool near = false, computed = false;
+	for (int k = 0; k < v->nargs; k++) {
+		Val *a = v->arg[k];
+		if (kp->buffer_of[a->id] >= 0) {
+			near = near || is_anchor(a);
+			computed = computed || a->op != OpInput;
+		} else {
+			cost += f->cost[a->id];
+			near = near || f->near_anchor[a->id];
+			computed = computed || f->near_anchor[a->id];
+		}
+	}
+	f->near_anchor[v->id] = near && is_pointwise(v);
+	f->cost[v->id] = cost;
+	if (v->op == OpContract) {
+		store_operand(f, v->arg[0]);
+		store_operand(f, v->arg[1]);
+	}
+	if (v->op == OpGather) store_operand(f, v->arg[0]);
+	if (v->op == OpBroadcast) {
+		Val *a = v->arg[0];
+		if (a->type.rank && f->cost[a->id] >= DEAR && kp->buffer_of[a->id] < 0) store(f, a);
+	}
+	bool view = op_cost(v) == 0;
+	bool twice = f->uses[v->id] > 1 && !view;
+	if (is_anchor(v) || cost > TOO_LARGE || (twice && type_count(v->type) > 1 && cost >= DEAR) || (twice && (near || (computed && cost >= DEAR))))
+		store(f, v);
+}
+
+static bool depends(const KernelProgram *kp, int kernel, int on, char *seen) {
+	if (kernel == on) return true;
+	if (seen[kernel]) return false;
+	seen[kernel] = 1;
+	const Kernel *k = &kp->kernels.data[kernel];
+	for (int i = 0; i < k->after.length; i++)
+		if (depends(kp, k->after.data[i], on, seen)) return true;
+	return false;
+}
+
+static bool kernel_depends(Fuse *f, int kernel, int on) {
+	memset(f->seen, 0, (size_t)f->kp->kernels.length);
+	return depends(f->kp, kernel, on, f->seen);
+}
+
+/* May `root` be computed by kernel `into`, given what it reads? */
+static bool may_join(Fuse *f, const LeafList *leaves, int into) {
+	for (int i = 0; i < leaves->length; i++) {
+		int from = f->kernel_of[leaves->data[i].val->id];
+		if (from < 0) continue;
+		if (from == into) {
+			if (!leaves->data[i].identity) return false;
+		} else if (kernel_depends(f, from, into)) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool has_leaf(const LeafList *leaves, const Val *v) {
+	for (int i = 0; i < leaves->length; i++)
+		if (leaves->data[i].val == v) return true;
+	return false;
+}
+
+/* Do both read one tensor?  Only then is it worth computing them together: unrelated values of the same dims stay apart, so
+ * that the layers of a deep net have kernels alike. */
+static bool share_leaf(const LeafList *a, const LeafList *b) {
+	for (int i = 0; i < a->length; i++)
+		if (a->data[i].val->type.rank && has_leaf(b, a->data[i].val)) return true;
+	return false;
+}
+
+static void add_root(Fuse *f, Val *root, const LeafList *leaves, int into) {
+	Kernel *k = &f->kp->kernels.data[into];
+	vec_push(f->kp->arena, &k->roots, root);
+	for (int i = 0; i < leaves->length; i++)   /* provisional: kernel_fuse() lists them again, with their axes */
+		if (!has_leaf(&k->leaves, leaves->data[i].val)) vec_push(f->kp->arena, &k->leaves, leaves->data[i]);
+	f->kernel_of[root->id] = into;
+	for (int i = 0; i < leaves->length; i++) {
+		int from = f->kernel_of[leaves->data[i].val->id];
+		if (from >= 0 && from != into) vec_push(f->kp->arena, &k->after, from);
+	}
+}
+
+static int new_kernel(Fuse *f, Val *root) {
+	Kernel k = {.kind = KERNEL_MAP, .domain = root->type, .partition = root->type.rank ? 0 : -1, .position = -1};
+	if (root->op == OpContract) k.kind = KERNEL_CONTRACT, k.anchor = root;
+	else if (reduces_last(root)) k.kind = KERNEL_REDUCE, k.anchor = root;
+	vec_push(f->kp->arena, &f->kp->kernels, k);
+	return f->kp->kernels.length - 1;
+}
+
+/* Step 2 for one stored value. */
+static void place(Fuse *f, Val *root) {
+	KernelProgram *kp = f->kp;
+	LeafList leaves = {0};
+	value_leaves(kp, root, -1, &leaves);
+	int into = -1;
+	if (root->op != OpContract && !reduces_last(root)) {
+		for (int i = 0; i < leaves.length; i++) {
+			int from = f->kernel_of[leaves.data[i].val->id];
+			if (from <= into || !leaves.data[i].identity || kp->kernels.data[from].roots.length >= MOST_ROOTS) continue;
+			if (may_join(f, &leaves, from)) into = from;
+		}
+		for (int k = kp->kernels.length - 1; k >= 0 && into < 0; k--) {
+			const Kernel *kernel = &kp->kernels.data[k];
+			if (kernel->kind != KERNEL_MAP || kernel->roots.length >= MOST_ROOTS || !type_same_dims(kernel->domain, root->type)) continue;
+			if (share_leaf(&leaves, &kernel->leaves) && may_join(f, &leaves, k)) into = k;
+		}
+	}
+	if (into < 0) into = new_kernel(f, root);
+	add_root(f, root, &leaves, into);
+}
+
+/* Step 3: a value that is no output and that only its own kernel reads, at the same index, needs no memory. */
+static void unstore(Fuse *f) {
+	KernelProgram *kp = f->kp;
+	bool *keep = NEW_ARRAY(kp->arena, bool, kp->fn->vals.length);
+	for (int i = 0; i < kp->fn->outputs.length; i++) keep[kp->fn->outputs.data[i].val->id] = true;
+	for (int k = 0; k < kp->kernels.length; k++) {
+		LeafList *leaves = &kp->kernels.data[k].leaves;
+		leaves->length = 0;
+		kernel_leaves(kp, &kp->kernels.data[k], leaves);
+		for (int i = 0; i < leaves->length; i++) {
+			int id = leaves->data[i].val->id;
+			if (f->kernel_of[id] != k || !leaves->data[i].identity) keep[id] = true;
+		}
+	}
+	for (int k = 0; k < kp->kernels.length; k++) {
+		Kernel *kernel = &kp->kernels.data[k];
+		int n = 0;
+		for (int i = 0; i < kernel->roots.length; i++) {
+			Val *r = kernel->roots.data[i];
+			if (keep[r->id]) kernel->roots.data[n++] = r;
+			else kp->buffer_of[r->id] = -1;
+		}
+		kernel->roots.length = n;
+	}
+}
+
+/* Outputs that replace no input go to the caller's dense buffers. */
+static void store_outputs(Fuse *f) {
+	KernelProgram *kp = f->kp;
+	for (int i = 0; i < kp->fn->outputs.length; i++) {
+		const Output *out = &kp->fn->outputs.data[i];
+		store(f, out->val);
+		Buffer *b = &kp->buffers.data[kp->buffer_of[out->val->id]];
+		if (out->updates >= 0) continue;
+		b->kind = BUFFER_IO, b->io = kp->nio++;
+		b->row = b->type.rank ? b->type.dim[b->type.rank - 1] : 1;
+	}
+}
+
+KernelProgram *kernel_fuse(Arena *arena, Fn *fn, const InputPlace *places) {
+	KernelProgram *kp = NEW(arena, KernelProgram);
+	kp->arena = arena;
+	kp->fn = fn;
+	int n = fn->vals.length + 2 * fn->outputs.length + 1;   /* room for the scheduler's copies */
+	kp->buffer_of = NEW_ARRAY(arena, int, n);
+	Fuse f = {kp, NEW_ARRAY(arena, int, n), NEW_ARRAY(arena, double, n), NEW_ARRAY(arena, bool, n), NEW_ARRAY(arena, int, n), NEW_ARRAY(arena, char, n)};
+	for (int i = 0; i < n; i++) kp->buffer_of[i] = f.kernel_of[i] = -1;
+	bind_inputs(&f, places);
+	count_uses(&f);
+	for (int i = 0; i < fn->vals.length; i++) decide(&f, fn->vals.data[i]);
+	store_outputs(&f);
+	for (int i = 0; i < fn->vals.length; i++)
+		if (fn->vals.data[i]->op != OpInput && kp->buffer_of[i] >= 0) place(&f, fn->vals.data[i]);
+	unstore(&f);
+	for (int i = 0; i < kp->kernels.length; i++) {
+		Kernel *k = &kp->kernels.data[i];
+		if (k->kind == KERNEL_CONTRACT) kernel_describe_contract(kp, k);
+		k->leaves.length = 0;
+		kernel_leaves(kp, k, &k->leaves);
+	}
+	return kp;
+}

@@ -216,6 +216,20 @@ static void updates(void **state) {
 	arena_free(arena);
 }
 
+/* A contract that reads a value which is written over an input reads it there. */
+static void contracts_of_updates(void **state) {
+	(void)state;
+	Arena *arena = arena_new();
+	Fn *f = fn_new(arena, "contracts of updates");
+	Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 2, (int64_t[]){5, 13}));
+	Val *w = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 2, (int64_t[]){13, 7}));
+	Val *later = ir_Sub(f, w, ir_like(f, w, 0.125));
+	fn_output(f, "w", later, 1);
+	fn_output(f, "y", ir_contract(f, x, (int64_t[]){0, 1}, later, (int64_t[]){1, 2}, 2, (int64_t[]){0, 2}), -1);
+	expect_same(arena, fn_canonical(f), 0, false, "contracts of updates");
+	arena_free(arena);
+}
+
 /* Rows of one element have no padding: what stands behind them is another row, or another tensor. */
 static void narrow_rows(void **state) {
 	(void)state;
@@ -237,7 +251,7 @@ static void narrow_rows(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(narrow_rows),
+		cmocka_unit_test(narrow_rows), cmocka_unit_test(contracts_of_updates),
 		cmocka_unit_test(pointwise_rows), cmocka_unit_test(casts), cmocka_unit_test(views), cmocka_unit_test(reductions),
 		cmocka_unit_test(contracts), cmocka_unit_test(batched_contracts), cmocka_unit_test(gathers_and_random), cmocka_unit_test(updates),
 	};

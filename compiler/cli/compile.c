@@ -341,6 +341,8 @@ static void print_summary(const ObjectUnit *u, const char *object, const char *h
 	if (u->infer) printf("scratch     %zu bytes to infer\n", u->made.scratch_infer);
 	if (u->train) printf("scratch     %zu bytes to train\n", u->made.scratch_train);
 	printf("parameters  %zu bytes, packed in a block of %zu\n", u->dense_params, u->params_bytes);
+	if (!u->target->has_fma)
+		fprintf(stderr, "note: cpu '%s' has no fused multiply-add, so the object rounds differently from nnc train\n", u->target->cpu);
 	if (u->train) printf("optimiser   %zu bytes, packed in %zu; the training block is %zu in all\n", u->dense_slots, l->bytes - l->infer_bytes, u->embed.train_bytes);
 }
 

@@ -170,7 +170,7 @@ static void write_step(Text *out, const ObjectUnit *u, int number) {
 	const EmbedStep *m = &u->embed.steps[number];
 	const Signature *s = &u->steps[number];
 	text_add(out, "\n/* %s: one step on one batch.", s->title);
-	if (m->accumulate > 1) text_add(out, "  Parameters change at every %lldth call, by the average of as many gradients.", (long long)m->accumulate);
+	if (m->accumulate > 1) text_add(out, "  One call in %lld changes the parameters, by the average of as many gradients.", (long long)m->accumulate);
 	text_add(out, "\n");
 	write_argument_docs(out, s->inputs, m->ninputs, "in ");
 	text_add(out, " *   out loss: one number, the loss before the update; may be NULL\n"

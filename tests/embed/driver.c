@@ -59,7 +59,7 @@ MODEL_OUTPUTS(DECLARE)
 #define PASS(name, type, is_float, count, classes) , (type *)name.data
 #define PASS_CONST(name, type, is_float, count, classes) , (const type *)name.data
 
-static int step(void) { return N(step)((Train *)train.data STEP_INPUTS(PASS_CONST), &loss, scratch.data); }
+static int step(void) { return N(STEP_CALL)((Train *)train.data STEP_INPUTS(PASS_CONST), &loss, scratch.data); }
 
 static void fill(uint64_t number) {
 	uint64_t array = 0;

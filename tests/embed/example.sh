@@ -15,3 +15,30 @@ grep -q '^1 xor 1: no$' "$work/out"
 "$nnc" train "$work/xor.nn" --quiet --threads 1
 loss=$(sed -n 's/.*"event":"end".*"loss":\([-+0-9.e]*\).*/\1/p' "$work/xor.run/log.jsonl")
 grep -q "^step 500  loss $(printf %.6f "$loss")\$" "$work/out" || { echo "nnc train ends with the loss $loss"; exit 1; }
+
+# weights in the object: the model gives what nnc predict gives, bit for bit
+mkdir "$work/given"
+"$nnc" compile "$work/xor.nn" -o "$work/given/xor.o" --entry infer --weights "$work/xor.run/weights.safetensors" >/dev/null
+cat >"$work/given/main.c" <<'END'
+#include <stdio.h>
+#include "xor.h"
+int main(void) {
+	static const float bits[7][2] = {{0, 0}, {0, 1}, {1, 0}, {1, 1}, {0.5f, 0.25f}, {-1, 3}, {100, 0}};
+	float logit[7];
+	xor_scratch scratch;
+	if (xor_mlp(&xor_pretrained, &bits[0][0], logit, 7, &scratch) != xor_OK) return 1;
+	fwrite(bits, sizeof bits, 1, stderr);
+	fwrite(logit, sizeof logit, 1, stdout);
+	return 0;
+}
+END
+cc -std=c99 -O2 -Wall -Wextra -Wpedantic -Werror -I"$work/given" -o "$work/given/main" "$work/given/main.c" "$work/given/xor.o"
+"$work/given/main" >"$work/logits" 2>"$work/bits"
+# a .npy file: magic, version 1.0, length of the header, header, data
+{
+	header="{'descr': '<f4', 'fortran_order': False, 'shape': (7, 2), }"
+	printf '\223NUMPY\001\000\166\000%-117s\n' "$header"
+	cat "$work/bits"
+} >"$work/bits.npy"
+"$nnc" predict "$work/xor.nn" --weights "$work/xor.run/weights.safetensors" --input bits="$work/bits.npy" --output "$work/y.npy"
+tail -c 28 "$work/y.npy" | cmp - "$work/logits" || { echo "the object's results are not those of nnc predict"; exit 1; }

@@ -83,8 +83,8 @@ static void write_array(FILE *out, const char *prefix, int number, Type t, int64
 static bool write_macros(const Reference *r, const char *path) {
 	FILE *out = fopen(path, "w");
 	if (!out) return false;
-	fprintf(out, "#define NAME %s\n#define SEED %lluu\n#define BATCH %lld\n#define STEP_INPUTS(A)", r->p->name, (unsigned long long)r->train->seed,
-	        (long long)r->train->batch);
+	fprintf(out, "#define NAME %s\n#define SEED %lluu\n#define BATCH %lld\n", r->p->name, (unsigned long long)r->train->seed, (long long)r->train->batch);
+	fprintf(out, "#define STEP_CALL step%s%s\n#define STEP_INPUTS(A)", r->train->name ? "_" : "", r->train->name ? r->train->name : "");
 	int n = 0;
 	for (int i = 0; i < r->step->inputs.length; i++) {
 		const Input *in = &r->step->inputs.data[i];

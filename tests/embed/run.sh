@@ -1,12 +1,12 @@
 #!/bin/sh
-# Objects against the compiler's own run of the same program: tests/embed/run.sh NNC REFERENCE SOURCE [EXAMPLE..]
-#   NNC, REFERENCE: the binaries; SOURCE: the root of the sources; EXAMPLE: names in examples/, all when none is given.
-# For every example and target: no undefined symbols, nothing writable, a header without warnings, the promises of the header
+# Objects against the compiler's own run of the same program: tests/embed/run.sh NNC REFERENCE SOURCE [FILE.nn..]
+#   NNC, REFERENCE: the binaries; SOURCE: the root of the sources; FILE.nn: all of examples/ and tests/embed/ when none is given.
+# For every program and target: no undefined symbols, nothing writable, position-independent code, a header without warnings, the promises of the header
 # (driver.c), and one hash of parameters and optimiser state for interpreter, 1, 2, 3, 8 workers and objects.
 set -u
 nnc=$1 reference=$2 root=$3
 shift 3
-[ $# -gt 0 ] || set -- xor houses tutorial1 tutorial2 fashion deep_sigmoid
+[ $# -gt 0 ] || set -- "$root"/examples/*.nn "$root"/tests/embed/*.nn
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 here=$root/tests/embed
@@ -31,20 +31,25 @@ header_is_clean() {
 		"$CXX" -std=c++11 -Wall -Wextra -Wpedantic -Werror -c "$work/include.cpp" -o "$work/include.o"
 }
 
-# object EXAMPLE CPU-OR-TARGET option..: $work/EXAMPLE.o and .h
+# object CPU-OR-TARGET option..: $work/EXAMPLE.o and .h, of $file
 object() {
-	example=$1 what=$2
-	shift 2
-	"$nnc" compile "$root/examples/$example.nn" -o "$work/$example.o" "$@" >"$work/summary" || { fail "$example, $what: does not compile"; return; }
+	what=$1
+	shift
+	"$nnc" compile "$file" -o "$work/$example.o" "$@" >"$work/summary" || { fail "$example, $what: does not compile"; return; }
 	[ -z "$(nm -u "$work/$example.o")" ] || fail "$example, $what: undefined symbols: $(nm -u "$work/$example.o")"
 	readelf -SW "$work/$example.o" | grep -E ' WA|\.(data|bss|tdata)' && fail "$example, $what: a writable section"
 	[ "$(size -A "$work/$example.o" | awk '/^\.text/ { n += $2 } END { print n + 0 }')" = "$(awk '$1 == "code" { print $2 }' "$work/summary")" ] ||
 		fail "$example, $what: the size of the code is not what was printed"
 	cp "$work/$example.o" "$work/first.o"
 	cp "$work/$example.h" "$work/first.h"
-	"$nnc" compile "$root/examples/$example.nn" -o "$work/$example.o" "$@" >/dev/null
+	"$nnc" compile "$file" -o "$work/$example.o" "$@" >/dev/null
 	cmp -s "$work/$example.o" "$work/first.o" && cmp -s "$work/$example.h" "$work/first.h" || fail "$example, $what: compiled again, the files differ"
 	header_is_clean "$example" || fail "$example, $what: the header has warnings"
+}
+
+# A shared library of nothing but the object: its code needs no relocation, and no other library.
+is_position_independent() {
+	"$@" -shared -nostdlib -Wl,-z,text,-z,defs -o "$work/shared.so" "$work/$example.o" || fail "$example: does not link as a shared library"
 }
 
 # compare WHAT: the driver's lines against the reference's
@@ -59,8 +64,9 @@ compare() {
 has_v4() { grep -q -w avx512f /proc/cpuinfo && grep -q -w avx512vl /proc/cpuinfo && grep -q -w avx512bw /proc/cpuinfo && grep -q -w avx512dq /proc/cpuinfo; }
 machine=$(uname -m)
 
-for example; do
-	"$reference" "$root/examples/$example.nn" "$work/macros.h" >"$work/expected"
+for file; do
+	example=$(basename "$file" .nn)
+	"$reference" "$file" "$work/macros.h" >"$work/expected"
 	case $? in
 	0) ;;
 	77) echo "$example: skipped, its data is not here"; continue ;;
@@ -73,14 +79,15 @@ for example; do
 	for cpu in x86-64-v3 x86-64-v4 native; do
 		[ "$machine" = x86_64 ] || [ $cpu = native ] || continue
 		[ $cpu != x86-64-v4 ] || has_v4 || continue
-		object "$example" $cpu --cpu $cpu || continue
+		object $cpu --cpu $cpu || continue
+		is_position_independent "$CC"
 		build "$example" driver "$CC" || continue
 		"$work/driver" >"$work/got" || fail "$example, $cpu: $(grep broken "$work/got" | sort | uniq -c)"
 		compare "$example, $cpu"
 		ran="$ran $cpu"
 	done
 	if command -v "$ARM" >/dev/null && command -v qemu-aarch64 >/dev/null; then
-		if object "$example" aarch64 --target aarch64 && build "$example" driver-arm "$ARM" -static; then
+		if object aarch64 --target aarch64 && is_position_independent "$ARM" && build "$example" driver-arm "$ARM" -static; then
 			qemu-aarch64 "$work/driver-arm" short >"$work/got" || fail "$example, aarch64: $(grep broken "$work/got" | sort | uniq -c)"
 			compare "$example, aarch64"
 			ran="$ran aarch64"

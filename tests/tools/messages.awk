@@ -75,7 +75,8 @@ function fits(format, line,    n, i, at, piece, pieces) {
 FNR == 1 && whole != "" { scan(last, whole); whole = "" }
 FILENAME ~ /\.[ch]$/ && !texts { last = FILENAME; sub(/^[ \t]+/, ""); if ($0 !~ /^(\/\/|\*|\/\*)/) whole = whole " " $0; next }
 FNR == 1 && !texts { texts = 1 }
-{ gsub(/\\"/, "\""); lines[++nlines] = $0 }
+FILENAME ~ /unit/ { gsub(/\\"/, "\"") }     # C sources
+{ lines[++nlines] = $0 }
 
 END {
 	if (whole != "") scan(last, whole)

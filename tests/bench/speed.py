@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""How fast nnc trains the four nets p1.nn to p4.nn, beside the machine's limit and other systems.
+
+    speed.py NNC [--nets p1,p2] [--rounds 3] [--peers FOLDER [--python EXE]] [--pause SECONDS] [--log FILE]
+
+A round measures the machine (peak.c) and each net at 1 and 2 threads one after the other, so that what else a shared machine
+does hits all; a ratio is taken within a round, and the figure is the median over rounds.  --peers: a folder whose
+`peers.py --case P3 --system jax-scan --threads 1` prints a JSON line with "median_us"; it runs in turn with ours.
+Exit code 1 when a limit is missed.
+"""
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+
+from bound import HERE, WRAP, Log, Quiet, bench, bound, flops, median, pause, peak, peak_program
+
+#       dims, batch, most times the bound at 1 and at 2 threads, the fastest other system, how much faster than it
+NETS = {
+    "p1": ([784, 10, 1], 32, {1: 2.2}, "jax-scan", 2),
+    "p2": ([784, 10, 10], 32, {1: 2.2}, "jax-scan", 2),
+    "p3": ([784, 512, 256, 10], 128, {1: 1.12, 2: 1.22}, "jax-scan", 1),
+    "p4": ([1024, 4096, 4096, 10], 256, {1: 1.22, 2: 1.28}, "tf-xla", 1),
+}
+THREADS_MAY_COST = 1.03
+
+
+def peer(folder, python, net, system, threads):
+    command = [*WRAP, python, "peers.py", "--case", net.upper(), "--system", system, "--threads", str(threads), "--seconds", "2"]
+    out = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600).stdout
+    return json.loads(out.splitlines()[-1]).get("median_us")
+
+
+def round_of(args, program, say, number):
+    """{(net, threads): (step, ratio, peer's step, bound)} of one round."""
+    out = {}
+    for net in args.nets.split(","):
+        dims, batch, _, system, _ = NETS[net]
+        for threads in 1, 2:
+            with Quiet() as quiet:
+                bar = peak(program, threads)
+                ours = bench(args.nnc, HERE / f"{net}.nn", threads)
+            limit = bound(dims, batch, bar)
+            assert abs(ours["mflop_per_step"] * 1e6 / flops(dims, batch) - 1) < 1e-6, "another net than the one the bound is of"
+            theirs = peer(args.peers, args.python, net, system, threads) if args.peers else None
+            step = ours["median_us"]
+            say(f"  round {number} {net} {threads}T: step {step:.2f} us (best {ours['min_us']:.2f}; gathered {ours['gathered_median_us']:.2f}), bound {limit:.2f}, "
+                f"x{step / limit:.3f}, peak {bar['fma_gflops']:.1f} GFLOP/s (within bench {ours.get('peak_gflops', 0):.1f}), others {100 * quiet.others:.0f} %"
+                + (f", {system} {theirs:.1f} us" if theirs else ""))
+            out[net, threads] = step, step / limit, theirs, limit
+            pause(args.pause)
+    return out
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument("nnc")
+    a.add_argument("--nets", default=",".join(NETS))
+    a.add_argument("--rounds", type=int, default=3)
+    a.add_argument("--peers", help="folder of a peers.py")
+    a.add_argument("--python", default=sys.executable, help="the interpreter for peers.py")
+    a.add_argument("--pause", type=float, default=0, help="seconds to leave to others after each timing")
+    a.add_argument("--log", help="appended to; speed.log beside NNC otherwise")
+    args = a.parse_args()
+    say = Log(args.log or pathlib.Path(args.nnc).resolve().parent / "speed.log", "speed")
+    program = peak_program()
+    rounds = [round_of(args, program, say, i + 1) for i in range(args.rounds)]
+    missed = 0
+
+    def verdict(good):
+        nonlocal missed
+        missed += not good
+        return "pass" if good else "MISSED"
+    say("| net | threads | step, us | bound, us | ratio | at most | | other system, us | ours is faster | at least | |")
+    say("|---|---|---|---|---|---|---|---|---|---|---|")
+    for net, threads in rounds[0]:
+        _, _, limits, system, faster = NETS[net]
+        step, ratio, limit = (median(r[net, threads][i] for r in rounds) for i in (0, 1, 3))
+        line = f"| {net} | {threads} | {step:.2f} | {limit:.2f} | {ratio:.3f} | "
+        line += f"{limits[threads]} | {verdict(ratio <= limits[threads])} | " if threads in limits else "- | | "
+        if args.peers:
+            theirs = median(r[net, threads][2] for r in rounds)
+            line += f"{theirs:.1f} {system} | {theirs / step:.2f} x | {faster} | {verdict(theirs / step >= faster)} |"
+        else:
+            line += "- | - | - | |"
+        say(line)
+    for net in args.nets.split(","):
+        cost = median(r[net, 2][0] / r[net, 1][0] for r in rounds)
+        say(f"{net}: 2 threads take {cost:.3f} of the time of 1: {verdict(cost <= THREADS_MAY_COST)}")
+    say(f"{missed} limits missed\n")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -13,7 +13,7 @@
 
 #include <string.h>
 
-enum { DEAR = 4, TOO_LARGE = 200, MOST_ROOTS = 16 };
+enum { DEAR = 4, TOO_LARGE = 200, MOST_ROOTS = 16, MOST_FILL = 40 };
 
 typedef struct Fuse {
 	KernelProgram *kp;
@@ -86,6 +86,15 @@ static void store_operand(Fuse *f, Val *v) {
 	store(f, v);
 }
 
+/* Can operand `k` be computed while its tiles are packed, so that it needs no memory?  Only the one whose rows the workers
+ * share: each of its elements is then packed once. */
+static bool may_fill(const Fuse *f, const Val *contract, int k) {
+	const Val *a = contract->arg[k];
+	Contraction c = contract_shape(contract);
+	if (c.swapped != (k == 1) || c.n == 1 || f->uses[a->id] > 1 || !is_pointwise(a) || f->kp->buffer_of[a->id] >= 0) return false;
+	return f->cost[a->id] <= MOST_FILL && !f->near_anchor[a->id];
+}
+
 static void bind_inputs(Fuse *f, const InputPlace *places) {
 	KernelProgram *kp = f->kp;
 	for (int i = 0; i < kp->fn->inputs.length; i++) {
@@ -126,10 +135,8 @@ static void decide(Fuse *f, Val *v) {
 	}
 	f->near_anchor[v->id] = near && is_pointwise(v);
 	f->cost[v->id] = cost;
-	if (v->op == OpContract) {
-		store_operand(f, v->arg[0]);
-		store_operand(f, v->arg[1]);
-	}
+	for (int k = 0; k < 2 && v->op == OpContract; k++)
+		if (!may_fill(f, v, k)) store_operand(f, v->arg[k]);
 	if (v->op == OpGather) store_operand(f, v->arg[0]);
 	if (v->op == OpBroadcast) {
 		Val *a = v->arg[0];

@@ -44,6 +44,7 @@ typedef struct Contraction {
 	View a, b;                       /* strides in the order batch, m, k and batch, k, n */
 	int axis_batch, axis_m, axis_n;  /* y's axis for each, or -1 where it has none */
 	bool swapped;                    /* a here is the IR's second operand */
+	Val *fill;                       /* a is not stored: this value is computed while its tiles are packed; a says nothing then */
 } Contraction;
 
 /* A stored value that a kernel reads.  identity: every path to it keeps the whole index; axis: the axis of the leaf
@@ -96,6 +97,8 @@ Fn *kernel_prepare(Fn *f);
 typedef struct InputPlace { size_t offset; int64_t row; } InputPlace;
 /* fuse.c: which values are stored, grouped into kernels.  `f` is prepared; places[i] is for f->inputs[i]. */
 KernelProgram *kernel_fuse(Arena *arena, Fn *f, const InputPlace *places);
+/* Extents, result axes and orientation of a contract, whatever its operands are. */
+Contraction contract_shape(const Val *v);
 /* contraction.c: fills k->contraction and k->partition; again whenever an operand has moved to another buffer. */
 void kernel_describe_contract(const KernelProgram *kp, Kernel *k);
 /* The first value that no kernel can compute yet (window, fold, scan ...), or NULL. */

@@ -58,7 +58,8 @@ static void print_body(Text *out, Names *n, const Kernel *k) {
 		const Contraction *c = &k->contraction;
 		text_add(out, "    contract batch %lld m %lld n %lld k %lld axes %d,%d,%d", (long long)c->batch, (long long)c->m, (long long)c->n,
 		         (long long)c->k, c->axis_batch, c->axis_m, c->axis_n);
-		print_view(out, n, "a", &c->a);
+		if (c->fill) text_add(out, " a filled");
+		else print_view(out, n, "a", &c->a);
 		print_view(out, n, "b", &c->b);
 		text_add(out, c->dot ? " dot\n" : "\n");
 	}

@@ -232,9 +232,63 @@ static void write_tile(Emit *e, void *context, const ContractTile *tile) {
 	level_close(k, &rows);
 }
 
+/* Filled along the axis that its last axis is: rows of the result, or the summed index. */
+static bool fill_is_down(const Kernel *kernel) {
+	const Val *contract = kernel->anchor;
+	const Contraction *c = &kernel->contraction;
+	IntList labels = contract->list[c->swapped ? 1 : 0], result = contract->list[2];
+	return labels.length && c->axis_m >= 0 && labels.data[labels.length - 1] == result.data[c->axis_m];
+}
+
 static int64_t columns_past(const Buffer *b, const View *v, int64_t row_stride, int64_t n) {
 	if (b->kind == BUFFER_IO || v->offset || b->type.rank < 2) return 0;
 	return row_stride == b->row && n == b->type.dim[b->type.rank - 1] ? b->row - n : 0;
+}
+
+/* One vector (or what is left of it) of elements, along the lanes. */
+static void fill_lanes(Lower *k, Val *v, const At *at, Value to, Value mask) {
+	Value x = lower_as_lanes(k, lower_value(k, v, at, NULL));
+	if (mask) emit_store_masked(k->e, x, to, mask);
+	else emit_store(k->e, x, to);
+}
+
+/* A block of the operand that is computed while it is packed: rows of the result by summed index. */
+static void fill_operand(Emit *e, void *context, const ContractBlock *block) {
+	KernelWriter *w = context;
+	Lower *k = &w->lower;
+	const Contraction *c = w->contraction;
+	const Val *contract = k->kernel->anchor;
+	Val *v = c->fill;
+	IntList labels = contract->list[c->swapped ? 1 : 0], result = contract->list[2];
+	At at = {0};
+	int axis_row = -1, axis_sum = -1;
+	for (int i = 0; i < labels.length; i++) {
+		int role = -1;
+		for (int r = 0; r < result.length; r++)
+			if (result.data[r] == labels.data[i]) role = r;
+		if (role < 0) axis_sum = i;
+		else if (role == c->axis_m) axis_row = i;
+		else at.axis[i] = c->batch > 1 ? index_variable(k->depth) : index_constant(0);
+	}
+	bool down = fill_is_down(k->kernel);
+	int outer_axis = down ? axis_sum : axis_row, lane_axis = down ? axis_row : axis_sum;
+	Value outer0 = down ? block->column : block->row, outers = down ? block->columns : block->rows;
+	Value lane0 = down ? block->row : block->column, lanes = down ? block->rows : block->columns;
+	Value whole = LLVMBuildAnd(e->builder, lanes, emit_index(e, -LANES), ""), stop = emit_add(e, lane0, whole), end = emit_add(e, lane0, lanes);
+	EmitLoop outer, inner;
+	level_open(k, &outer, outer0, emit_add(e, outer0, outers), 1, down ? c->k : c->m, false);
+	if (outer_axis >= 0) at.axis[outer_axis] = index_variable(k->depth);
+	Value row = emit_sub(e, emit_mul(e, emit_sub(e, outer.i, outer0), emit_index(e, block->stride)), lane0);
+	for (int part = 0; part < 2; part++) {
+		level_open(k, &inner, part ? stop : lane0, part ? end : stop, LANES, down ? c->m : c->k, true);
+		if (lane_axis >= 0) at.axis[lane_axis] = index_variable(k->depth);
+		k->tail = part ? -1 : 0;
+		k->tail_lanes = part ? emit_tail_mask(e, LANES, emit_sub(e, end, inner.i)) : NULL;
+		fill_lanes(k, v, &at, emit_at(e, block->to, e->f32, emit_add(e, row, inner.i)), k->tail_lanes);
+		k->tail = 0;
+		level_close(k, &inner);
+	}
+	level_close(k, &outer);
 }
 
 /* The contract of a kernel as the nest wants it; pointers and epilogue are added by who emits. */
@@ -244,6 +298,7 @@ static Contract contract_of(const KernelProgram *kp, const Kernel *kernel) {
 	Contract contract = {.m = c->m, .n = c->n, .k = c->k};
 	contract.epilogue = kernel->roots.length > (out >= 0) ? write_tile : NULL;
 	contract.a = (ContractOperand){.row = c->a.stride[1], .column = c->a.stride[2]};
+	if (c->fill) contract.a = (ContractOperand){.fill = fill_operand, .down = fill_is_down(kernel)};
 	contract.b = (ContractOperand){.row = c->b.stride[1], .column = c->n == 1 ? 1 : c->b.stride[2]};
 	contract.b.pad = contract.b.column == 1 ? columns_past(&kp->buffers.data[c->b.buffer], &c->b, c->b.stride[1], c->n) : 0;
 	if (out >= 0) {
@@ -295,7 +350,7 @@ static void write_contract(KernelWriter *w) {
 	const KernelProgram *kp = k->kp;
 	int out = kp->buffer_of[kernel->anchor->id];
 	Contract contract = contract_of(kp, kernel);
-	contract.context = w;
+	contract.context = contract.a.context = w;
 	ContractPlan plan = contract_plan(e->target, &contract);
 	w->contraction = c;
 	w->split = needs_split(kp, kernel, c->n);
@@ -305,7 +360,7 @@ static void write_contract(KernelWriter *w) {
 	ContractArguments args = {.scratch = w->scratch};
 	if (contract.nrow_counts) args.row = w->begin, args.rows = emit_sub(e, w->end, w->begin);
 	if (kernel->panels && kernel->workers > 1) args.panel = w->begin, args.panels = emit_sub(e, w->end, w->begin);
-	args.a = emit_at_constant(e, k->pointer[c->a.buffer], e->f32, c->a.offset);
+	if (!c->fill) args.a = emit_at_constant(e, k->pointer[c->a.buffer], e->f32, c->a.offset);
 	args.b = emit_at_constant(e, k->pointer[c->b.buffer], e->f32, c->b.offset);
 	args.c = out >= 0 ? k->pointer[out] : NULL;
 	EmitLoop batch;
@@ -314,7 +369,7 @@ static void write_contract(KernelWriter *w) {
 		if (out >= 0) buffer_strides(&kp->buffers.data[out], stride);
 		bool shared = kernel->partition == c->axis_batch;
 		level_open(k, &batch, shared ? w->begin : emit_index(e, 0), shared ? w->end : emit_index(e, c->batch), 1, c->batch, false);
-		args.a = emit_at(e, args.a, e->f32, emit_mul(e, batch.i, emit_index(e, c->a.stride[0])));
+		if (args.a) args.a = emit_at(e, args.a, e->f32, emit_mul(e, batch.i, emit_index(e, c->a.stride[0])));
 		args.b = emit_at(e, args.b, e->f32, emit_mul(e, batch.i, emit_index(e, c->b.stride[0])));
 		if (args.c) args.c = emit_at(e, args.c, e->f32, emit_mul(e, batch.i, emit_index(e, stride[c->axis_batch])));
 	}

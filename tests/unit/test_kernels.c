@@ -146,13 +146,14 @@ static void contracts(void **state) {
 	(void)state;
 	static const int64_t sizes[][3] = {{1, 1, 1}, {7, 5, 3}, {17, 1, 33}, {1, 40, 9}, {33, 70, 64}, {20, 16, 4100}, {64, 10, 1}, {4, 500, 1000}};
 	for (int s = 0; s < (int)COUNT(sizes); s++)
-		for (int layout = 0; layout < 16; layout++) {
+		for (int layout = 0; layout < 32; layout++) {
 			int64_t m = sizes[s][0], n = sizes[s][1], k = sizes[s][2];
-			bool ta = layout & 1, tb = layout & 2, ty = layout & 4, epilogue = layout & 8;
+			bool ta = layout & 1, tb = layout & 2, ty = layout & 4, epilogue = layout & 8, filled = layout & 16;
 			Arena *arena = arena_new();
 			Fn *f = fn_new(arena, "contract");
 			Val *a = fn_input(f, "a", INPUT_DATA, type_make(DTYPE_F32, 2, ta ? (int64_t[]){k, m} : (int64_t[]){m, k}));
 			Val *b = fn_input(f, "b", INPUT_PARAM, type_make(DTYPE_F32, 2, tb ? (int64_t[]){n, k} : (int64_t[]){k, n}));
+			if (filled) a = ir_Exp(f, a), b = ir_Abs(f, b);   /* computed while it is packed */
 			Val *y = ir_contract(f, a, ta ? (int64_t[]){2, 0} : (int64_t[]){0, 2}, b, tb ? (int64_t[]){1, 2} : (int64_t[]){2, 1}, 2,
 			                     ty ? (int64_t[]){1, 0} : (int64_t[]){0, 1});
 			if (epilogue) {

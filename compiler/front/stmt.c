@@ -137,7 +137,10 @@ static void exec_update(Elab *e, Scope *scope, const Stmt *s) {
 	}
 	Val *val = broadcast_to(e, &v, 0, NULL, p->type.rank, dims);
 	bool constant = optimizer || val->op == OpStop || val->op == OpInput || !dtype_is_float(val->type.dtype);
-	persistent_write(e, b->persistent, constant ? val : ir_Stop(fn_of(e), val));
+	if (!constant) val = ir_Stop(fn_of(e), val);
+	/* the optimizer differentiates by the newest version of a parameter: a variable of its own */
+	if (!optimizer && p->kind == INPUT_PARAM) val = ir_mark(fn_of(e), val);
+	persistent_write(e, b->persistent, val);
 }
 
 static void exec_const(Elab *e, Scope *scope, const Stmt *s) {

@@ -250,6 +250,19 @@ static void test_axes(void **unused) {
 	}
 }
 
+/* A parameter that the model itself writes is trained by the value it has then; the writing passes no gradient on. */
+static void test_written_parameter(void **unused) {
+	(void)unused;
+	Outcome r = good("data d { x: f32[2] = [[3, 5]] }\n"
+		"model m(x: [B, 2]) -> [B] { param w: [2] = ones(2); param v: [2] = ones(2); w <- v; w <- w * 0.5; return x @ w }\n"
+		"train { data = d; batch = 1; steps = 1; loss = sum(m(x)); optimizer = sgd(lr = 1) }");
+	Fn *f = run_passes(program_step(r.program, 0), 0, pass_count);
+	Tensor *in = random_inputs(r.arena, f), *out = run(r.arena, f, in);
+	const double *x = in[input_named(f, "x")].data, *v = in[input_named(f, "m/v")].data, *w = out[output_named(f, "m/w")].data;
+	for (int i = 0; i < 2; i++) assert_float_equal(w[i], 0.5 * v[i] - x[i], 1e-12);
+	done(r);
+}
+
 /* An update block sees what the one before it made of the parameters. */
 static void test_updates(void **unused) {
 	(void)unused;
@@ -416,6 +429,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_paths),      cmocka_unit_test(test_step),    cmocka_unit_test(test_gradients),
 	    cmocka_unit_test(test_accumulate), cmocka_unit_test(test_metrics), cmocka_unit_test(test_axes), cmocka_unit_test(test_updates),
+	    cmocka_unit_test(test_written_parameter),
 	    cmocka_unit_test(test_sets),       cmocka_unit_test(test_errors),  cmocka_unit_test(test_warnings),
 	    cmocka_unit_test(test_hostile),
 	};

@@ -136,6 +136,17 @@ static void bad_classes(void) {
 	STEP_INPUTS(SPOIL)
 }
 
+static void table(void) {
+	for (int i = 0; i < N(PARAM_COUNT); i++) {
+		const Info *a = &N(param_table)[i];
+		check(a->offset % N(ALIGN) == 0 && a->offset + a->bytes <= (a->kind == 2 ? sizeof(Train) : sizeof(Params)), "a tensor lies in its block");
+		for (int k = 0; k < i; k++) {
+			const Info *b = &N(param_table)[k];
+			check(a->offset + a->bytes <= b->offset || b->offset + b->bytes <= a->offset, "tensors do not overlap");
+		}
+	}
+}
+
 static void copies(void) {
 	for (int i = 0; i < N(PARAM_COUNT); i++) {
 		const Info *info = &N(param_table)[i];
@@ -202,6 +213,7 @@ int main(int argc, char **argv) {
 	bad_classes();
 	if (!quick) train_steps(SHORT_STEPS, LONG_STEPS);
 	measure_stack();
+	table();
 	copies();
 	block_check(&train, "memory before the training block");
 	block_check(&scratch, "memory before scratch");

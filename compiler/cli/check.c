@@ -120,12 +120,7 @@ static int check_program(Session *s) {
 }
 
 int command_check(const Options *options) {
-	int code;
 	Options own = *options;
 	own.made_up = true;
-	Session *s = session_open(&own, CHECK_BATCH, &code);
-	if (!s) return code;
-	code = check_program(s);
-	session_close(s);
-	return code;
+	return session_run(&own, CHECK_BATCH, check_program);
 }

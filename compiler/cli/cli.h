@@ -53,6 +53,8 @@ Session *session_open(const Options *options, int64_t default_batch, int *exit_c
 /* Makes code for --cpu instead of this very machine; false after reporting. */
 bool session_use_cpu(Session *s);
 void session_close(Session *s);
+/* Opens, does, closes: the frame of most commands. */
+int session_run(const Options *options, int64_t default_batch, int (*body)(Session *s));
 /* Prints what the diag holds and empties it; EXIT_INPUT when there were errors, else EXIT_DONE. */
 int session_report(Session *s);
 /* A Fn through all passes, as machine code for this process (or interpreted); NULL after reporting. */

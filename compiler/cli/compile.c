@@ -373,12 +373,7 @@ int command_compile(const Options *options) {
 		fprintf(stderr, "nnc compile: where to?\nhelp: add -o model.o; the header is written beside it\n");
 		return EXIT_USAGE;
 	}
-	int code;
 	Options own = *options;
 	own.made_up = true;
-	Session *s = session_open(&own, 0, &code);
-	if (!s) return code;
-	code = compile_program(s);
-	session_close(s);
-	return code;
+	return session_run(&own, 0, compile_program);
 }

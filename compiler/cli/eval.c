@@ -62,10 +62,5 @@ static int eval_program(Session *s) {
 }
 
 int command_eval(const Options *options) {
-	int code;
-	Session *s = session_open(options, 0, &code);
-	if (!s) return code;
-	code = eval_program(s);
-	session_close(s);
-	return code;
+	return session_run(options, 0, eval_program);
 }

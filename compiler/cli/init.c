@@ -21,12 +21,7 @@ int command_init(const Options *options) {
 		fprintf(stderr, "nnc init: where to?\nhelp: add -o weights.safetensors\n");
 		return EXIT_USAGE;
 	}
-	int code;
 	Options own = *options;
 	own.made_up = true;
-	Session *s = session_open(&own, 0, &code);
-	if (!s) return code;
-	code = init_program(s);
-	session_close(s);
-	return code;
+	return session_run(&own, 0, init_program);
 }

@@ -165,12 +165,7 @@ int command_predict(const Options *options) {
 		fprintf(stderr, "nnc predict: where to?\nhelp: add --output y.npy\n");
 		return EXIT_USAGE;
 	}
-	int code;
 	Options own = *options;
 	own.made_up = true;
-	Session *s = session_open(&own, 0, &code);
-	if (!s) return code;
-	code = predict_program(s);
-	session_close(s);
-	return code;
+	return session_run(&own, 0, predict_program);
 }

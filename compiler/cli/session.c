@@ -103,6 +103,15 @@ bool session_use_cpu(Session *s) {
 	return true;
 }
 
+int session_run(const Options *options, int64_t default_batch, int (*body)(Session *s)) {
+	int code;
+	Session *s = session_open(options, default_batch, &code);
+	if (!s) return code;
+	code = body(s);
+	session_close(s);
+	return code;
+}
+
 void session_close(Session *s) {
 	if (!s) return;
 	if (s->pool) pool_free(s->pool);

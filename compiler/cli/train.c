@@ -55,10 +55,5 @@ static int train_program(Session *s) {
 
 int command_train(const Options *options) {
 	signal(SIGPIPE, SIG_IGN); /* a reader that goes away does not end a training */
-	int code;
-	Session *s = session_open(options, 0, &code);
-	if (!s) return code;
-	code = train_program(s);
-	session_close(s);
-	return code;
+	return session_run(options, 0, train_program);
 }

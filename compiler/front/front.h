@@ -56,7 +56,7 @@ typedef enum ValueKind {
 	VALUE_BUILTIN,
 	VALUE_INSTANCE,   /* let f = dense(_, 128) */
 	VALUE_HOLE,       /* _ */
-	VALUE_OPTIMIZER,  /* adam(lr = 0.1): a declaration with its settings */
+	VALUE_OPTIMIZER,  /* an optimizer declaration with its settings */
 	VALUE_DATA,       /* a data declaration */
 } ValueKind;
 

@@ -188,10 +188,20 @@ DataLoad *data_start(Arena *arena, Diag *diag, Files *files, const DataSet *set,
 	return load;
 }
 
+/* Several fields of one file fail for one reason. */
+static bool said_before(const Diag *diag, const Message *m) {
+	for (int i = 0; i < diag->messages.length; i++)
+		if (diag->messages.data[i].severity == m->severity && !strcmp(diag->messages.data[i].text, m->text)) return true;
+	return false;
+}
+
 /* Hands the messages of the jobs on, in the order of the fields. */
 static void replay(Diag *to, const Diag *from) {
+	bool repeated = false;             /* notes and help go with their error */
 	for (int i = 0; i < from->messages.length; i++) {
 		Message m = from->messages.data[i];
+		if (m.severity == SEVERITY_ERROR || m.severity == SEVERITY_WARNING) repeated = said_before(to, &m);
+		if (repeated) continue;
 		const char *text = arena_text(to->arena, m.text, strlen(m.text));
 		switch (m.severity) {
 		case SEVERITY_ERROR: diag_error(to, m.span, "%s", text); break;

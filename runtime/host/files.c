@@ -18,7 +18,7 @@
 #define NNC_DATA_DIRS ""
 #endif
 
-/* Deflate cannot pack better than 1032 : 1.  Content of unknown size may unpack to GENEROUS bytes, or to
+/* Deflate cannot pack better than 1032 : 1.  Content may unpack to GENEROUS bytes, or to
  * PLAUSIBLE_RATIO times the packed size where that is more; texts and tables pack 3 to 20 : 1. */
 enum { DEFLATE_RATIO = 1032, PLAUSIBLE_RATIO = 100 };
 static const size_t GENEROUS = (size_t)256 << 20;
@@ -228,6 +228,17 @@ static int64_t gunzip(const char *in, size_t size, char **out, size_t capacity, 
 	return result == LIBDEFLATE_SUCCESS ? (int64_t)used : -1;
 }
 
+/* What a file may unpack to; false, reported: `size` is more. */
+static size_t unpacked_limit(const File *f) {
+	return MAX(GENEROUS, f->size < SIZE_MAX / PLAUSIBLE_RATIO ? f->size * PLAUSIBLE_RATIO : SIZE_MAX / 2);
+}
+static bool plausible(Diag *diag, Span span, const File *f, size_t size) {
+	if (size <= unpacked_limit(f)) return true;
+	diag_error(diag, span, "'%s' would unpack from %zu KiB to %zu MiB, which no data does", f->path, f->size >> 10, size >> 20);
+	diag_help(diag, "unpack it by hand if it is what you expect");
+	return false;
+}
+
 char *file_body(File *f, Diag *diag, Span span, size_t size) {
 	if (!f->gzip) {
 		if (f->size == size) return packed_body(f, diag, span);
@@ -238,7 +249,7 @@ char *file_body(File *f, Diag *diag, Span span, size_t size) {
 		diag_error(diag, span, "'%s' is %zu bytes long; the %zu bytes its header speaks of cannot be in it", f->path, f->size, size);
 		return NULL;
 	}
-	if (!memory_allows(diag, span, f->path, size)) return NULL;
+	if (!plausible(diag, span, f, size) || !memory_allows(diag, span, f->path, size)) return NULL;
 	char *packed = packed_body(f, diag, span);
 	if (!packed) return NULL;
 	char *body = allocate(size + 1); /* one more, so that a longer content shows */
@@ -262,13 +273,8 @@ static bool read_text(File *f, Diag *diag, Span span) {
 		f->length = f->size;
 		return true;
 	}
-	size_t limit = MAX(GENEROUS, f->size < SIZE_MAX / PLAUSIBLE_RATIO ? f->size * PLAUSIBLE_RATIO : SIZE_MAX / 2);
-	if (f->unpacked > limit) {
-		diag_error(diag, span, "'%s' would unpack from %zu KiB to %zu MiB, which no data does", f->path, f->size >> 10, f->unpacked >> 20);
-		diag_help(diag, "unpack it by hand if it is what you expect");
-		return false;
-	}
-	if (!memory_allows(diag, span, f->path, f->unpacked)) return false;
+	size_t limit = unpacked_limit(f);
+	if (!plausible(diag, span, f, f->unpacked) || !memory_allows(diag, span, f->path, f->unpacked)) return false;
 	char *packed = packed_body(f, diag, span);
 	if (!packed) return false;
 	f->text = allocate(f->unpacked + 1);

@@ -75,7 +75,8 @@ static size_t entry_bytes(const TensorEntry *e) {
 	return bytes * (size_t)type_count(e->type);
 }
 
-static bool check_overlaps(Arena *arena, Diag *diag, const char *path, const TensorFile *file) {
+/* Tensors stand apart and reach to the file's end; `end` is there. */
+static bool check_places(Arena *arena, Diag *diag, const char *path, const TensorFile *file, const char *end) {
 	const TensorEntry **order = NEW_ARRAY(arena, const TensorEntry *, MAX(file->count, 1));
 	int n = 0;
 	for (int i = 0; i < file->count; i++)
@@ -84,6 +85,7 @@ static bool check_overlaps(Arena *arena, Diag *diag, const char *path, const Ten
 	for (int i = 1; i < n; i++)
 		if (order[i - 1]->data + entry_bytes(order[i - 1]) > order[i]->data)
 			return broken_tensor(diag, path, order[i]->name, arena_printf(arena, "overlaps tensor '%s'", order[i - 1]->name));
+	if (n && order[n - 1]->data + entry_bytes(order[n - 1]) != end) return broken(diag, path, "something follows its last tensor");
 	return true;
 }
 
@@ -107,7 +109,7 @@ static bool read_all(Arena *arena, Diag *diag, const char *path, json_t *root, c
 		entry->name = arena_text(arena, key, strlen(key));
 		if (!read_entry(diag, path, entry->name, value, data, data_size, entry)) return false;
 	}
-	return check_overlaps(arena, diag, path, file);
+	return check_places(arena, diag, path, file, data + data_size);
 }
 
 static bool read_content(Arena *arena, Diag *diag, const char *path, File *f, TensorFile *file) {

@@ -174,6 +174,14 @@ static bool add_model(ObjectUnit *u, int number, int64_t batch) {
 	return true;
 }
 
+/* A field that only a metric reads is no business of the step's. */
+static bool is_read(const Fn *f, const Val *input) {
+	for (int i = 0; i < f->vals.length; i++)
+		for (int k = 0; k < f->vals.data[i]->nargs; k++)
+			if (f->vals.data[i]->arg[k] == input) return true;
+	return false;
+}
+
 static bool add_step(ObjectUnit *u, int number) {
 	Session *s = u->s;
 	Arena *arena = s->arena;
@@ -190,7 +198,7 @@ static bool add_step(ObjectUnit *u, int number) {
 	*sign = (Signature){t->name ? arena_printf(arena, "train %s", t->name) : "train", NEW_ARRAY(arena, Declared, fn->inputs.length + 1), NULL};
 	for (int i = 0; i < fn->inputs.length; i++) {
 		const Input *in = &fn->inputs.data[i];
-		if (in->kind != INPUT_DATA) continue;
+		if (in->kind != INPUT_DATA || !is_read(fn, in->val)) continue;
 		Wanted w = {.name = in->name, .one = in->type, .two = in->type, .classes = in->classes};
 		add_array(u, &w, in->type, false, in->name, &e->inputs[e->ninputs], &sign->inputs[e->ninputs], sign->inputs, e->ninputs);
 		e->ninputs++;

@@ -184,8 +184,7 @@ static Value step_input(Abi *abi, const EmbedStep *s, const Input *in, Value tra
 	switch (in->kind) {
 	case INPUT_DATA:
 		k = find_array(s->inputs, s->ninputs, in->name);
-		if (k < 0) die("the step has no field '%s'", in->name);
-		return LLVMGetParam(abi->e->function, (unsigned)(1 + k));
+		return k < 0 ? abi->zeros : LLVMGetParam(abi->e->function, (unsigned)(1 + k));   /* the step does not read it */
 	case INPUT_STEP: return number;
 	case INPUT_EPOCH: return byte_offset(abi, train, s->epoch_offset);
 	case INPUT_SEED: return byte_offset(abi, train, abi->embed->seed_offset);   /* little-endian: low half first */

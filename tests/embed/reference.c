@@ -34,6 +34,14 @@ static uint64_t hash_block(const Reference *r, const char *block) {
 	return hash;
 }
 
+/* Fields that only metrics read are no arguments of the object's step. */
+static bool is_read(const Fn *f, const Val *input) {
+	for (int i = 0; i < f->vals.length; i++)
+		for (int k = 0; k < f->vals.data[i]->nargs; k++)
+			if (f->vals.data[i]->arg[k] == input) return true;
+	return false;
+}
+
 static void run(const Reference *r, const char *how, const Executable *init, const Executable *step, int workers, int steps) {
 	Pool *pool = pool_new(workers ? workers : 1, 0);
 	char *block = block_new(r->layout.bytes);
@@ -47,7 +55,7 @@ static void run(const Reference *r, const char *how, const Executable *init, con
 		uint64_t array = 0;
 		for (int i = 0; i < r->step->inputs.length; i++) {
 			const Input *in = &r->step->inputs.data[i];
-			if (in->kind != INPUT_DATA) continue;
+			if (in->kind != INPUT_DATA || !is_read(r->step, in->val)) continue;
 			int io = runner_input(runner, in->name);
 			synthetic_fill(runner->frame.io[io], dtype_is_float(in->type.dtype), dtype_info[in->type.dtype].bytes,
 			               (uint64_t)MAX(in->classes, 0), (size_t)type_count(in->type), (uint64_t)s, array++);
@@ -88,7 +96,7 @@ static bool write_macros(const Reference *r, const char *path) {
 	int n = 0;
 	for (int i = 0; i < r->step->inputs.length; i++) {
 		const Input *in = &r->step->inputs.data[i];
-		if (in->kind == INPUT_DATA) write_array(out, "field", n++, in->type, type_count(in->type), in->classes);
+		if (in->kind == INPUT_DATA && is_read(r->step, in->val)) write_array(out, "field", n++, in->type, type_count(in->type), in->classes);
 	}
 	Fn *one = program_infer(r->p, 0, 1);
 	if (!one) die("no inference");

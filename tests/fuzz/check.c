@@ -1,0 +1,438 @@
+/* check.c: in: a program's text; out: what is wrong with it, or nothing.
+ *
+ * Every Fn of the program (step, inference at two batch sizes, evaluation, gradients, initial values) is run by the f32
+ * interpreter and as machine code for two targets and 1 to 3 workers; all bits must agree, and nothing outside of the
+ * program's memory may change.  Workers run one after the other between barriers, in both orders, so that a missing barrier
+ * shows every time; then freely, with jitter.  On a sample, each pass's text is read back. */
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "compile.h"
+#include "fuzz.h"
+#include "passes.h"
+
+typedef struct Check {
+	Arena *arena;
+	Program *program;
+	Layout layout;
+	Coverage *coverage;
+	Tally *tally;
+	Dice dice;
+	uint64_t seed;
+	const Target *host, *portable;
+} Check;
+
+/* ---- workers ---- */
+
+enum { IN_ORDER, REVERSED, FREELY, WAYS };
+typedef struct Crew {
+	const Executable *executable;
+	Frame frame;
+	int way, workers;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	int turn;                      /* IN_ORDER, REVERSED: whose it is, by position */
+	atomic_int arrived, round;     /* FREELY */
+	atomic_uint jitter;
+} Crew;
+typedef struct Worker { Crew *crew; int64_t tid; } Worker;
+
+static int position(const Crew *c, int64_t tid) { return c->way == REVERSED ? c->workers - 1 - (int)tid : (int)tid; }
+
+static void wait_turn(Crew *c, int64_t tid) {
+	pthread_mutex_lock(&c->lock);
+	while (c->turn != position(c, tid)) pthread_cond_wait(&c->changed, &c->lock);
+	pthread_mutex_unlock(&c->lock);
+}
+
+static void pass_turn(Crew *c) {
+	pthread_mutex_lock(&c->lock);
+	c->turn = (c->turn + 1) % c->workers;
+	pthread_cond_broadcast(&c->changed);
+	pthread_mutex_unlock(&c->lock);
+}
+
+static void linger(Crew *c, int64_t tid) {
+	unsigned n = atomic_fetch_add(&c->jitter, 0x9e3779b9u) + (unsigned)tid * 0x85ebca6bu;
+	if ((n >> 16) % 4 == 0) for (volatile unsigned i = (n >> 20) % 4096; i > 0; i--) {}
+}
+
+static void meet(void *context, int64_t tid) {
+	Crew *c = context;
+	if (c->way != FREELY) {
+		pass_turn(c);
+		wait_turn(c, tid);
+		return;
+	}
+	int round = atomic_load(&c->round);
+	if (atomic_fetch_add(&c->arrived, 1) == c->workers - 1) {
+		atomic_store(&c->arrived, 0);
+		atomic_store(&c->round, round + 1);
+	} else {
+		while (atomic_load(&c->round) == round) sched_yield();
+	}
+	linger(c, tid);
+}
+
+static void *work(void *argument) {
+	Worker *w = argument;
+	Crew *c = w->crew;
+	if (c->way == FREELY) linger(c, w->tid);
+	else wait_turn(c, w->tid);
+	c->executable->entry(&c->frame, w->tid, c->workers);
+	if (c->way != FREELY) pass_turn(c);
+	return NULL;
+}
+
+static void run_crew(const Executable *executable, Frame frame, int way, unsigned jitter) {
+	Crew crew = {.executable = executable, .frame = frame, .way = way, .workers = executable->workers, .jitter = jitter};
+	Worker workers[8];
+	pthread_t threads[8];
+	crew.frame.barrier = meet;
+	crew.frame.context = &crew;
+	pthread_mutex_init(&crew.lock, NULL);
+	pthread_cond_init(&crew.changed, NULL);
+	for (int i = 0; i < crew.workers; i++) {
+		workers[i] = (Worker){&crew, i};
+		if (i && pthread_create(&threads[i], NULL, work, &workers[i])) fatal("cannot start a thread");
+	}
+	work(&workers[0]);
+	for (int i = 1; i < crew.workers; i++) pthread_join(threads[i], NULL);
+	pthread_cond_destroy(&crew.changed);
+	pthread_mutex_destroy(&crew.lock);
+}
+
+/* ---- inputs ---- */
+
+/* Dense bytes as compiled code holds them, and the interpreter's elements. */
+typedef struct Case { Fn *fn; char **dense; Tensor *in, *expected; } Case;
+
+static int32_t random_integer(Dice *d, const Input *in) {
+	switch (in->kind) {
+	case INPUT_STEP: return 1 + roll(d, 200);
+	case INPUT_EPOCH: return 1 + roll(d, 9);
+	case INPUT_SEED: return (int32_t)dice_next(d);
+	case INPUT_SLOT: return roll(d, 2);
+	default: break;
+	}
+	if (in->classes > 0) return roll(d, (int)in->classes);
+	if (in->type.dtype == DTYPE_BOOL) return roll(d, 2);
+	if (in->type.dtype == DTYPE_U8) return roll(d, 256);
+	if (in->type.dtype == DTYPE_I8) return roll(d, 256) - 128;
+	return one_in(d, 8) ? (int32_t)dice_next(d) >> roll(d, 31) : roll(d, 70) - 8;
+}
+
+static float random_float(Dice *d, const Input *in, bool wild) {
+	static const float odd[] = {0.0f, -0.0f, 1.0f, -1.0f, INFINITY, -INFINITY, NAN, 1e-40f, -1e-40f, 3e38f, 88.7f, -87.4f, 1e-7f};
+	double u = dice_next(d) / 4294967296.0;
+	if (wild && one_in(d, 40)) return odd[roll(d, COUNT(odd))];
+	if (in->kind == INPUT_SLOT || in->kind == INPUT_STATE) return (float)u;   /* second moments are not negative */
+	if (in->kind == INPUT_SETTING) return (float)(u * 0.1);
+	if (one_in(d, 20)) return (float)(roll(d, 5) - 2) * 0.5f;                 /* ties */
+	return (float)(u * 3 - 1.5);
+}
+
+static void fill_case(Check *c, Case *k) {
+	Fn *f = k->fn;
+	bool wild = one_in(&c->dice, 12);
+	k->dense = NEW_ARRAY(c->arena, char *, f->inputs.length + 1);
+	k->in = NEW_ARRAY(c->arena, Tensor, f->inputs.length + 1);
+	k->expected = NEW_ARRAY(c->arena, Tensor, f->outputs.length + 1);
+	for (int i = 0; i < f->inputs.length; i++) {
+		const Input *in = &f->inputs.data[i];
+		int64_t n = type_count(in->type);
+		int bytes = dtype_info[in->type.dtype].bytes;
+		char *dense = arena_alloc(c->arena, (size_t)n * 4);
+		int32_t *elements = NEW_ARRAY(c->arena, int32_t, n);
+		for (int64_t e = 0; e < n; e++) {
+			if (in->type.dtype == DTYPE_F32) {
+				((float *)dense)[e] = ((float *)elements)[e] = random_float(&c->dice, in, wild);
+			} else {
+				elements[e] = random_integer(&c->dice, in);
+				if (bytes == 4) ((int32_t *)dense)[e] = elements[e];
+				else dense[e] = (char)elements[e];
+			}
+		}
+		k->dense[i] = dense;
+		k->in[i] = (Tensor){in->type, elements};
+	}
+}
+
+static bool same_bits(Type t, const void *a, const void *b, int64_t i) {
+	if (!dtype_is_float(t.dtype)) return ((const int32_t *)a)[i] == ((const int32_t *)b)[i];
+	float x = ((const float *)a)[i], y = ((const float *)b)[i];
+	return memcmp(&x, &y, 4) == 0 || (isnan(x) && isnan(y));
+}
+
+/* Element i of a dense buffer as the interpreter holds it. */
+static int32_t element_of(Type t, const char *dense, int64_t i) {
+	int32_t x;
+	if (dtype_info[t.dtype].bytes == 1) return t.dtype == DTYPE_I8 ? ((const int8_t *)dense)[i] : ((const uint8_t *)dense)[i];
+	memcpy(&x, dense + 4 * i, 4);
+	return x;
+}
+
+static const char *differ(Arena *arena, const char *name, Type t, int64_t i, int32_t got, const void *want) {
+	if (!dtype_is_float(t.dtype))
+		return arena_printf(arena, "%s[%lld] of %s: %d compiled, %d interpreted", name, (long long)i, type_text(arena, t), got, ((const int32_t *)want)[i]);
+	float a, b = ((const float *)want)[i];
+	memcpy(&a, &got, 4);
+	return arena_printf(arena, "%s[%lld] of %s: %a compiled, %a interpreted", name, (long long)i, type_text(arena, t), (double)a, (double)b);
+}
+
+/* ---- compiled code ---- */
+
+enum { CANARY = 0x5a, CANARY_BYTES = 256 };
+static char *guarded(Arena *arena, size_t bytes) {
+	char *p = arena_alloc(arena, bytes + 2 * CANARY_BYTES + 64);
+	p += (64 - (uintptr_t)p % 64) % 64;
+	memset(p, CANARY, CANARY_BYTES);
+	memset(p + CANARY_BYTES + bytes, CANARY, CANARY_BYTES - 64);
+	return p + CANARY_BYTES;
+}
+static bool guard_holds(const char *p, size_t bytes) {
+	for (int i = 1; i <= CANARY_BYTES - 64; i++)
+		if (p[-i] != CANARY || p[bytes + (size_t)i - 1] != CANARY) return false;
+	return true;
+}
+
+typedef struct Memory { char *block, *scratch, **io; size_t *io_bytes; int nio, *persistent; } Memory;
+
+static Memory new_memory(Check *c, const Case *k, size_t arena_bytes) {
+	Fn *f = k->fn;
+	int n = f->inputs.length + f->outputs.length + 1;
+	Memory m = {.block = guarded(c->arena, c->layout.bytes), .scratch = guarded(c->arena, arena_bytes)};
+	m.io = NEW_ARRAY(c->arena, char *, n);
+	m.io_bytes = NEW_ARRAY(c->arena, size_t, n);
+	m.persistent = NEW_ARRAY(c->arena, int, n);
+	for (int i = 0; i < f->inputs.length; i++) {
+		const Input *in = &f->inputs.data[i];
+		m.persistent[i] = -1;
+		for (int p = 0; p < c->program->persistent.length; p++)
+			if (!strcmp(c->program->persistent.data[p].path, in->name) && c->program->persistent.data[p].kind == in->kind) m.persistent[i] = p;
+		if (m.persistent[i] >= 0) continue;
+		m.io_bytes[m.nio] = (size_t)type_count(in->type) * (size_t)dtype_info[in->type.dtype].bytes;
+		m.io[m.nio] = guarded(c->arena, m.io_bytes[m.nio]);
+		m.nio++;
+	}
+	for (int i = 0; i < f->outputs.length; i++) {
+		Type t = f->outputs.data[i].val->type;
+		if (f->outputs.data[i].updates >= 0) continue;
+		m.io_bytes[m.nio] = (size_t)type_count(t) * (size_t)dtype_info[t.dtype].bytes;
+		m.io[m.nio] = guarded(c->arena, m.io_bytes[m.nio]);
+		m.nio++;
+	}
+	return m;
+}
+
+/* Garbage that would show (3.4e38) wherever nothing is given. */
+static void fill_memory(Check *c, const Case *k, Memory *m, size_t arena_bytes) {
+	memset(m->block, 0x7f, c->layout.bytes);
+	memset(m->scratch, 0x7f, arena_bytes);
+	int io = 0;
+	for (int i = 0; i < k->fn->inputs.length; i++) {
+		if (m->persistent[i] >= 0) layout_load(&c->layout, c->program, m->persistent[i], m->block, k->dense[i]);
+		else memcpy(m->io[io], k->dense[i], m->io_bytes[io]), io++;
+	}
+	for (; io < m->nio; io++) memset(m->io[io], 0x7f, m->io_bytes[io]);
+}
+
+static const char *compare_outputs(Check *c, const Case *k, const Memory *m, size_t arena_bytes) {
+	Fn *f = k->fn;
+	if (!guard_holds(m->block, c->layout.bytes) || !guard_holds(m->scratch, arena_bytes)) return "memory outside the blocks was written";
+	for (int i = 0; i < m->nio; i++)
+		if (!guard_holds(m->io[i], m->io_bytes[i])) return arena_printf(c->arena, "memory around io buffer %d was written", i);
+	int io = 0;
+	for (int i = 0; i < f->inputs.length; i++) io += m->persistent[i] < 0;
+	for (int i = 0; i < f->outputs.length; i++) {
+		const Output *out = &f->outputs.data[i];
+		Type t = out->val->type;
+		const char *got = out->updates < 0 ? m->io[io++] : NULL;
+		if (!got) {
+			char *copy = arena_alloc(c->arena, (size_t)type_count(t) * 4);
+			layout_store(&c->layout, c->program, m->persistent[out->updates], m->block, copy);
+			got = copy;
+		}
+		for (int64_t e = 0; e < type_count(t); e++) {
+			int32_t element = element_of(t, got, e);
+			int32_t wanted = ((const int32_t *)k->expected[i].data)[e];
+			if (element == wanted) continue;
+			float a, b;
+			memcpy(&a, &element, 4);
+			memcpy(&b, &wanted, 4);
+			if (!(t.dtype == DTYPE_F32 && isnan(a) && isnan(b))) return differ(c->arena, out->name, t, e, element, k->expected[i].data);
+		}
+	}
+	return NULL;
+}
+
+static const char *run_compiled(Check *c, const Case *k, const Compiled *compiled) {
+	size_t bytes = compiled->executable.arena_bytes;
+	Memory m = new_memory(c, k, bytes);
+	int ways = compiled->executable.workers > 1 ? WAYS : 1;
+	for (int way = 0; way < ways; way++) {
+		fill_memory(c, k, &m, bytes);
+		Frame frame = {.persistent = m.block, .arena = m.scratch, .io = m.io};
+		run_crew(&compiled->executable, frame, way, dice_next(&c->dice));
+		c->tally->runs++;
+		const char *problem = compare_outputs(c, k, &m, bytes);
+		static const char *const way_text[] = {"first to last", "last to first", "freely"};
+		if (problem) return arena_printf(c->arena, "workers run %s: %s", way_text[way], problem);
+	}
+	return NULL;
+}
+
+static const char *check_compiled(Check *c, const Case *k, const Target *target, int workers, const char **last) {
+	CompileOptions options = {.target = target, .workers = workers, .no_cache = true};
+	const Val *unsupported = kernel_unsupported(k->fn);
+	if (unsupported) return arena_printf(c->arena, "cannot compile %s", op_info[unsupported->op].text);
+	KernelProgram *kernels = compile_kernels(c->arena, k->fn, c->program, &c->layout, &options);
+	Text text = {.arena = c->arena};
+	kernel_print(&text, kernels);
+	if (*last && !strcmp(*last, text.data)) return NULL;   /* fewer workers: the same program as before */
+	*last = text.data;
+	cover_kernels(c->coverage, kernels);
+	Compiled compiled = compile_fn(c->arena, k->fn, c->program, &c->layout, &options);
+	if (compiled.error) return compiled.error;
+	c->tally->compiled++;
+	const char *problem = run_compiled(c, k, &compiled);
+	compiled_free(&compiled);
+	if (problem && getenv("FUZZ_KERNELS")) fputs(text.data, stdout);
+	return problem ? arena_printf(c->arena, "%s (%s, %d workers): %s", k->fn->name, target->cpu, compiled.executable.workers, problem) : NULL;
+}
+
+/* ---- texts ---- */
+
+static Tensor *interpret(Check *c, const Fn *f, const Tensor *in) {
+	Tensor *out = NEW_ARRAY(c->arena, Tensor, f->outputs.length + 1);
+	fn_eval(c->arena, f, EVAL_F32, in, out);
+	return out;
+}
+
+static const char *compare_read_back(Check *c, const Case *k, const Tensor *expected, const Fn *back, const char *what) {
+	if (back->inputs.length != k->fn->inputs.length || back->outputs.length != k->fn->outputs.length)
+		return arena_printf(c->arena, "%s: other inputs or outputs", what);
+	Tensor *out = interpret(c, back, k->in);
+	c->tally->round_trips++;
+	for (int i = 0; i < back->outputs.length; i++) {
+		Type t = back->outputs.data[i].val->type;
+		if (!type_equal(t, expected[i].type)) return arena_printf(c->arena, "%s: output %s has another type", what, back->outputs.data[i].name);
+		for (int64_t e = 0; e < type_count(t); e++)
+			if (!same_bits(t, out[i].data, expected[i].data, e))
+				return arena_printf(c->arena, "%s: output %s[%lld] differs", what, back->outputs.data[i].name, (long long)e);
+	}
+	return NULL;
+}
+
+static Fn *read_back(Check *c, const Fn *f, const char **problem) {
+	Text once = {.arena = c->arena}, twice = {.arena = c->arena};
+	fn_print(&once, f);
+	Diag *diag = diag_new(c->arena);
+	Fn *back = fn_parse(c->arena, diag, diag_source(diag, "text", once.data, once.length, false));
+	if (!back) return *problem = arena_printf(c->arena, "the text of %s is not read back\n%s", f->name, once.data), NULL;
+	fn_verify(back, "reading");
+	fn_print(&twice, back);
+	if (strcmp(once.data, twice.data)) *problem = arena_printf(c->arena, "the text of %s reads back as another", f->name);
+	return back;
+}
+
+static const char *check_texts(Check *c, const Fn *elaborated, const Case *k) {
+	const char *problem = NULL;
+	for (int passes_run = 0; passes_run <= pass_count && !problem; passes_run++) {
+		Fn *f = run_passes((Fn *)elaborated, 0, passes_run);
+		Fn *back = read_back(c, f, &problem);
+		if (problem) break;
+		if (passes_run >= 1) problem = compare_read_back(c, k, interpret(c, f, k->in), back, "a pass's text");
+		if (!problem) problem = compare_read_back(c, k, k->expected, run_passes(back, passes_run, pass_count), "a pass's text, carried on");
+	}
+	if (problem) return arena_printf(c->arena, "%s: %s", k->fn->name, problem);
+	for (int i = 0; i < k->fn->vals.length; i++)
+		if (k->fn->vals.data[i]->op == OpRandom) return NULL;   /* the language has no text for it */
+	Text nn = {.arena = c->arena};
+	fn_print_nn(&nn, k->fn);
+	Diag *diag = diag_new(c->arena);
+	ElabOptions options = {0};
+	Program *p = elab_program(c->arena, diag, diag_source(diag, "read.nn", nn.data, nn.length, false), &options);
+	if (!p) {
+		diag_print(diag, stdout, false);
+		return arena_printf(c->arena, "%s: its .nn text is not read back\n%s", k->fn->name, nn.data);
+	}
+	return compare_read_back(c, k, k->expected, run_passes(program_infer(p, 0, 1), 0, pass_count), ".nn text");
+}
+
+/* ---- one Fn ---- */
+
+static void count_finite(Check *c, const Case *k) {
+	for (int i = 0; i < k->fn->outputs.length; i++) {
+		Type t = k->fn->outputs.data[i].val->type;
+		c->tally->outputs++;
+		bool bad = false;
+		for (int64_t e = 0; e < type_count(t) && t.dtype == DTYPE_F32 && !bad; e++) bad = !isfinite(((const float *)k->expected[i].data)[e]);
+		c->tally->not_finite += bad;
+	}
+}
+
+static int contracts_in(const Fn *f) {
+	int n = 0;
+	for (int i = 0; i < f->vals.length; i++) n += f->vals.data[i]->op == OpContract;
+	return n;
+}
+
+/* thorough: both targets, one of them with one worker and with more; else one of each. */
+static const char *check_fn(Check *c, Fn *elaborated, bool thorough, bool texts) {
+	Case k = {.fn = run_passes(elaborated, 0, pass_count)};
+	const Target *targets[] = {c->host, c->portable};
+	fill_case(c, &k);
+	fn_eval(c->arena, k.fn, EVAL_F32, k.in, k.expected);
+	c->tally->functions++;
+	count_finite(c, &k);
+	int first = roll(&c->dice, 2), more = 2 + roll(&c->dice, 2);
+	const struct { const Target *target; int workers; } ways[] = {{targets[first], 1}, {targets[first], more}, {targets[!first], 5 - more}};
+	const char *last = NULL;
+	for (int i = 0; i < 3; i++) {
+		if (!thorough && i != (int)(c->seed % 3)) continue;
+		if (i == 2) last = NULL;
+		const char *problem = check_compiled(c, &k, ways[i].target, ways[i].workers, &last);
+		if (problem) return problem;
+	}
+	if (texts) return check_texts(c, elaborated, &k);
+	/* the simplifier changes no bit, unless it made a sum of products a contraction, which has an order of its own */
+	Fn *before = run_passes(elaborated, 0, 1);
+	return contracts_in(before) == contracts_in(k.fn) ? compare_read_back(c, &k, k.expected, before, "before the simplifier") : NULL;
+}
+
+const char *check_program(Arena *arena, const char *text, uint64_t seed, Coverage *coverage, Tally *tally) {
+	Check c = {.arena = arena, .coverage = coverage, .tally = tally, .dice = {hash_mix(seed ^ 0xf00d)}, .seed = seed};
+	Diag *diag = diag_new(arena);
+	c.host = target_host(arena);
+	c.portable = target_named(arena, diag, "x86-64", "x86-64-v3", NULL);
+	if (!c.portable || !c.portable->is_host) c.portable = c.host;
+	ElabOptions options = {0};
+	c.program = elab_program(arena, diag, diag_source(diag, "fuzz.nn", text, strlen(text), false), &options);
+	if (!c.program) {
+		diag_print(diag, stdout, false);
+		return "it does not elaborate";
+	}
+	tally->programs++;
+	bool texts = seed % 8 == 0;
+	int64_t batch = c.program->trains.length ? c.program->trains.data[0].batch : 1, other = 1 + roll(&c.dice, 70);
+	/* slots are declared as Fns that need them are made: make all before the layout */
+	Fn *fns[6];
+	int n = 0, sampled = roll(&c.dice, 3);
+	if (c.program->trains.length) fns[n++] = program_step(c.program, 0);
+	for (int m = 0; m < c.program->models.length && m < 2; m++) fns[n++] = program_infer(c.program, m, m ? batch : other);
+	if (c.program->trains.length && sampled == 0) fns[n++] = program_eval(c.program, 0, other);
+	if (c.program->trains.length && sampled == 1) fns[n++] = program_loss(c.program, 0, batch, true);
+	if (sampled == 2) fns[n++] = program_init(c.program);
+	c.layout = layout_program(arena, c.program);
+	for (int i = 0; i < n; i++) {
+		const char *problem = check_fn(&c, fns[i], i == 0, texts);
+		if (problem) return problem;
+	}
+	return NULL;
+}

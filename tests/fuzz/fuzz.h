@@ -1,0 +1,53 @@
+/* fuzz.h: random programs, what is checked of each, and what was covered. */
+#ifndef NNC_FUZZ_H
+#define NNC_FUZZ_H
+
+#include "codegen.h"
+#include "ir.h"
+#include "kernel.h"
+
+/* ---- generate*.c: a well-typed program, the same for the same seed on every machine ---- */
+
+const char *fuzz_program(Arena *arena, uint64_t seed);
+
+/* ---- cover.c: which op stood where in a kernel ---- */
+
+typedef enum Position {
+	AT_MAP,               /* computed per element of a map kernel */
+	AT_COLUMN,            /* inside the operand of a column reduction */
+	AT_ROW,               /* inside the operand of a reduction over the last axis: the anchor of a reduce kernel */
+	AT_AFTER_REDUCE,      /* a function of that reduction */
+	AT_OPERAND,           /* a view between memory and a contract */
+	AT_AFTER_CONTRACT,    /* a function of a contract */
+	AT_ANCHOR,            /* the reduction or contract itself */
+	POSITIONS
+} Position;
+typedef enum Feature {
+	FEATURE_MAP_ALONE, FEATURE_MAP_SHARED, FEATURE_REDUCE_ALONE, FEATURE_REDUCE_SHARED, FEATURE_CONTRACT_ALONE, FEATURE_CONTRACT_SHARED,
+	FEATURE_CONTRACT_PANELS, FEATURE_DOT, FEATURE_BATCHED, FEATURE_SWAPPED, FEATURE_STORED_ANCHOR, FEATURE_BARRIER, FEATURE_NO_BARRIER,
+	FEATURE_IN_PLACE, FEATURE_COPIED, FEATURE_MANY_ROOTS, FEATURES
+} Feature;
+enum { CELLS = OP_COUNT * POSITIONS + FEATURES };
+typedef struct Coverage { uint64_t count[CELLS]; } Coverage;
+
+void cover_kernels(Coverage *c, const KernelProgram *kp);
+const char *cell_name(Arena *arena, int cell);
+void print_coverage(const Coverage *c);
+/* Compares with a list of cells, one a line.  Returns how many of the list were missed; prints those, and what the list lacks. */
+int compare_coverage(const Coverage *c, const char *path);
+
+/* ---- check.c ---- */
+
+typedef struct Tally { uint64_t programs, functions, compiled, runs, outputs, not_finite, round_trips; } Tally;
+
+/* NULL, or what is wrong with the program. */
+const char *check_program(Arena *arena, const char *text, uint64_t seed, Coverage *coverage, Tally *tally);
+
+/* ---- shared small things ---- */
+
+typedef struct Dice { uint64_t state; } Dice;
+static inline uint32_t dice_next(Dice *d) { return (uint32_t)((d->state = hash_mix(d->state)) >> 32); }
+static inline int roll(Dice *d, int n) { return (int)(dice_next(d) % (uint32_t)n); }
+static inline bool one_in(Dice *d, int n) { return roll(d, n) == 0; }
+
+#endif

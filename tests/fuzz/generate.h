@@ -1,0 +1,70 @@
+/* generate.h: private to generate*.c: a program while it is written.
+ *
+ * Everything is text: an Item is a name with its type.  Expressions are grown from templates (generate_expr.c) over
+ * atoms; statements (generate.c, generate_indexed.c) bind their results.  Sizes are n or n * B. */
+#ifndef NNC_GENERATE_H
+#define NNC_GENERATE_H
+
+#include "fuzz.h"
+
+enum { RANKS = 4, ITEMS = 256, MAX_COUNT = 24000, MAX_LOOP = 400000 };
+typedef struct Size { int n; bool batch; } Size;
+typedef struct Shape { int rank; Size size[RANKS]; } Shape;
+typedef struct Item {
+	const char *name;
+	char kind;               /* 'F' float, 'I' i32, 'U' u8, 'C' bool */
+	Shape shape;
+	bool tagged, used;
+	int classes;             /* integers known to be in 0..classes-1; 0: unknown */
+} Item;
+typedef struct Atom { char kind; const char *text; } Atom;
+
+typedef struct Generator {
+	Arena *arena;
+	Dice dice;
+	Text declarations, fields, body, train;
+	VEC(Item) items;
+	VEC(const char *) fns1, fns2;       /* user's functions of one and of two floats */
+	int names, batch, nparams, statements;
+	bool in_model;
+	/* what expressions are made of */
+	const Atom *atoms;                 /* element mode: everything stands for one element or for whole tensors of one shape */
+	int natoms;
+	Shape shape;                        /* tensor mode: items of this shape, starting with the anchor */
+	const Item *anchor;
+	int force;                          /* a template that must come next, or -1 */
+} Generator;
+
+int size_value(const Generator *g, Size s);
+bool size_same(Size a, Size b);
+bool shape_same(Shape a, Shape b);
+int64_t shape_count(const Generator *g, Shape s);
+const char *size_source(Generator *g, Size s);
+const char *shape_source(Generator *g, Shape s);         /* "[B, 3]", "" for a scalar */
+int random_size(Generator *g);                          /* 1..70 */
+const char *new_name(Generator *g, const char *prefix);
+const char *new_param(Generator *g, Shape s);           /* declares it in the body; shape without the batch */
+Item *add_item(Generator *g, const char *name, char kind, Shape s);
+bool may_be_tagged(const char *value);
+/* An item for which all hold: kind in `kinds`, rank in lo..hi; recent ones are likelier.  NULL: none. */
+Item *pick_item(Generator *g, const char *kinds, int lo, int hi);
+#define CHOOSE(g, ...) ((const char *const[]){__VA_ARGS__}[roll(&(g)->dice, (int)COUNT(((const char *const[]){__VA_ARGS__})))])
+
+/* generate_expr.c: an expression of this kind over the atoms or the anchor's shape; always a tensor of the whole shape. */
+const char *grow(Generator *g, char kind, int depth);
+extern const int template_count;
+bool template_kind(int t, char kind);
+char template_result(int t);
+/* Sets atoms for `body`: element mode. */
+#define WITH_ATOMS(g, list, n, body) do { const Atom *old_ = (g)->atoms; int n_ = (g)->natoms; (g)->atoms = (list); (g)->natoms = (n); body; (g)->atoms = old_; (g)->natoms = n_; } while (0)
+
+/* generate_indexed.c */
+void indexed_statement(Generator *g);
+void gather_statement(Generator *g);
+
+/* generate_train.c */
+void write_functions(Generator *g);
+void write_optimizer(Generator *g);
+void write_train(Generator *g, const Item *results, int nresults);
+
+#endif

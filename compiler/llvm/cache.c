@@ -83,14 +83,14 @@ static bool make_folders(char *path) {
 static int open_folder(Arena *arena, bool make) {
 	const char *own = getenv("NNC_CACHE"), *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
 	char *path;
+	struct stat info;               /* of a HOME that must be there: it is not ours to make */
 	if (own && !strcmp(own, "off")) return -1;
 	if (own && *own == '/') path = arena_printf(arena, "%s", own);
 	else if (cache && *cache == '/') path = arena_printf(arena, "%s/nnc", cache);
-	else if (home && *home == '/') path = arena_printf(arena, "%s/.cache/nnc", home);
+	else if (home && *home == '/' && !stat(home, &info)) path = arena_printf(arena, "%s/.cache/nnc", home);
 	else return -1;
 	if (make && !make_folders(path)) return -1;
 	int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct stat info;
 	if (folder >= 0 && (fstat(folder, &info) || info.st_uid != geteuid() || (info.st_mode & (S_IWGRP | S_IWOTH)))) {
 		close(folder);
 		return -1;

@@ -278,6 +278,7 @@ KernelProgram *kernel_fuse(Arena *arena, Fn *fn, const InputPlace *places) {
 	kp->fn = fn;
 	int n = fn->vals.length + 2 * fn->outputs.length + 1;   /* room for the scheduler's copies */
 	kp->buffer_of = NEW_ARRAY(arena, int, n);
+	kp->walked = NEW_ARRAY(arena, uint32_t, n);
 	Fuse f = {kp, NEW_ARRAY(arena, int, n), NEW_ARRAY(arena, double, n), NEW_ARRAY(arena, bool, n), NEW_ARRAY(arena, int, n), NEW_ARRAY(arena, char, n)};
 	for (int i = 0; i < n; i++) kp->buffer_of[i] = f.kernel_of[i] = -1;
 	bind_inputs(&f, places);

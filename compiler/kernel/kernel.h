@@ -76,6 +76,7 @@ typedef struct KernelProgram {
 	int workers;
 	VEC(Buffer) buffers;
 	int *buffer_of;                  /* by Val.id: its buffer, or -1 when inline */
+	uint32_t *walked;                /* by Val.id: zero, but for marks while view.c walks over values */
 	VEC(Kernel) kernels;             /* in the order they run */
 	size_t arena_bytes, arena_bound; /* planned; the most that is live at once */
 	size_t scratch_bytes;            /* per worker, after the buffers (packing, tiles); part of arena_bytes */

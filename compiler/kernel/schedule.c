@@ -137,8 +137,10 @@ static void drop_empty(KernelProgram *kp) {
 
 /* ---- workers ---- */
 
-static double tree_cost(const KernelProgram *kp, const Val *v, bool top) {
+/* known: by Val.id, what was found before, or 0. */
+static double tree_cost(const KernelProgram *kp, const Val *v, bool top, double *known) {
 	if (!top && kp->buffer_of[v->id] >= 0) return 0.5;
+	if (known[v->id] > 0) return known[v->id];
 	double own;
 	switch (v->op) {
 	case OpExp: case OpExpm1: own = 12; break;
@@ -150,21 +152,21 @@ static double tree_cost(const KernelProgram *kp, const Val *v, bool top) {
 	if (is_reduce(v)) own = (double)v->arg[0]->type.dim[v->list[0].data[0]] * (v->op == OpReduceLse ? 14 : 1);
 	if (v->op == OpContract) return 0;
 	for (int i = 0; i < (v->op == OpCustom ? 1 : v->nargs); i++) {
-		double below = tree_cost(kp, v->arg[i], false);
+		double below = tree_cost(kp, v->arg[i], false, known);
 		own += is_reduce(v) ? below * (double)v->arg[0]->type.dim[v->list[0].data[0]] : v->arg[i]->type.rank ? below : 0;
 	}
-	return own;
+	return known[v->id] = own;
 }
 
 /* Nanoseconds on one worker, to within a factor of two or so: only ratios between kernels matter. */
-static double kernel_cost(const KernelProgram *kp, const Kernel *k, const Machine *m) {
+static double kernel_cost(const KernelProgram *kp, const Kernel *k, const Machine *m, double *known) {
 	double per_vector = 0, elements = (double)type_count(k->domain);
-	for (int i = 0; i < k->roots.length; i++) per_vector += tree_cost(kp, k->roots.data[i], true);
+	for (int i = 0; i < k->roots.length; i++) per_vector += tree_cost(kp, k->roots.data[i], true, known);
 	double ns = 5 + elements / MAX(m->lanes, 1) * per_vector / 3.5;
 	if (k->kind == KERNEL_REDUCE) {
 		double n = (double)k->anchor->arg[0]->type.dim[k->anchor->arg[0]->type.rank - 1];
 		double passes = k->anchor->op == OpReduceLse ? 14 : 1;
-		ns = 5 + elements * (20 + n / m->lanes * (passes + tree_cost(kp, k->anchor->arg[0], false))) / 3.5;
+		ns = 5 + elements * (20 + n / m->lanes * (passes + tree_cost(kp, k->anchor->arg[0], false, known))) / 3.5;
 	}
 	if (k->kind == KERNEL_CONTRACT) {
 		const Contraction *c = &k->contraction;
@@ -245,14 +247,14 @@ static void share_panels(const KernelProgram *kp, Kernel *k, int workers, const 
 }
 
 static void choose_workers(KernelProgram *kp, int workers, const Machine *machine) {
-	double total = 0;
+	double total = 0, *known = NEW_ARRAY(kp->arena, double, kp->fn->vals.length + 1);
 	for (int i = 0; i < kp->kernels.length; i++) {
 		Kernel *k = &kp->kernels.data[i];
 		k->workers = 1;
 		k->rows = k->partition >= 0 ? k->domain.dim[k->partition] : 1;
 		bool lanes = k->kind == KERNEL_MAP && k->domain.rank == 1;
 		k->grain = lanes ? LANES : 1;
-		k->cost = kernel_cost(kp, k, machine);
+		k->cost = kernel_cost(kp, k, machine, known);
 		total += k->cost;
 	}
 	kp->workers = workers;

@@ -115,7 +115,20 @@ static int axis_below(const Val *v, int k, int axis) {
 	}
 }
 
-typedef struct Walk { const KernelProgram *kp; LeafList *out; } Walk;
+typedef struct Walk {
+	const KernelProgram *kp;
+	LeafList *out;
+	VEC(int) marked;   /* whose marks in kp->walked are to be cleared */
+} Walk;
+
+/* Has this inline value been met at the same index before?  A chain like x = a x + b x has 2^n paths, n values. */
+static bool walked_before(Walk *w, const Val *v, bool identity, int axis) {
+	uint32_t *marks = &w->kp->walked[v->id], bit = 1u << (2 * (axis + 1) + identity);
+	if (*marks & bit) return true;
+	if (!*marks) vec_push(w->kp->arena, &w->marked, v->id);
+	*marks |= bit;
+	return false;
+}
 
 static void add_leaf(Walk *w, Val *v, bool identity, int axis) {
 	for (int i = 0; i < w->out->length; i++)
@@ -133,6 +146,7 @@ static void walk(Walk *w, Val *v, bool identity, int axis) {
 		add_leaf(w, v, identity, axis);
 		return;
 	}
+	if (v->nargs == 0 || walked_before(w, v, identity, axis)) return;
 	bool keeps = identity && is_pointwise(v);
 	/* of a custom value only the value itself is computed; its inputs and adjoints belong to the derivative */
 	int nargs = v->op == OpCustom ? 1 : v->nargs;
@@ -140,10 +154,11 @@ static void walk(Walk *w, Val *v, bool identity, int axis) {
 }
 
 void value_leaves(const KernelProgram *kp, Val *root, int partition, LeafList *out) {
-	Walk w = {kp, out};
+	Walk w = {.kp = kp, .out = out};
 	int nargs = root->op == OpCustom ? 1 : root->nargs;
 	for (int k = 0; k < nargs; k++) walk(&w, root->arg[k], is_pointwise(root), axis_below(root, k, partition));
 	if (root->op == OpInput) add_leaf(&w, root, true, partition);
+	for (int i = 0; i < w.marked.length; i++) kp->walked[w.marked.data[i]] = 0;
 }
 
 void kernel_leaves(const KernelProgram *kp, const Kernel *k, LeafList *out) {

@@ -231,6 +231,26 @@ static void contracts_of_updates(void **state) {
 	arena_free(arena);
 }
 
+/* x = a x + b x, again and again: 2^n paths, n values; in a map, in the epilogue of a contract, in a reduction. */
+static Val *braid(Fn *f, Val *x) {
+	for (int i = 0; i < 40; i++) x = ir_Add(f, ir_Mul(f, x, ir_like(f, x, 0.25)), ir_Mul(f, x, ir_like(f, x, 0.5)));
+	return x;
+}
+
+static void braids(void **state) {
+	(void)state;
+	Arena *arena = arena_new();
+	Fn *f = fn_new(arena, "braids");
+	Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 2, (int64_t[]){5, 13}));
+	Val *w = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 2, (int64_t[]){13, 7}));
+	Val *y = ir_contract(f, x, (int64_t[]){0, 1}, w, (int64_t[]){1, 2}, 2, (int64_t[]){0, 2});
+	fn_output(f, "map", braid(f, x), -1);
+	fn_output(f, "epilogue", braid(f, y), -1);
+	fn_output(f, "sum", ir_reduce(f, OpReduceSum, braid(f, ir_Tanh(f, x)), 1, (int64_t[]){1}), -1);
+	expect_same(arena, fn_canonical(f), 0, false, "braids");
+	arena_free(arena);
+}
+
 /* Rows of one element have no padding: what stands behind them is another row, or another tensor. */
 static void narrow_rows(void **state) {
 	(void)state;
@@ -252,7 +272,7 @@ static void narrow_rows(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(narrow_rows), cmocka_unit_test(contracts_of_updates),
+		cmocka_unit_test(narrow_rows), cmocka_unit_test(contracts_of_updates), cmocka_unit_test(braids),
 		cmocka_unit_test(pointwise_rows), cmocka_unit_test(casts), cmocka_unit_test(views), cmocka_unit_test(reductions),
 		cmocka_unit_test(contracts), cmocka_unit_test(batched_contracts), cmocka_unit_test(gathers_and_random), cmocka_unit_test(updates),
 	};

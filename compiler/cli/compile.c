@@ -40,9 +40,10 @@ static const char *take_name(ObjectUnit *u, const char *name, const char *what, 
 }
 
 static void reserve_names(ObjectUnit *u) {
-	static const char *const names[] = {"params", "train", "param_info", "param_table", "init", "load", "store", "load_params", "store_params",
-	                                    "pretrained", "scratch", "find", "rows", "OK", "BAD_CLASS", "BAD_PATH", "ALIGN", "BATCH", "CODE_BYTES", "PARAM_COUNT",
-	                                    "PARAMS_BYTES", "TRAIN_BYTES", "SCRATCH_INFER", "SCRATCH_TRAIN", "STACK_MAX", "H", "check"};
+	static const char *const names[] = {"params", "train", "scratch", "param_info", "param_table", "pretrained", "init", "load",
+	                                    "store", "load_params", "store_params", "find", "rows", "check", "H", "OK", "BAD_CLASS",
+	                                    "BAD_PATH", "ALIGN", "CODE_BYTES", "PARAM_COUNT", "PARAMS_BYTES", "TRAIN_BYTES", "SCRATCH_INFER",
+	                                    "SCRATCH_TRAIN", "STACK_MAX"};
 	for (size_t i = 0; i < COUNT(names); i++) take_name(u, names[i], "", (Span){0});
 }
 
@@ -85,7 +86,8 @@ static void place_tensors(ObjectUnit *u) {
 		size_t end = x->kind == INPUT_SLOT ? l->bytes : l->infer_bytes, offset = l->places[i].offset;
 		for (int k = 0; k < l->count; k++)
 			if (l->places[k].offset > offset && l->places[k].offset < end) end = l->places[k].offset;
-		Member m = {c_type(x->type.dtype), member_name(u, x->path), x->path, (int64_t)((end - offset) / (size_t)dtype_info[x->type.dtype].bytes), offset};
+		Member m = {c_type(x->type.dtype), member_name(u, x->path), x->path,
+		            (int64_t)((end - offset) / (size_t)dtype_info[x->type.dtype].bytes), offset};
 		vec_push(u->s->arena, &u->members, m);
 		if (x->kind == INPUT_SLOT) u->dense_slots += dense_bytes(x->type);
 		else u->dense_params += dense_bytes(x->type);
@@ -127,8 +129,8 @@ static bool by_samples(const Wanted *w, bool *batched) {
 	return true;
 }
 
-static void add_array(ObjectUnit *u, const Wanted *w, Type whole, bool by_sample, const char *name, EmbedArray *array, Declared *argument,
-                      const Declared *others, int nothers) {
+static void add_array(ObjectUnit *u, const Wanted *w, Type whole, bool by_sample, const char *name, EmbedArray *array,
+                      Declared *argument, const Declared *others, int nothers) {
 	bool batched = false;
 	by_samples(w, &batched);
 	batched = batched && by_sample;
@@ -141,7 +143,8 @@ static bool add_model(ObjectUnit *u, int number, int64_t batch) {
 	Session *s = u->s;
 	Arena *arena = s->arena;
 	const Model *model = &s->program->models.data[number];
-	Fn *one = program_infer(s->program, number, 1), *two = program_infer(s->program, number, 2), *block = program_infer(s->program, number, batch);
+	Fn *one = program_infer(s->program, number, 1), *two = program_infer(s->program, number, 2),
+	   *block = program_infer(s->program, number, batch);
 	if (!one || !two || !block) return false;
 	WantedList in = wanted_inputs(arena, one, two), out = {0};
 	bool batched = false, sliced = true, any = false;
@@ -150,7 +153,8 @@ static bool add_model(ObjectUnit *u, int number, int64_t batch) {
 		any |= batched;
 	}
 	for (int i = 0; i < one->outputs.length; i++) {
-		Wanted w = {.name = one->outputs.data[i].name, .one = one->outputs.data[i].val->type, .two = two->outputs.data[i].val->type};
+		Wanted w = {
+		    .name = one->outputs.data[i].name, .one = one->outputs.data[i].val->type, .two = two->outputs.data[i].val->type};
 		vec_push(arena, &out, w);
 		sliced &= by_samples(&w, &batched) && batched;
 	}
@@ -166,8 +170,10 @@ static bool add_model(ObjectUnit *u, int number, int64_t batch) {
 	for (int i = 0; i < in.length; i++)
 		add_array(u, &in.data[i], block->inputs.data[i].type, sliced, in.data[i].name, &m->inputs[i], &all[i], all, i);
 	for (int i = 0; i < out.length; i++) {
-		const char *name = i < model->nresults && model->results[i] ? model->results[i] : out.length == 1 ? "out" : out.data[i].name;
-		add_array(u, &out.data[i], block->outputs.data[i].val->type, sliced, name, &m->outputs[i], &all[in.length + i], all, in.length + i);
+		const char *name = out.length == 1 ? "out" : out.data[i].name;
+		if (i < model->nresults && model->results[i]) name = model->results[i];
+		add_array(u, &out.data[i], block->outputs.data[i].val->type, sliced, name, &m->outputs[i], &all[in.length + i], all,
+		          in.length + i);
 	}
 	m->block = run_passes(block, 0, pass_count);
 	if (sliced) m->single = batch > 1 ? run_passes(one, 0, pass_count) : m->block;
@@ -192,10 +198,13 @@ static bool add_step(ObjectUnit *u, int number) {
 	const char *suffix = t->name ? arena_printf(arena, "_%s", t->name) : "";
 	EmbedStep *e = &u->embed.steps[u->embed.nsteps];
 	Signature *sign = &u->steps[u->embed.nsteps++];
-	*e = (EmbedStep){.symbol = take_name(u, arena_printf(arena, "step%s", suffix), "the training step", t->span), .fn = fn, .accumulate = MAX(t->accumulate, 1)};
+	*e = (EmbedStep){.symbol = take_name(u, arena_printf(arena, "step%s", suffix), "the training step", t->span),
+	                 .fn = fn,
+	                 .accumulate = MAX(t->accumulate, 1)};
 	e->inputs = NEW_ARRAY(arena, EmbedArray, fn->inputs.length + 1);
 	e->settings = NEW_ARRAY(arena, EmbedSetting, t->nsettings + 1);
-	*sign = (Signature){t->name ? arena_printf(arena, "train %s", t->name) : "train", NEW_ARRAY(arena, Declared, fn->inputs.length + 1), NULL};
+	*sign = (Signature){t->name ? arena_printf(arena, "train %s", t->name) : "train",
+	                    NEW_ARRAY(arena, Declared, fn->inputs.length + 1), NULL};
 	for (int i = 0; i < fn->inputs.length; i++) {
 		const Input *in = &fn->inputs.data[i];
 		if (in->kind != INPUT_DATA || !is_read(fn, in->val)) continue;
@@ -262,7 +271,8 @@ static EmbedBytes param_table(ObjectUnit *u) {
 		put(to + 24 + 16 * MAX_RANK, (uint64_t)u->members.data[i].count * (uint64_t)dtype_info[x->type.dtype].bytes, 8);
 		at += entry;
 	}
-	return (EmbedBytes){arena_printf(u->s->arena, "%s_param_table", u->x), table, (size_t)(at == table ? table + entry - table : at - table)};
+	return (EmbedBytes){arena_printf(u->s->arena, "%s_param_table", u->x), table,
+	                    (size_t)(at == table ? table + entry - table : at - table)};
 }
 
 static bool add_constants(ObjectUnit *u) {
@@ -274,25 +284,26 @@ static bool add_constants(ObjectUnit *u) {
 	bool ok = weights_load(s->diag, s->options->weights, s->program, &s->layout, block, false, &s->info);
 	const char *copy = arena_copy(s->arena, block, u->params_bytes);
 	block_free(block, MAX(s->layout.bytes, u->params_bytes));
-	u->embed.constants[u->embed.nconstants++] = (EmbedBytes){arena_printf(s->arena, "%s_pretrained", u->x), copy, u->params_bytes};
+	u->embed.constants[u->embed.nconstants++] =
+	    (EmbedBytes){arena_printf(s->arena, "%s_pretrained", u->x), copy, u->params_bytes};
 	return ok;
 }
 
 /* ---- all of it ---- */
 
-static bool choose_entries(ObjectUnit *u) {
+static int choose_entries(ObjectUnit *u) {
 	const Program *p = u->s->program;
 	const Options *o = u->s->options;
-	if (!parse_entries(o, &u->infer, &u->train)) return false;
+	if (!parse_entries(o, &u->infer, &u->train)) return EXIT_USAGE;
 	if (o->entry && u->train && !p->trains.length) {
 		fprintf(stderr, "nnc compile: %s has no train block\n", o->file);
-		return false;
+		return EXIT_INPUT;
 	}
 	u->train = u->train && p->trains.length;
 	u->infer = u->infer && p->models.length;
-	if (u->train || u->infer) return true;
-	fprintf(stderr, "nnc compile: %s has neither a model nor a train block\n", o->file);
-	return false;
+	if (u->train || u->infer) return EXIT_DONE;
+	fprintf(stderr, "nnc compile: %s has %s\n", o->file, p->trains.length ? "no model" : "neither a model nor a train block");
+	return EXIT_INPUT;
 }
 
 static bool describe(ObjectUnit *u) {
@@ -300,8 +311,11 @@ static bool describe(ObjectUnit *u) {
 	Program *p = s->program;
 	reserve_names(u);
 	place_tensors(u);
-	u->embed = (Embed){.program = p, .layout = &s->layout, .models = NEW_ARRAY(s->arena, EmbedModel, p->models.length + 1),
-	                   .steps = NEW_ARRAY(s->arena, EmbedStep, p->trains.length + 1), .train_bytes = MAX(s->layout.bytes, u->params_bytes)};
+	u->embed = (Embed){.program = p,
+	                   .layout = &s->layout,
+	                   .models = NEW_ARRAY(s->arena, EmbedModel, p->models.length + 1),
+	                   .steps = NEW_ARRAY(s->arena, EmbedStep, p->trains.length + 1),
+	                   .train_bytes = MAX(s->layout.bytes, u->params_bytes)};
 	u->models = NEW_ARRAY(s->arena, Signature, p->models.length + 1);
 	u->steps = NEW_ARRAY(s->arena, Signature, p->trains.length + 1);
 	int64_t batch = s->options->batch ? s->options->batch : p->trains.length ? p->trains.data[0].batch : DEFAULT_BATCH;
@@ -328,8 +342,10 @@ static bool generate(ObjectUnit *u) {
 	if (v) {
 		diag_error(s->diag, v->span, "`%s` on %s cannot be compiled yet", op_info[v->op].text, type_text(s->arena, v->type));
 	} else if (u->made.needs) {
-		diag_error(s->diag, (Span){0}, "the code for '%s', cpu '%s', would call `%s` of the C library", u->target->triple, u->target->cpu, u->made.needs);
-		diag_help(s->diag, "choose a --cpu that has an instruction for it%s", strncmp(u->target->triple, "x86_64", 6) ? "" : ": x86-64-v2 or later");
+		diag_error(s->diag, (Span){0}, "the code for '%s', cpu '%s', would call `%s` of the C library", u->target->triple,
+		           u->target->cpu, u->made.needs);
+		diag_help(s->diag, "choose a --cpu that has an instruction for it%s",
+		          strncmp(u->target->triple, "x86_64", 6) ? "" : ": x86-64-v2 or later");
 	}
 	return !s->diag->errors;
 }
@@ -350,14 +366,18 @@ static void print_summary(const ObjectUnit *u, const char *object, const char *h
 	if (u->train) printf("scratch     %zu bytes to train\n", u->made.scratch_train);
 	printf("parameters  %zu bytes, packed in a block of %zu\n", u->dense_params, u->params_bytes);
 	if (!u->target->has_fma)
-		fprintf(stderr, "note: cpu '%s' has no fused multiply-add, so the object rounds differently from nnc train\n", u->target->cpu);
-	if (u->train) printf("optimiser   %zu bytes, packed in %zu; the training block is %zu in all\n", u->dense_slots, l->bytes - l->infer_bytes, u->embed.train_bytes);
+		fprintf(stderr, "note: cpu '%s' has no fused multiply-add, so the object rounds differently from nnc train\n",
+		        u->target->cpu);
+	if (u->train)
+		printf("optimiser   %zu bytes, packed in %zu; the training block is %zu in all\n", u->dense_slots,
+		       l->bytes - l->infer_bytes, u->embed.train_bytes);
 }
 
 static int compile_program(Session *s) {
 	const Options *o = s->options;
 	ObjectUnit u = {.s = s, .x = c_identifier(s->arena, s->program->name)};
-	if (!choose_entries(&u)) return EXIT_USAGE;
+	int code = choose_entries(&u);
+	if (code != EXIT_DONE) return code;
 	u.target = target_named(s->arena, s->diag, o->target, o->cpu, NULL);
 	if (!u.target || !describe(&u) || !generate(&u)) {
 		session_report(s);
@@ -370,7 +390,8 @@ static int compile_program(Session *s) {
 	}
 	Text text = {.arena = s->arena};
 	write_header(&text, &u);
-	bool ok = write_atomic(s->diag, o->output, u.made.object.bytes, u.made.object.size) && write_atomic(s->diag, header, text.data, text.length);
+	bool ok = write_atomic(s->diag, o->output, u.made.object.bytes, u.made.object.size) &&
+	          write_atomic(s->diag, header, text.data, text.length);
 	session_report(s);
 	if (ok) print_summary(&u, o->output, header);
 	return ok ? EXIT_DONE : EXIT_RUN;

@@ -49,14 +49,18 @@ static Call call_begin(Abi *abi, const Part *part, Value persistent, Value arena
 	return c;
 }
 
-static void set_io(Call *c, int io, Value pointer) { emit_store(c->abi->e, pointer, emit_at_constant(c->abi->e, c->io, c->abi->e->ptr, io)); }
+static void set_io(Call *c, int io, Value pointer) {
+	emit_store(c->abi->e, pointer, emit_at_constant(c->abi->e, c->io, c->abi->e->ptr, io));
+}
 
 static void call_entry(Call *c) {
 	Emit *e = c->abi->e;
 	emit_call(e, c->part->entry, 3, (Value[]){c->frame, LLVMConstInt(e->i64, 0, false), LLVMConstInt(e->i64, 1, false)});
 }
 
-static Value byte_offset(Abi *abi, Value base, size_t offset) { return emit_at_constant(abi->e, base, abi->e->i8, (int64_t)offset); }
+static Value byte_offset(Abi *abi, Value base, size_t offset) {
+	return emit_at_constant(abi->e, base, abi->e->i8, (int64_t)offset);
+}
 
 /* ---- checks of class inputs ---- */
 
@@ -70,7 +74,8 @@ static Value check_function(Abi *abi, DType dtype) {
 	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), LLVMGetParam(f, 1), 1);
 	Value good = emit_loop_carry(e, &loop, LLVMConstInt(e->i1, 1, false));
 	Value x = emit_load(e, element_type(e, dtype), 1, emit_at(e, LLVMGetParam(f, 0), element_type(e, dtype), loop.i));
-	if (dtype_info[dtype].bytes < 4) x = dtype == DTYPE_I8 ? LLVMBuildSExt(e->builder, x, e->i32, "") : LLVMBuildZExt(e->builder, x, e->i32, "");
+	if (dtype_info[dtype].bytes < 4)
+		x = dtype == DTYPE_I8 ? LLVMBuildSExt(e->builder, x, e->i32, "") : LLVMBuildZExt(e->builder, x, e->i32, "");
 	Value inside = LLVMBuildICmp(e->builder, LLVMIntULT, x, LLVMGetParam(f, 2), "");
 	emit_loop_next(e, &loop, 0, LLVMBuildAnd(e->builder, good, inside, ""));
 	emit_loop_end(e, &loop);
@@ -87,7 +92,8 @@ static void check_inputs(Abi *abi, const EmbedArray *inputs, int n, int first_pa
 		if (in->classes <= 0 || dtype_is_float(in->dtype)) continue;
 		Value f = check_function(abi, in->dtype), count = emit_index(e, in->count);
 		if (in->batched && samples) count = emit_mul(e, samples, count);
-		Value good = emit_call(e, f, 3, (Value[]){LLVMGetParam(e->function, (unsigned)(first_param + i)), count, emit_i32(e, in->classes)});
+		Value good = emit_call(
+		    e, f, 3, (Value[]){LLVMGetParam(e->function, (unsigned)(first_param + i)), count, emit_i32(e, in->classes)});
 		EmitIf bad = emit_if(e, LLVMBuildNot(e->builder, good, ""));
 		LLVMBuildRet(e->builder, emit_i32(e, EMBED_BAD_CLASS));
 		LLVMPositionBuilderAtEnd(e->builder, LLVMAppendBasicBlockInContext(e->context, e->function, ""));   /* never reached */
@@ -174,8 +180,10 @@ static void emit_model(Abi *abi, const EmbedModel *m) {
 /* The number of the update, counted from 1, where `calls` calls have been done: an i32 that stops at its largest. */
 static Value update_number(Abi *abi, const EmbedStep *s, Value calls) {
 	Emit *e = abi->e;
-	Value updates = s->accumulate > 1 ? LLVMBuildSDiv(e->builder, calls, LLVMConstInt(e->i64, (uint64_t)s->accumulate, true), "") : calls;
-	updates = emit_min(e, LLVMBuildAdd(e->builder, updates, LLVMConstInt(e->i64, 1, true), ""), LLVMConstInt(e->i64, INT32_MAX, true));
+	Value updates =
+	    s->accumulate > 1 ? LLVMBuildSDiv(e->builder, calls, LLVMConstInt(e->i64, (uint64_t)s->accumulate, true), "") : calls;
+	updates =
+	    emit_min(e, LLVMBuildAdd(e->builder, updates, LLVMConstInt(e->i64, 1, true), ""), LLVMConstInt(e->i64, INT32_MAX, true));
 	return LLVMBuildTrunc(e->builder, updates, e->i32, "");
 }
 
@@ -246,7 +254,8 @@ static Fn *init_in_place(const Program *p, const Fn *from) {
 	Fn *f = fn_new(from->arena, from->name);
 	Val **now = NEW_ARRAY(f->arena, Val *, from->vals.length + 1);
 	for (int i = 0; i < from->inputs.length; i++)
-		now[from->inputs.data[i].val->id] = fn_input(f, from->inputs.data[i].name, from->inputs.data[i].kind, from->inputs.data[i].type);
+		now[from->inputs.data[i].val->id] =
+		    fn_input(f, from->inputs.data[i].name, from->inputs.data[i].kind, from->inputs.data[i].type);
 	int first = f->inputs.length;
 	VEC(Val *) values = {0};
 	for (int i = 0; i < from->outputs.length; i++) {
@@ -325,7 +334,8 @@ Embedded embed_compile(Arena *arena, const Embed *embed, const Target *target) {
 	if (embed->init_symbol) emit_init(&abi);
 	for (int i = 0; i < embed->nmodels; i++) emit_model(&abi, &embed->models[i]);
 	for (int i = 0; i < embed->nsteps; i++) emit_step(&abi, &embed->steps[i]);
-	for (int i = 0; i < embed->nconstants; i++) emit_constant(e, embed->constants[i].symbol, embed->constants[i].bytes, embed->constants[i].size);
+	for (int i = 0; i < embed->nconstants; i++)
+		emit_constant(e, embed->constants[i].symbol, embed->constants[i].bytes, embed->constants[i].size);
 	StackMeasure *measure = stack_measure(e);
 	out.object = emit_object(e, false);
 	out.stack_bytes = stack_deepest(measure);

@@ -59,7 +59,8 @@ StackMeasure *stack_measure(Emit *e) {
 	StackMeasure *m = NEW(e->arena, StackMeasure);
 	bool x86 = !strncmp(e->target->triple, "x86_64", 6);
 	/* x86: the return address is pushed, and a frame that holds vectors is aligned to them */
-	*m = (StackMeasure){.arena = e->arena, .per_call = x86 ? 8 + (size_t)MAX(e->target->vector_bytes, 16) : 0, .in_registers = x86 ? 6 : 0};
+	*m = (StackMeasure){
+	    .arena = e->arena, .per_call = x86 ? 8 + (size_t)MAX(e->target->vector_bytes, 16) : 0, .in_registers = x86 ? 6 : 0};
 	LLVMAttributeRef report = LLVMCreateStringAttribute(e->context, "warn-stack-size", 15, "0", 1);
 	for (Value f = LLVMGetFirstFunction(e->module); f; f = LLVMGetNextFunction(f)) m->count += LLVMCountBasicBlocks(f) > 0;
 	m->functions = NEW_ARRAY(e->arena, Function, m->count + 1);
@@ -109,7 +110,8 @@ const char *object_needs(Arena *arena, Object object, const char *name) {
 	for (; at && section && !needs && !LLVMObjectFileIsSymbolIteratorAtEnd(binary, at); LLVMMoveToNextSymbol(at)) {
 		const char *symbol = LLVMGetSymbolName(at);
 		LLVMMoveToContainingSection(section, at);
-		if (*symbol && strcmp(symbol, name) && LLVMObjectFileIsSectionIteratorAtEnd(binary, section)) needs = arena_text(arena, symbol, strlen(symbol));
+		if (*symbol && strcmp(symbol, name) && LLVMObjectFileIsSectionIteratorAtEnd(binary, section))
+			needs = arena_text(arena, symbol, strlen(symbol));
 	}
 	if (section) LLVMDisposeSectionIterator(section);
 	if (at) LLVMDisposeSymbolIterator(at);

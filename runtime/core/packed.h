@@ -14,7 +14,8 @@
 
 /* Freestanding: no library is called.  A packed tensor is row-major like a dense one, but its rows (last axis) lie
  * `stride` bytes apart, and it takes `bytes` bytes in all; what lies between is padding, zero after nnc_pack(). */
-static inline void nnc_pack(unsigned char *packed, size_t stride, size_t bytes, const unsigned char *dense, size_t rows, size_t row) {
+static inline void nnc_pack(unsigned char *packed, size_t stride, size_t bytes,
+                            const unsigned char *dense, size_t rows, size_t row) {
 	size_t r, i;
 	for (i = 0; i < bytes; i++) packed[i] = 0;
 	for (r = 0; r < rows; r++)

@@ -63,7 +63,8 @@ static int step(void) { return N(STEP_CALL)((Train *)train.data STEP_INPUTS(PASS
 
 static void fill(uint64_t number) {
 	uint64_t array = 0;
-#define FILL(name, type, is_float, count, classes) synthetic_fill(name.data, is_float, (int)sizeof(type), classes, count, number, array++);
+#define FILL(name, type, is_float, count, classes)                                                                               \
+	synthetic_fill(name.data, is_float, (int)sizeof(type), classes, count, number, array++);
 	STEP_INPUTS(FILL)
 }
 
@@ -90,7 +91,8 @@ static void measure_stack(void) {
 	munmap(stack, STACK);
 	check(status == N(OK), "a step on its own stack returns 0");
 	check(depth <= (size_t)N(STACK_MAX) + FRAME, "stack within STACK_MAX");
-	if (getenv("NNC_VERBOSE")) fprintf(stderr, "stack: %zu bytes with the caller's frames, bound %zu\n", depth, (size_t)N(STACK_MAX));
+	if (getenv("NNC_VERBOSE"))
+		fprintf(stderr, "stack: %zu bytes with the caller's frames, bound %zu\n", depth, (size_t)N(STACK_MAX));
 }
 
 /* ---- what training leaves ---- */
@@ -139,7 +141,8 @@ static void bad_classes(void) {
 static void table(void) {
 	for (int i = 0; i < N(PARAM_COUNT); i++) {
 		const Info *a = &N(param_table)[i];
-		check(a->offset % N(ALIGN) == 0 && a->offset + a->bytes <= (a->kind == 2 ? sizeof(Train) : sizeof(Params)), "a tensor lies in its block");
+		check(a->offset % N(ALIGN) == 0 && a->offset + a->bytes <= (a->kind == 2 ? sizeof(Train) : sizeof(Params)),
+		      "a tensor lies in its block");
 		for (int k = 0; k < i; k++) {
 			const Info *b = &N(param_table)[k];
 			check(a->offset + a->bytes <= b->offset || b->offset + b->bytes <= a->offset, "tensors do not overlap");
@@ -183,11 +186,14 @@ static void inference(void) {
 #define MAKE_SAMPLES(name, type, is_float, count, classes) name = block_make(sizeof(type) * (count) * SAMPLES);
 	MODEL_INPUTS(MAKE_SAMPLES)
 	MODEL_OUTPUTS(MAKE_SAMPLES)
-#define FILL_SAMPLES(name, type, is_float, count, classes) synthetic_fill(name.data, is_float, (int)sizeof(type), classes, (count) * SAMPLES, 7, array++);
+#define FILL_SAMPLES(name, type, is_float, count, classes)                                                                       \
+	synthetic_fill(name.data, is_float, (int)sizeof(type), classes, (count)*SAMPLES, 7, array++);
 	MODEL_INPUTS(FILL_SAMPLES)
 	check(infer(0, 0) == N(OK), "no samples");
 	check(infer(0, SAMPLES) == N(OK), "a model returns 0");
-#define HASH_MANY(name, type, is_float, count, classes) many = hash_more(many, name.data, name.bytes); block_check(&name, "memory before a result");
+#define HASH_MANY(name, type, is_float, count, classes)                                                                          \
+	many = hash_more(many, name.data, name.bytes);                                                                               \
+	block_check(&name, "memory before a result");
 	MODEL_OUTPUTS(HASH_MANY)
 	for (size_t i = 0; i < SAMPLES; i++) check(infer(i, 1) == N(OK), "a model returns 0 for one sample");
 #define HASH_SINGLE(name, type, is_float, count, classes) single = hash_more(single, name.data, name.bytes);

@@ -72,7 +72,8 @@ static void run(const Reference *r, const char *how, const Executable *init, con
 static void run_compiled(const Reference *r, int workers, int steps) {
 	CompileOptions one = {.target = target_host(r->arena), .workers = 1, .no_cache = true}, options = one;
 	options.workers = workers;
-	Compiled init = compile_fn(r->arena, r->init, r->p, &r->layout, &one), step = compile_fn(r->arena, r->step, r->p, &r->layout, &options);
+	Compiled init = compile_fn(r->arena, r->init, r->p, &r->layout, &one),
+	         step = compile_fn(r->arena, r->step, r->p, &r->layout, &options);
 	if (!init.executable.entry || !step.executable.entry) die("the program cannot be compiled");
 	run(r, "jit", &init.executable, &step.executable, workers, steps);
 	compiled_free(&init);
@@ -80,23 +81,31 @@ static void run_compiled(const Reference *r, int workers, int steps) {
 }
 
 static const char *c_type(DType d) {
-	return d == DTYPE_F32 ? "float" : d == DTYPE_F64 ? "double" : d == DTYPE_I32 ? "int32_t" : d == DTYPE_I8 ? "int8_t" : "uint8_t";
+	return d == DTYPE_F32   ? "float"
+	       : d == DTYPE_F64 ? "double"
+	       : d == DTYPE_I32 ? "int32_t"
+	       : d == DTYPE_I8  ? "int8_t"
+	                        : "uint8_t";
 }
 
 static void write_array(FILE *out, const char *prefix, int number, Type t, int64_t count, int64_t classes) {
-	fprintf(out, " A(%s%d, %s, %d, %lld, %lld)", prefix, number, c_type(t.dtype), dtype_is_float(t.dtype), (long long)count, (long long)MAX(classes, 0));
+	fprintf(out, " A(%s%d, %s, %d, %lld, %lld)", prefix, number, c_type(t.dtype), dtype_is_float(t.dtype), (long long)count,
+	        (long long)MAX(classes, 0));
 }
 
 /* A(name, type, is it a float, elements, classes) for every array of the step and, per sample, of the first model. */
 static bool write_macros(const Reference *r, const char *path) {
 	FILE *out = fopen(path, "w");
 	if (!out) return false;
-	fprintf(out, "#define NAME %s\n#define SEED %lluu\n#define BATCH %lld\n", r->p->name, (unsigned long long)r->train->seed, (long long)r->train->batch);
-	fprintf(out, "#define STEP_CALL step%s%s\n#define STEP_INPUTS(A)", r->train->name ? "_" : "", r->train->name ? r->train->name : "");
+	fprintf(out, "#define NAME %s\n#define SEED %lluu\n#define BATCH %lld\n", r->p->name, (unsigned long long)r->train->seed,
+	        (long long)r->train->batch);
+	fprintf(out, "#define STEP_CALL step%s%s\n#define STEP_INPUTS(A)", r->train->name ? "_" : "",
+	        r->train->name ? r->train->name : "");
 	int n = 0;
 	for (int i = 0; i < r->step->inputs.length; i++) {
 		const Input *in = &r->step->inputs.data[i];
-		if (in->kind == INPUT_DATA && is_read(r->step, in->val)) write_array(out, "field", n++, in->type, type_count(in->type), in->classes);
+		if (in->kind == INPUT_DATA && is_read(r->step, in->val))
+			write_array(out, "field", n++, in->type, type_count(in->type), in->classes);
 	}
 	Fn *one = program_infer(r->p, 0, 1);
 	if (!one) die("no inference");
@@ -106,7 +115,8 @@ static bool write_macros(const Reference *r, const char *path) {
 		if (in->kind == INPUT_DATA) write_array(out, "in", i, in->type, type_count(in->type), in->classes);
 	}
 	fprintf(out, "\n#define MODEL_OUTPUTS(A)");
-	for (int i = 0; i < one->outputs.length; i++) write_array(out, "out", i, one->outputs.data[i].val->type, type_count(one->outputs.data[i].val->type), 0);
+	for (int i = 0; i < one->outputs.length; i++)
+		write_array(out, "out", i, one->outputs.data[i].val->type, type_count(one->outputs.data[i].val->type), 0);
 	fprintf(out, "\n");
 	return fclose(out) == 0;
 }
@@ -129,7 +139,9 @@ int main(int argc, char **argv) {
 	char *text = read_text(arena, argv[1]);
 	Files *files = files_open(arena, argv[1], NULL);
 	DataProbe probe = data_probe(files);
-	Reference r = {.arena = arena, .p = elab_program(arena, diag, diag_source(diag, argv[1], text, strlen(text), false), &(ElabOptions){.probe = &probe})};
+	Reference r = {
+	    .arena = arena,
+	    .p = elab_program(arena, diag, diag_source(diag, argv[1], text, strlen(text), false), &(ElabOptions){.probe = &probe})};
 	if (!r.p) {
 		diag_print(diag, stderr, false);
 		return EXIT_SKIPPED;
@@ -139,7 +151,8 @@ int main(int argc, char **argv) {
 	r.step = run_passes(program_step(r.p, 0), 0, pass_count);
 	r.init = run_passes(program_init(r.p), 0, pass_count);
 	if (!write_macros(&r, argv[2])) die("cannot write %s", argv[2]);
-	run(&r, "interpreter", exec_interpret(arena, r.init, r.p, &r.layout), exec_interpret(arena, r.step, r.p, &r.layout), 0, SHORT_STEPS);
+	run(&r, "interpreter", exec_interpret(arena, r.init, r.p, &r.layout), exec_interpret(arena, r.step, r.p, &r.layout), 0,
+	    SHORT_STEPS);
 	run_compiled(&r, 1, SHORT_STEPS);
 	static const int workers[] = {1, 2, 3, 8};
 	for (size_t i = 0; i < COUNT(workers); i++) run_compiled(&r, workers[i], LONG_STEPS);

@@ -14,7 +14,8 @@ static inline uint64_t synthetic_bits(uint64_t step, uint64_t array, uint64_t el
 }
 
 /* size: bytes of an element; floats in -1 .. 1, classes in 0 .. classes - 1, bytes and other integers small. */
-static inline void synthetic_fill(void *to, int is_float, int size, uint64_t classes, size_t count, uint64_t step, uint64_t array) {
+static inline void synthetic_fill(void *to, int is_float, int size, uint64_t classes, size_t count, uint64_t step,
+                                  uint64_t array) {
 	for (size_t i = 0; i < count; i++) {
 		uint64_t bits = synthetic_bits(step, array, i);
 		double value = (double)(bits >> 40) / 8388608.0 - 1.0;

@@ -48,6 +48,8 @@ typedef struct Lower {
 /* scalar.c: the forward columns of ops.def and math.def as LLVM code; operands scalar or vector alike. */
 Value lower_pointwise(Emit *e, const Val *v, Value *args);
 Value lower_cast(Emit *e, Value a, DType from, DType to);
+/* i8 and u8 are computed as i32 and cut back to their range; others stay. */
+Value lower_narrow(Emit *e, Value v, DType dtype);
 Value lower_maximum(Emit *e, Value a, Value b);
 Value lower_minimum(Emit *e, Value a, Value b);
 Value lower_exp(Emit *e, Value a);

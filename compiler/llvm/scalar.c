@@ -94,8 +94,7 @@ static Value unary_intrinsic(Emit *e, const char *name, Value a) { return emit_i
 #define MATH(name, a) lower_math_##name(e, a)
 #define MATH2(name, a, b) lower_math_##name(e, a, b)
 
-/* i8 and u8 are computed as i32 and cut back to their range. */
-static Value narrow(Emit *e, Value v, DType dtype) {
+Value lower_narrow(Emit *e, Value v, DType dtype) {
 	if (dtype == DTYPE_U8) return LLVMBuildAnd(e->builder, v, like(e, v, 255), "");
 	if (dtype != DTYPE_I8) return v;
 	Value shift = like(e, v, 24);
@@ -113,7 +112,7 @@ Value lower_pointwise(Emit *e, const Val *v, Value *args) {
 #include "ops.def"
 	default: die("op '%s' is not element-wise", op_info[v->op].text);
 	}
-	return narrow(e, y, v->type.dtype);
+	return lower_narrow(e, y, v->type.dtype);
 }
 
 static Value real_to_integer(Emit *e, Value a, DType to) {
@@ -143,7 +142,7 @@ Value lower_cast(Emit *e, Value a, DType from, DType to) {
 		return dtype_is_float(from) ? LLVMBuildFCmp(b, LLVMRealUNE, a, like(e, a, 0), "") : LLVMBuildICmp(b, LLVMIntNE, a, like(e, a, 0), "");
 	if (dtype_is_float(from)) return real_to_integer(e, a, to);
 	if (from == DTYPE_BOOL) return LLVMBuildZExt(b, a, i32, "");
-	return narrow(e, a, to);
+	return lower_narrow(e, a, to);
 }
 
 /* Philox4x32-10 of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (2011). */

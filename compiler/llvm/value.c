@@ -450,14 +450,15 @@ static Value compute(Lower *k, Val *v, const At *from, Value mask) {
 		Value m = reduce_loop(k, v, &at, mask, OpReduceMax, NULL);
 		return lower_finish_lse(k, m, reduce_loop(k, v, &at, mask, OpReduceSum, m));
 	}
-	case OpReduceSum: case OpReduceMax: case OpReduceMin: case OpReduceProd: return reduce_loop(k, v, &at, mask, v->op, NULL);
+	case OpReduceSum: case OpReduceMax: case OpReduceMin: case OpReduceProd:
+		return lower_narrow(k->e, reduce_loop(k, v, &at, mask, v->op, NULL), v->type.dtype);
 	default: die("no code for op '%s'", op_info[v->op].text);
 	}
 }
 
 Value lower_value(Lower *k, Val *v, const At *at, Value mask) {
 	for (Memo *m = k->given; m; m = m->next)
-		if (m->v == v) return m->value;
+		if (m->v == v) return lower_narrow(k->e, m->value, v->type.dtype);
 	bool loops = is_reduce(v) || v->op == OpArgMax;
 	int level = mask || loops || v == k->tile_value ? k->depth : at_level(k, at, v->type.rank);
 	for (int l = level; l <= (mask ? k->depth : level); l++)

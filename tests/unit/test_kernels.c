@@ -142,6 +142,22 @@ static void reductions(void **state) {
 			}
 }
 
+/* Sums of bytes wrap like everything else of that dtype, also where the sum is not stored before it is read. */
+static void byte_reductions(void **state) {
+	(void)state;
+	static const Op ops[] = {OpReduceSum, OpReduceMax, OpReduceMin, OpReduceProd};
+	for (int o = 0; o < (int)COUNT(ops); o++)
+		for (int variant = 0; variant < 4; variant++) {
+			Arena *arena = arena_new();
+			Fn *f = fn_new(arena, "bytes");
+			Val *x = fn_input(f, "x", INPUT_DATA, type_make(variant & 1 ? DTYPE_I8 : DTYPE_U8, 2, (int64_t[]){21, 37}));
+			Val *y = ir_reduce(f, ops[o], x, 1, (int64_t[]){variant / 2});
+			fn_output(f, "y", ir_cast(f, y, DTYPE_F32), -1);
+			expect_same(arena, fn_canonical(f), 0, false, op_info[ops[o]].text);
+			arena_free(arena);
+		}
+}
+
 static void contracts(void **state) {
 	(void)state;
 	static const int64_t sizes[][3] = {{1, 1, 1}, {7, 5, 3}, {17, 1, 33}, {1, 40, 9}, {33, 70, 64}, {20, 16, 4100}, {64, 10, 1}, {4, 500, 1000}};
@@ -272,7 +288,7 @@ static void narrow_rows(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(narrow_rows), cmocka_unit_test(contracts_of_updates), cmocka_unit_test(braids),
+		cmocka_unit_test(narrow_rows), cmocka_unit_test(byte_reductions), cmocka_unit_test(contracts_of_updates), cmocka_unit_test(braids),
 		cmocka_unit_test(pointwise_rows), cmocka_unit_test(casts), cmocka_unit_test(views), cmocka_unit_test(reductions),
 		cmocka_unit_test(contracts), cmocka_unit_test(batched_contracts), cmocka_unit_test(gathers_and_random), cmocka_unit_test(updates),
 	};

@@ -288,7 +288,7 @@ static const char *run_compiled(Check *c, const Case *k, const Compiled *compile
 }
 
 static const char *check_compiled(Check *c, const Case *k, const Target *target, int workers, const char **last) {
-	CompileOptions options = {.target = target, .workers = workers, .no_cache = true};
+	CompileOptions options = {.target = target, .workers = workers, .always_share = true, .no_cache = true};
 	const Val *unsupported = kernel_unsupported(k->fn);
 	if (unsupported) return arena_printf(c->arena, "cannot compile %s", op_info[unsupported->op].text);
 	KernelProgram *kernels = compile_kernels(c->arena, k->fn, c->program, &c->layout, &options);

@@ -9,7 +9,7 @@
 #include <string.h>
 
 enum { MAX_COLUMNS = 1 << 20 };   /* a line of nothing but commas must not fill the memory; what lies beyond is not seen */
-typedef struct Cell { const char *begin, *end; } Cell;   /* within quotes, if it had any; doubled quotes stay */
+typedef struct Cell { const char *begin, *end; bool quoted; } Cell;   /* what is within quotes, if it had any; doubled quotes stay */
 typedef struct Csv {
 	const char *at, *end;
 	int64_t line;                /* of the next record, from 1 */
@@ -24,8 +24,11 @@ static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
 static Csv csv_open(Arena *arena, const char *text, size_t length) {
 	Csv csv = {.at = text, .end = text + length, .line = 1, .delimiter = ',', .arena = arena};
 	if (length >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) csv.at += 3;
-	for (const char *c = csv.at; c < csv.end && *c != '\n'; c++) {
-		if (*c != ',' && *c != ';' && *c != '\t') continue;
+	bool quoted = false;
+	for (const char *c = csv.at; c < csv.end && (*c != '\n' || quoted); c++) {
+		if (*c == '"' && quoted && c + 1 < csv.end && c[1] == '"') c++;
+		else if (*c == '"') quoted = !quoted && (c == csv.at || strchr(",;\t ", c[-1]));
+		if (quoted || (*c != ',' && *c != ';' && *c != '\t')) continue;
 		csv.delimiter = *c;
 		break;
 	}
@@ -44,7 +47,7 @@ static void skip_empty_lines(Csv *csv) {
 }
 
 static Cell quoted_cell(Csv *csv) {
-	Cell cell = {++csv->at, NULL};
+	Cell cell = {++csv->at, NULL, true};
 	for (; csv->at < csv->end; csv->at++) {
 		if (*csv->at == '\n') csv->line++;
 		if (*csv->at != '"') continue;
@@ -57,7 +60,7 @@ static Cell quoted_cell(Csv *csv) {
 }
 
 static Cell plain_cell(Csv *csv) {
-	Cell cell = {csv->at, NULL};
+	Cell cell = {csv->at, NULL, false};
 	while (csv->at < csv->end && *csv->at != csv->delimiter && *csv->at != '\n') csv->at++;
 	cell.end = csv->at;
 	while (cell.end > cell.begin && is_blank(cell.end[-1])) cell.end--;
@@ -123,11 +126,22 @@ static const char *cell_text(Arena *arena, Cell cell) {
 	return text;
 }
 
+/* The cell's text as it was meant: a doubled quote within quotes is one. */
+static const char *cell_name(Arena *arena, Cell cell) {
+	char *name = arena_text(arena, cell.begin, (size_t)(cell.end - cell.begin)), *to = name;
+	for (const char *from = name; *from; from++) {
+		if (cell.quoted && from[0] == '"' && from[1] == '"') from++;
+		*to++ = *from;
+	}
+	*to = 0;
+	return name;
+}
+
 static bool find_column(Csv *csv, Diag *diag, const File *file, const DataField *field, const char *name, int *at) {
 	const char **names = NEW_ARRAY(csv->arena, const char *, csv->cells.length);
 	for (int i = 0; i < csv->cells.length; i++) {
 		Cell cell = csv->cells.data[i];
-		names[i] = arena_text(csv->arena, cell.begin, (size_t)(cell.end - cell.begin));
+		names[i] = cell_name(csv->arena, cell);
 		if (strcmp(names[i], name) != 0) continue;
 		*at = i;
 		return true;

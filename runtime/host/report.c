@@ -20,6 +20,7 @@ double now_seconds(void) {
 
 static bool open_log(Report *r, int i, const char *path) {
 	r->log[i] = fopen(path, "w");
+	r->log_path[i] = path;
 	if (!r->log[i]) diag_error(r->job->diag, (Span){0}, "cannot write '%s': %s", path, strerror(errno));
 	return r->log[i] != NULL;
 }
@@ -39,11 +40,18 @@ bool report_open(Report *r, const TrainJob *job, int64_t batches, int64_t steps)
 	return true;
 }
 
-void report_close(Report *r) {
+bool report_close(Report *r) {
+	bool ok = true;
 	for (int i = 0; i < 2; i++) {
-		if (r->log[i]) fclose(r->log[i]);
+		if (!r->log[i]) continue;
+		bool lost = ferror(r->log[i]) != 0;
+		if (fclose(r->log[i]) != 0 || lost) {
+			diag_error(r->job->diag, (Span){0}, "cannot write '%s': %s", r->log_path[i], strerror(r->log_error ? r->log_error : errno));
+			ok = false;
+		}
 		r->log[i] = NULL;
 	}
+	return ok;
 }
 
 static void log_line(Report *r, json_t *line, bool flush) {
@@ -51,7 +59,7 @@ static void log_line(Report *r, json_t *line, bool flush) {
 		if (!r->log[i]) continue;
 		json_dumpf(line, r->log[i], JSON_COMPACT | JSON_REAL_PRECISION(9));
 		fputc('\n', r->log[i]);
-		if (flush) fflush(r->log[i]);
+		if (flush && fflush(r->log[i]) != 0 && !r->log_error) r->log_error = errno;
 	}
 	json_decref(line);
 }

@@ -9,6 +9,8 @@
 typedef struct Report {
 	const TrainJob *job;
 	FILE *log[2];                /* the run folder's and --log's */
+	const char *log_path[2];
+	int log_error;               /* errno of the first line that could not be written */
 	bool terminal, shown;        /* a progress line stands on the terminal */
 	int64_t batches, epochs;     /* steps of the loop per epoch; epochs in all */
 	int64_t steps;               /* updates in all */
@@ -29,6 +31,7 @@ void report_step(Report *report, const Moment *moment, double loss);
 void report_epoch(Report *report, const Moment *moment, const EvalResult *validation);
 void report_end(Report *report, const Moment *moment, const TrainResult *result, const char *weights, bool interrupted);
 void report_clear(Report *report);    /* before anything else is written to the terminal */
-void report_close(Report *report);
+/* False, said: a log could not be written. */
+bool report_close(Report *report);
 
 #endif

@@ -196,7 +196,7 @@ int train_run(TrainJob *job, TrainResult *result) {
 	                        .seconds = now_seconds() - l->report.started};
 	if (status == EXIT_DONE || status == EXIT_INTERRUPTED) report_end(&l->report, &l->at, result, l->weights, status == EXIT_INTERRUPTED);
 	sigaction(SIGINT, &before, NULL);
-	report_close(&l->report);
+	if (!report_close(&l->report) && status == EXIT_DONE) status = EXIT_RUN;
 	evaluate_close(&l->eval);
 	runner_free(l->runner);
 	block_free(l->snapshot, l->snapshot ? job->layout->bytes : 0);

@@ -326,6 +326,14 @@ static void csv(void **state) {
 		DataProbe probe = data_probe(f.files);
 		assert_int_equal(probe.samples(probe.context, f.diag, &set).samples, 3);
 	}
+	static const char quotes[] = "\"the, \"\"old\"\" age\";5\" pipe\n1;2\n";
+	put(&f, "quotes.csv", quotes, sizeof quotes - 1);
+	const char *names[] = {"5\" pipe", "the, \"old\" age"};
+	DataField named = table("quotes.csv", names, 2, vector(DTYPE_I32, 2));
+	Data *n = load(&f, &named, 1, &set);
+	assert_non_null(n);
+	assert_memory_equal(n->field[0], ((int32_t[]){2, 1}), 8);
+	data_free(n);
 	put(&f, "plain.csv", "1;2;3\n4;5;6\n", 12);
 	DataField numbers = table("plain.csv", NULL, 2, vector(DTYPE_I32, 2));
 	numbers.first_column = 1;

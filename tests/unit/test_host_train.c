@@ -281,6 +281,15 @@ static void writes_a_run(void **state) {
 	assert_memory_equal(again, w->block, w->layout.infer_bytes);
 	assert_int_equal(info.step, 150);
 	block_free(again, w->layout.bytes);
+	/* A log on a full disk: said at the end, after the weights are safe. */
+	if (access("/dev/full", W_OK) == 0) {
+		TrainJob full = job_of(w);
+		full.out = job.out;
+		full.log = "/dev/full";
+		assert_int_equal(train_run(&full, &result), EXIT_RUN);
+		assert_int_equal(w->program->diag->errors, 1);
+		w->program->diag->errors = 0;
+	}
 	/* Again into the same folder: fine; as another program, or into a folder of other things: refused. */
 	assert_non_null(run_folder(w->arena, w->program->diag, file, NULL));
 	assert_null(run_folder(w->arena, w->program->diag, "other.nn", job.out));

@@ -1,5 +1,6 @@
 /* dump.c: nnc dump: in: FILE.nn, or (--from) the text that dump printed; out: the program's text after a pass. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
@@ -16,6 +17,7 @@ static void print_fn(Session *s, Fn *f, int from, int to, bool kernels) {
 	Text text = {.arena = s->arena};
 	if (kernels) {
 		CompileOptions options = {.target = s->target, .workers = s->workers, .no_cache = true};
+		options.always_share = getenv("NNC_FORCE_THREADS") != NULL;
 		kernel_print(&text, compile_kernels(s->arena, f, s->program, &s->layout, &options));
 	} else {
 		fn_print(&text, f);

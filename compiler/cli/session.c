@@ -127,6 +127,7 @@ Pool *session_pool(Session *s) {
 Compiled session_compiled(Session *s, Fn *raw) {
 	Fn *f = run_passes(raw, 0, pass_count);
 	CompileOptions options = {.target = s->target, .workers = s->workers, .no_cache = s->options->no_cache};
+	options.always_share = getenv("NNC_FORCE_THREADS") != NULL; /* for tests */
 	Compiled c = compile_fn(s->arena, f, s->program, &s->layout, &options);
 	if (c.unsupported)
 		diag_error(s->diag, c.unsupported->span, "`%s` on %s cannot be compiled yet", op_info[c.unsupported->op].text,

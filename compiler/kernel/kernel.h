@@ -87,6 +87,7 @@ typedef struct KernelProgram {
 /* What the planner needs to know of the machine. */
 typedef struct Machine {
 	int lanes;
+	bool always_share;               /* workers share whatever they can, even where that is slower: for tests */
 	/* How many column panels the workers of a contract should share, or 0 for its rows; asks the code generator. */
 	int64_t (*panels)(const void *target, const KernelProgram *kp, const Kernel *kernel);
 	const void *target;

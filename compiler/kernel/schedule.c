@@ -236,7 +236,9 @@ static bool continues_share(const KernelProgram *kp, int i, int workers) {
 
 enum { WORTH_SHARING = 1500, PANELS_WORTH_BARRIERS = 20000 };   /* ns of one kernel that pay for a barrier, for two */
 
-/* Few rows, or a second operand that is dear to pack: the workers take column panels, unless rows keep a chain going. */
+/* Few rows, or a second operand that is dear to pack: the workers take column panels, unless rows keep a chain going.  (Updates
+ * never do so to keep columns of weights with one worker: what is fetched ahead past the end of a worker's part of a row
+ * belongs to the other one.  Measured, that costs more than rows do: 2.75 ms for 2.4 in a step of 784-512-256-10.) */
 static void share_panels(const KernelProgram *kp, Kernel *k, int workers, const Machine *machine) {
 	Kernel trial = *k;
 	trial.workers = workers;
@@ -244,6 +246,47 @@ static void share_panels(const KernelProgram *kp, Kernel *k, int workers, const 
 	if (panels < workers || (k->workers > 1 && k->cost < PANELS_WORTH_BARRIERS)) return;
 	k->workers = workers;
 	k->panels = k->rows = panels;
+}
+
+/* Nanoseconds that the workers lose to each other: a store to a line which another core has read waits for that core, 7 ns
+ * where the two are near, 28 where they are not (two cores of a virtual machine, at different times), and nothing hides it. */
+enum { SHARED_LINE = 32, BARRIER = 500, LINE_BYTES = 64 };
+
+/* May `reader` read lines of `buffer` that another worker wrote in `writer`? */
+static bool reads_of_others(const KernelProgram *kp, const Kernel *writer, const Kernel *reader, int buffer) {
+	if (writer->workers == 1 && reader->workers == 1) return false;
+	for (int i = 0; i < reader->leaves.length; i++) {
+		const Leaf *leaf = &reader->leaves.data[i];
+		if (kp->buffer_of[leaf->val->id] != buffer) continue;
+		if (!same_share(writer, reader) || leaf->axis < 0 || leaf->axis != writer->partition) return true;
+	}
+	return false;
+}
+
+static double lines_shared(const KernelProgram *kp, const Kernel *writer) {
+	double lines = 0;
+	for (int i = 0; i < writer->writes.length; i++) {
+		const Buffer *b = &kp->buffers.data[writer->writes.data[i]];
+		bool shared = false;
+		for (int k = 0; k < kp->kernels.length && b->kind != BUFFER_IO; k++)
+			shared = shared || (&kp->kernels.data[k] != writer && reads_of_others(kp, writer, &kp->kernels.data[k], writer->writes.data[i]));
+		int64_t last = b->type.rank ? b->type.dim[b->type.rank - 1] : 1;
+		if (shared) lines += (double)type_count(b->type) / (double)last * (double)b->row * dtype_info[b->type.dtype].bytes / LINE_BYTES;
+	}
+	return lines;
+}
+
+/* Is the step with these workers slower than with one?  The answer is meant for the worse place of the cores. */
+static bool better_alone(KernelProgram *kp) {
+	double alone = 0, shared = 2 * BARRIER;
+	place_barriers(kp);
+	for (int i = 0; i < kp->kernels.length; i++) {
+		const Kernel *k = &kp->kernels.data[i];
+		double part = k->workers > 1 ? MIN(1, (double)kernel_share(k) / (double)k->rows) : 1;
+		alone += k->cost;
+		shared += part * (k->cost + SHARED_LINE * lines_shared(kp, k)) + (k->barrier_before ? BARRIER : 0);
+	}
+	return shared > 0.95 * alone;
 }
 
 static void choose_workers(KernelProgram *kp, int workers, const Machine *machine) {
@@ -267,7 +310,13 @@ static void choose_workers(KernelProgram *kp, int workers, const Machine *machin
 	}
 	bool any = false;
 	for (int i = 0; i < kp->kernels.length; i++) any = any || kp->kernels.data[i].workers > 1;
-	if (!any) kp->workers = 1;
+	if (any && (machine->always_share || !better_alone(kp))) return;
+	kp->workers = 1;
+	for (int i = 0; i < kp->kernels.length; i++) {
+		Kernel *k = &kp->kernels.data[i];
+		if (k->panels) k->rows = k->partition >= 0 ? k->domain.dim[k->partition] : 1;
+		k->workers = 1, k->panels = 0;
+	}
 }
 
 void kernel_schedule(KernelProgram *kp, int workers, const Machine *machine) {

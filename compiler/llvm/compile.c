@@ -14,7 +14,7 @@ static const Place *find_place(const Program *p, const Layout *layout, const cha
 
 KernelProgram *compile_kernels(Arena *arena, Fn *f, const Program *p, const Layout *layout, const CompileOptions *options) {
 	const Target *t = options->target;
-	Machine machine = {.lanes = t->lanes, .panels = kernel_panels, .target = t};
+	Machine machine = {.lanes = t->lanes, .always_share = options->always_share, .panels = kernel_panels, .target = t};
 	Fn *prepared = kernel_prepare(f);
 	InputPlace *places = NEW_ARRAY(arena, InputPlace, prepared->inputs.length + 1);
 	for (int i = 0; i < prepared->inputs.length; i++) {

@@ -92,7 +92,7 @@ static const char *compare_compiled(Arena *arena, Fn *f, char *const *dense, con
 		vec_push(arena, &program.persistent, ((Persistent){.path = in->name, .kind = in->kind, .type = in->type, .train = -1}));
 	}
 	Layout layout = layout_program(arena, &program);
-	CompileOptions options = {.target = target, .workers = workers, .no_cache = true};
+	CompileOptions options = {.target = target, .workers = workers, .always_share = true, .no_cache = true};
 	Compiled c = compile_fn(arena, f, &program, &layout, &options);
 	if (out) *out = c;
 	if (c.unsupported) return arena_printf(arena, "cannot compile %s", op_info[c.unsupported->op].text);

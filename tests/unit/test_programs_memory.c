@@ -51,7 +51,7 @@ static size_t tensor_bytes(const Program *p, bool slots) {
 
 static void check_step(Arena *arena, const char *path, const Program *p, Fn *f, int workers) {
 	Layout layout = layout_program(arena, p);
-	CompileOptions options = {.target = target_host(arena), .workers = workers, .no_cache = true};
+	CompileOptions options = {.target = target_host(arena), .workers = workers, .always_share = true, .no_cache = true};
 	Compiled c = compile_fn(arena, f, p, &layout, &options);
 	if (!c.executable.entry) fail_msg("%s cannot be compiled", path);
 	const KernelProgram *kp = c.kernels;

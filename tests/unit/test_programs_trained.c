@@ -19,7 +19,7 @@ typedef struct Trainee {
 } Trainee;
 
 static Compiled compile(Arena *arena, Fn *raw, const Program *p, const Layout *layout, int workers) {
-	CompileOptions options = {.target = target_host(arena), .workers = workers, .no_cache = true};
+	CompileOptions options = {.target = target_host(arena), .workers = workers, .always_share = true, .no_cache = true};
 	Compiled c = compile_fn(arena, run_passes(raw, 0, pass_count), p, layout, &options);
 	if (!c.executable.entry) fail_msg("cannot compile: %s", c.error ? c.error : op_info[c.unsupported->op].text);
 	return c;

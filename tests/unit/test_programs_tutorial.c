@@ -65,7 +65,7 @@ static void compare_weights(Arena *arena, const Run *run, const Program *p, cons
 }
 
 static Compiled compile(Arena *arena, Fn *raw, const Program *p, const Layout *layout, int workers) {
-	CompileOptions options = {.target = target_host(arena), .workers = workers, .no_cache = true};
+	CompileOptions options = {.target = target_host(arena), .workers = workers, .always_share = true, .no_cache = true};
 	Compiled c = compile_fn(arena, run_passes(raw, 0, pass_count), p, layout, &options);
 	assert_non_null(c.executable.entry);
 	return c;

@@ -266,12 +266,15 @@ static bool reads_of_others(const KernelProgram *kp, const Kernel *writer, const
 static double lines_shared(const KernelProgram *kp, const Kernel *writer) {
 	double lines = 0;
 	for (int i = 0; i < writer->writes.length; i++) {
-		const Buffer *b = &kp->buffers.data[writer->writes.data[i]];
+		int number = writer->writes.data[i];
+		const Buffer *b = &kp->buffers.data[number];
 		bool shared = false;
-		for (int k = 0; k < kp->kernels.length && b->kind != BUFFER_IO; k++)
-			shared = shared || (&kp->kernels.data[k] != writer && reads_of_others(kp, writer, &kp->kernels.data[k], writer->writes.data[i]));
-		int64_t last = b->type.rank ? b->type.dim[b->type.rank - 1] : 1;
-		if (shared) lines += (double)type_count(b->type) / (double)last * (double)b->row * dtype_info[b->type.dtype].bytes / LINE_BYTES;
+		for (int k = 0; k < kp->kernels.length && b->kind != BUFFER_IO; k++) {
+			const Kernel *reader = &kp->kernels.data[k];
+			shared = shared || (reader != writer && reads_of_others(kp, writer, reader, number));
+		}
+		int64_t last = b->type.rank ? b->type.dim[b->type.rank - 1] : 1, rows = type_count(b->type) / MAX(last, 1);
+		if (shared) lines += (double)rows * (double)b->row * dtype_info[b->type.dtype].bytes / LINE_BYTES;
 	}
 	return lines;
 }

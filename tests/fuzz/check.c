@@ -179,10 +179,12 @@ static int32_t element_of(Type t, const char *dense, int64_t i) {
 
 static const char *differ(Arena *arena, const char *name, Type t, int64_t i, int32_t got, const void *want) {
 	if (!dtype_is_float(t.dtype))
-		return arena_printf(arena, "%s[%lld] of %s: %d compiled, %d interpreted", name, (long long)i, type_text(arena, t), got, ((const int32_t *)want)[i]);
+		return arena_printf(arena, "%s[%lld] of %s: %d compiled, %d interpreted", name, (long long)i, type_text(arena, t), got,
+		                    ((const int32_t *)want)[i]);
 	float a, b = ((const float *)want)[i];
 	memcpy(&a, &got, 4);
-	return arena_printf(arena, "%s[%lld] of %s: %a compiled, %a interpreted", name, (long long)i, type_text(arena, t), (double)a, (double)b);
+	return arena_printf(arena, "%s[%lld] of %s: %a compiled, %a interpreted", name, (long long)i, type_text(arena, t), (double)a,
+	                    (double)b);
 }
 
 /* ---- compiled code ---- */
@@ -214,7 +216,8 @@ static Memory new_memory(Check *c, const Case *k, size_t arena_bytes) {
 		const Input *in = &f->inputs.data[i];
 		m.persistent[i] = -1;
 		for (int p = 0; p < c->program->persistent.length; p++)
-			if (!strcmp(c->program->persistent.data[p].path, in->name) && c->program->persistent.data[p].kind == in->kind) m.persistent[i] = p;
+			if (!strcmp(c->program->persistent.data[p].path, in->name) && c->program->persistent.data[p].kind == in->kind)
+				m.persistent[i] = p;
 		if (m.persistent[i] >= 0) continue;
 		m.io_bytes[m.nio] = (size_t)type_count(in->type) * (size_t)dtype_info[in->type.dtype].bytes;
 		m.io[m.nio] = guarded(c->arena, m.io_bytes[m.nio]);
@@ -244,7 +247,8 @@ static void fill_memory(Check *c, const Case *k, Memory *m, size_t arena_bytes) 
 
 static const char *compare_outputs(Check *c, const Case *k, const Memory *m, size_t arena_bytes) {
 	Fn *f = k->fn;
-	if (!guard_holds(m->block, c->layout.bytes) || !guard_holds(m->scratch, arena_bytes)) return "memory outside the blocks was written";
+	if (!guard_holds(m->block, c->layout.bytes) || !guard_holds(m->scratch, arena_bytes))
+		return "memory outside the blocks was written";
 	for (int i = 0; i < m->nio; i++)
 		if (!guard_holds(m->io[i], m->io_bytes[i])) return arena_printf(c->arena, "memory around io buffer %d was written", i);
 	int io = 0;
@@ -265,7 +269,8 @@ static const char *compare_outputs(Check *c, const Case *k, const Memory *m, siz
 			float a, b;
 			memcpy(&a, &element, 4);
 			memcpy(&b, &wanted, 4);
-			if (!(t.dtype == DTYPE_F32 && isnan(a) && isnan(b))) return differ(c->arena, out->name, t, e, element, k->expected[i].data);
+			if (!(t.dtype == DTYPE_F32 && isnan(a) && isnan(b)))
+				return differ(c->arena, out->name, t, e, element, k->expected[i].data);
 		}
 	}
 	return NULL;
@@ -303,7 +308,9 @@ static const char *check_compiled(Check *c, const Case *k, const Target *target,
 	const char *problem = run_compiled(c, k, &compiled);
 	compiled_free(&compiled);
 	if (problem && getenv("FUZZ_KERNELS")) fputs(text.data, stdout);
-	return problem ? arena_printf(c->arena, "%s (%s, %d workers): %s", k->fn->name, target->cpu, compiled.executable.workers, problem) : NULL;
+	return problem
+	           ? arena_printf(c->arena, "%s (%s, %d workers): %s", k->fn->name, target->cpu, compiled.executable.workers, problem)
+	           : NULL;
 }
 
 /* ---- texts ---- */
@@ -321,7 +328,8 @@ static const char *compare_read_back(Check *c, const Case *k, const Tensor *expe
 	c->tally->round_trips++;
 	for (int i = 0; i < back->outputs.length; i++) {
 		Type t = back->outputs.data[i].val->type;
-		if (!type_equal(t, expected[i].type)) return arena_printf(c->arena, "%s: output %s has another type", what, back->outputs.data[i].name);
+		if (!type_equal(t, expected[i].type))
+			return arena_printf(c->arena, "%s: output %s has another type", what, back->outputs.data[i].name);
 		for (int64_t e = 0; e < type_count(t); e++)
 			if (!same_bits(t, out[i].data, expected[i].data, e))
 				return arena_printf(c->arena, "%s: output %s[%lld] differs", what, back->outputs.data[i].name, (long long)e);
@@ -348,7 +356,8 @@ static const char *check_texts(Check *c, const Fn *elaborated, const Case *k) {
 		Fn *back = read_back(c, f, &problem);
 		if (problem) break;
 		if (passes_run >= 1) problem = compare_read_back(c, k, interpret(c, f, k->in), back, "a pass's text");
-		if (!problem) problem = compare_read_back(c, k, k->expected, run_passes(back, passes_run, pass_count), "a pass's text, carried on");
+		if (!problem)
+			problem = compare_read_back(c, k, k->expected, run_passes(back, passes_run, pass_count), "a pass's text, carried on");
 	}
 	if (problem) return arena_printf(c->arena, "%s: %s", k->fn->name, problem);
 	for (int i = 0; i < k->fn->vals.length; i++)
@@ -372,7 +381,8 @@ static void count_finite(Check *c, const Case *k) {
 		Type t = k->fn->outputs.data[i].val->type;
 		c->tally->outputs++;
 		bool bad = false;
-		for (int64_t e = 0; e < type_count(t) && t.dtype == DTYPE_F32 && !bad; e++) bad = !isfinite(((const float *)k->expected[i].data)[e]);
+		for (int64_t e = 0; e < type_count(t) && t.dtype == DTYPE_F32 && !bad; e++)
+			bad = !isfinite(((const float *)k->expected[i].data)[e]);
 		c->tally->not_finite += bad;
 	}
 }
@@ -392,7 +402,10 @@ static const char *check_fn(Check *c, Fn *elaborated, bool thorough, bool texts)
 	c->tally->functions++;
 	count_finite(c, &k);
 	int first = roll(&c->dice, 2), more = 2 + roll(&c->dice, 2);
-	const struct { const Target *target; int workers; } ways[] = {{targets[first], 1}, {targets[first], more}, {targets[!first], 5 - more}};
+	const struct {
+		const Target *target;
+		int workers;
+	} ways[] = {{targets[first], 1}, {targets[first], more}, {targets[!first], 5 - more}};
 	const char *last = NULL;
 	for (int i = 0; i < 3; i++) {
 		if (!thorough && i != (int)(c->seed % 3)) continue;
@@ -403,7 +416,8 @@ static const char *check_fn(Check *c, Fn *elaborated, bool thorough, bool texts)
 	if (texts) return check_texts(c, elaborated, &k);
 	/* the simplifier changes no bit, unless it made a sum of products a contraction, which has an order of its own */
 	Fn *before = run_passes(elaborated, 0, 1);
-	return contracts_in(before) == contracts_in(k.fn) ? compare_read_back(c, &k, k.expected, before, "before the simplifier") : NULL;
+	return contracts_in(before) == contracts_in(k.fn) ? compare_read_back(c, &k, k.expected, before, "before the simplifier")
+	                                                  : NULL;
 }
 
 const char *check_program(Arena *arena, const char *text, uint64_t seed, Coverage *coverage, Tally *tally) {

@@ -6,8 +6,9 @@
 
 static const char *const place_text[POSITIONS] = {"map", "column", "row", "after-reduce", "operand", "after-contract", "anchor"};
 static const char *const feature_text[FEATURES] = {
-	"map-alone", "map-shared", "reduce-alone", "reduce-shared", "contract-alone", "contract-shared", "contract-panels", "contract-dot",
-	"contract-batched", "contract-swapped", "stored-anchor", "barrier", "no-barrier", "in-place", "copied", "many-roots",
+    "map-alone",       "map-shared",   "reduce-alone",     "reduce-shared",    "contract-alone", "contract-shared",
+    "contract-panels", "contract-dot", "contract-batched", "contract-swapped", "stored-anchor",  "barrier",
+    "no-barrier",      "in-place",     "copied",           "many-roots",
 };
 
 typedef struct Walk { Coverage *coverage; const KernelProgram *kp; const Kernel *kernel; bool *seen[POSITIONS]; } Walk;
@@ -28,7 +29,11 @@ static void feature(Coverage *c, Feature f, bool on) { c->count[OP_COUNT * POSIT
 
 static void cover_features(Coverage *c, const KernelProgram *kp, const Kernel *k, int position) {
 	bool alone = k->workers == 1;
-	feature(c, k->kind == KERNEL_MAP ? FEATURE_MAP_ALONE : k->kind == KERNEL_REDUCE ? FEATURE_REDUCE_ALONE : FEATURE_CONTRACT_ALONE, alone);
+	feature(c,
+	        k->kind == KERNEL_MAP      ? FEATURE_MAP_ALONE
+	        : k->kind == KERNEL_REDUCE ? FEATURE_REDUCE_ALONE
+	                                   : FEATURE_CONTRACT_ALONE,
+	        alone);
 	feature(c, k->kind == KERNEL_MAP ? FEATURE_MAP_SHARED : k->kind == KERNEL_REDUCE ? FEATURE_REDUCE_SHARED
 	        : k->panels ? FEATURE_CONTRACT_PANELS : FEATURE_CONTRACT_SHARED, !alone);
 	feature(c, FEATURE_DOT, k->kind == KERNEL_CONTRACT && k->contraction.dot);
@@ -45,7 +50,8 @@ static void cover_features(Coverage *c, const KernelProgram *kp, const Kernel *k
 }
 
 void cover_kernels(Coverage *c, const KernelProgram *kp) {
-	static const Position of_root[] = {[KERNEL_MAP] = AT_MAP, [KERNEL_REDUCE] = AT_AFTER_REDUCE, [KERNEL_CONTRACT] = AT_AFTER_CONTRACT};
+	static const Position of_root[] = {
+	    [KERNEL_MAP] = AT_MAP, [KERNEL_REDUCE] = AT_AFTER_REDUCE, [KERNEL_CONTRACT] = AT_AFTER_CONTRACT};
 	Walk w = {.coverage = c, .kp = kp};
 	int n = kp->fn->vals.length;
 	for (int p = 0; p < POSITIONS; p++) w.seen[p] = NEW_ARRAY(kp->arena, bool, n + 1);
@@ -55,7 +61,8 @@ void cover_kernels(Coverage *c, const KernelProgram *kp) {
 		for (int p = 0; p < POSITIONS; p++) memset(w.seen[p], 0, (size_t)n);
 		if (k->anchor) {
 			c->count[k->anchor->op * POSITIONS + AT_ANCHOR]++;
-			for (int a = 0; a < k->anchor->nargs; a++) walk(&w, k->anchor->arg[a], k->kind == KERNEL_CONTRACT ? AT_OPERAND : AT_ROW, false);
+			for (int a = 0; a < k->anchor->nargs; a++)
+				walk(&w, k->anchor->arg[a], k->kind == KERNEL_CONTRACT ? AT_OPERAND : AT_ROW, false);
 		}
 		for (int r = 0; r < k->roots.length; r++)
 			if (k->roots.data[r] != k->anchor) walk(&w, k->roots.data[r], of_root[k->kind], true);
@@ -82,7 +89,8 @@ void print_coverage(const Coverage *c) {
 			else printf("%15s", ".");
 		printf("\n");
 	}
-	for (int f = 0; f < FEATURES; f++) printf("%s%s %llu", f ? ", " : "", feature_text[f], (unsigned long long)c->count[OP_COUNT * POSITIONS + f]);
+	for (int f = 0; f < FEATURES; f++)
+		printf("%s%s %llu", f ? ", " : "", feature_text[f], (unsigned long long)c->count[OP_COUNT * POSITIONS + f]);
 	printf("\nnever in a kernel:");
 	for (int op = 0; op < OP_COUNT; op++) {
 		uint64_t sum = 0;

@@ -66,7 +66,8 @@ static void report_end(Shared *s, int job, int status, FILE *log) {
 	atomic_fetch_add(&s->failures, 1);
 	if (WIFSIGNALED(status)) {
 		Arena *arena = arena_new();
-		printf("---- seed %llu: %s\n%s", (unsigned long long)seed, WTERMSIG(status) == SIGALRM ? "takes too long" : strsignal(WTERMSIG(status)), fuzz_program(arena, seed));
+		printf("---- seed %llu: %s\n%s", (unsigned long long)seed,
+		       WTERMSIG(status) == SIGALRM ? "takes too long" : strsignal(WTERMSIG(status)), fuzz_program(arena, seed));
 		arena_free(arena);
 	}
 	if (log) fprintf(log, "failed: seed %llu\n", (unsigned long long)seed), fflush(log);
@@ -184,14 +185,16 @@ static FILE *open_log(const char *path, uint64_t from, uint64_t to) {
 	FILE *git = log ? popen("git -C " NNC_SOURCE_DIR " rev-parse HEAD 2>/dev/null", "r") : NULL;
 	if (git && fgets(commit, sizeof commit, git)) commit[strcspn(commit, "\n")] = 0;
 	if (git) pclose(git);
-	if (log) fprintf(log, "commit %s, seeds %llu..%llu\n", commit, (unsigned long long)from, (unsigned long long)to - 1), fflush(log);
+	if (log)
+		fprintf(log, "commit %s, seeds %llu..%llu\n", commit, (unsigned long long)from, (unsigned long long)to - 1), fflush(log);
 	return log;
 }
 
 static void add_up(Shared *s, int jobs, Coverage *c, Tally *t) {
 	for (int j = 0; j < jobs; j++) {
 		for (int i = 0; i < CELLS; i++) c->count[i] += s->coverage[j].count[i];
-		t->programs += s->tally[j].programs, t->functions += s->tally[j].functions, t->compiled += s->tally[j].compiled, t->runs += s->tally[j].runs;
+		t->programs += s->tally[j].programs, t->functions += s->tally[j].functions, t->compiled += s->tally[j].compiled,
+		    t->runs += s->tally[j].runs;
 		t->outputs += s->tally[j].outputs, t->not_finite += s->tally[j].not_finite, t->round_trips += s->tally[j].round_trips;
 	}
 }
@@ -211,10 +214,12 @@ static int run_range(uint64_t from, uint64_t to, int jobs, bool stop, const char
 	add_up(s, jobs, c, &t);
 	print_coverage(c);
 	char line[400];
-	snprintf(line, sizeof line, "%llu programs, %llu functions, %llu compiled, %llu runs, %llu read back, %llu outputs (%llu not finite), %d failed, %.0f s\n",
-	         (unsigned long long)t.programs, (unsigned long long)t.functions, (unsigned long long)t.compiled, (unsigned long long)t.runs,
-	         (unsigned long long)t.round_trips, (unsigned long long)t.outputs, (unsigned long long)t.not_finite, s->failures,
-	         (double)(end.tv_sec - start.tv_sec));
+	snprintf(line, sizeof line,
+	         "%llu programs, %llu functions, %llu compiled, %llu runs, %llu read back, %llu outputs (%llu not finite), %d "
+	         "failed, %.0f s\n",
+	         (unsigned long long)t.programs, (unsigned long long)t.functions, (unsigned long long)t.compiled,
+	         (unsigned long long)t.runs, (unsigned long long)t.round_trips, (unsigned long long)t.outputs,
+	         (unsigned long long)t.not_finite, s->failures, (double)(end.tv_sec - start.tv_sec));
 	fputs(line, stdout);
 	if (log) fputs(line, log), fclose(log);
 	int missed = reachable ? compare_coverage(c, reachable) : 0;
@@ -234,7 +239,8 @@ int main(int argc, char **argv) {
 		else if (!strcmp(option, "--log")) log = value;
 		else if (!strcmp(option, "--reachable")) reachable = value;
 		else if (!strcmp(option, "--print")) return fputs(fuzz_program(arena, strtoull(value, NULL, 10)), stdout), 0;
-		else if (!strcmp(option, "--minimise")) return minimise(fuzz_program(arena, strtoull(value, NULL, 10)), strtoull(value, NULL, 10)), 0;
+		else if (!strcmp(option, "--minimise"))
+			return minimise(fuzz_program(arena, strtoull(value, NULL, 10)), strtoull(value, NULL, 10)), 0;
 		else if (!strcmp(option, "--file")) return check_file(value, at + 1 < argc ? strtoull(argv[at + 1], NULL, 10) : 1);
 		else fatal("unknown option %s", option);
 		arena_free(arena);

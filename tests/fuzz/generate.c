@@ -33,15 +33,18 @@ const char *shape_source(Generator *g, Shape s) { return s.rank ? arena_printf(g
 /* 1..70, with more than their share around multiples of the vector width. */
 int random_size(Generator *g) {
 	static const int edges[] = {1, 2, 3, 4, 7, 8, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 70};
-	return one_in(&g->dice, 3) ? edges[roll(&g->dice, COUNT(edges))] : one_in(&g->dice, 2) ? 1 + roll(&g->dice, 12) : 1 + roll(&g->dice, 70);
+	return one_in(&g->dice, 3)   ? edges[roll(&g->dice, COUNT(edges))]
+	       : one_in(&g->dice, 2) ? 1 + roll(&g->dice, 12)
+	                             : 1 + roll(&g->dice, 70);
 }
 
 const char *new_name(Generator *g, const char *prefix) { return arena_printf(g->arena, "%s%d", prefix, g->names++); }
 
 const char *new_param(Generator *g, Shape s) {
 	const char *name = new_name(g, "p");
-	const char *vector = CHOOSE(g, "0", "1", "0.5", "glorot_uniform(shape)", "normal(shape) * 0.1", "uniform(shape, -1, 1)", "he_normal(shape)",
-	                            "truncated_normal(shape)", "bernoulli(0.5, shape) as f32", "glorot_normal(shape)");
+	const char *vector =
+	    CHOOSE(g, "0", "1", "0.5", "glorot_uniform(shape)", "normal(shape) * 0.1", "uniform(shape, -1, 1)", "he_normal(shape)",
+	           "truncated_normal(shape)", "bernoulli(0.5, shape) as f32", "glorot_normal(shape)");
 	text_add(&g->body, "  param %s: %s = %s\n", name, s.rank ? shape_source(g, s) : "f32", s.rank ? vector : "0.5");
 	g->nparams++;
 	return name;
@@ -129,7 +132,8 @@ static void matmul_statement(Generator *g) {
 	const Item *right = NULL;
 	for (int t = 0; t < g->items.length && !right; t++) {
 		Item *w = &g->items.data[t];
-		if (w->kind == 'F' && (w->shape.rank == 1 || w->shape.rank == 2) && size_same(w->shape.size[0], k) && w != i && roll(&g->dice, 2)) {
+		if (w->kind == 'F' && (w->shape.rank == 1 || w->shape.rank == 2) && size_same(w->shape.size[0], k) && w != i &&
+		    roll(&g->dice, 2)) {
 			w->used = true;
 			right = w;
 		}
@@ -166,7 +170,8 @@ static void reduce_statement(Generator *g) {
 	const char *at = arena_printf(g->arena, ", axis = %d", axis);
 	unsigned axes = 1u << axis;
 	if (axis == copy.shape.rank - 1 && one_in(&g->dice, 2)) at = arg ? "" : ", axis = -1";
-	else if (!arg && axis != other && one_in(&g->dice, 3)) at = arena_printf(g->arena, ", axis = [%d, %d]", axis, other), axes |= 1u << other;
+	else if (!arg && axis != other && one_in(&g->dice, 3))
+		at = arena_printf(g->arena, ", axis = [%d, %d]", axis, other), axes |= 1u << other;
 	else if (!arg && one_in(&g->dice, 12)) at = "", axes = ~0u;
 	Shape s = without(copy.shape, axes);
 	Size n = copy.shape.size[axis];
@@ -185,7 +190,8 @@ static void softmax_statement(Generator *g) {
 	bool logs = one_in(&g->dice, 2);
 	int axis = i->shape.rank - 1 - (one_in(&g->dice, 3) ? roll(&g->dice, i->shape.rank) : 0);
 	const char *at = axis == i->shape.rank - 1 ? "" : arena_printf(g->arena, ", axis = %d", axis);
-	bind(g, arena_printf(g->arena, "%s(%s%s%s)", logs ? "log_softmax" : "softmax", i->name, i->tagged ? " * 1.5" : "", at), 'F', i->shape);
+	bind(g, arena_printf(g->arena, "%s(%s%s%s)", logs ? "log_softmax" : "softmax", i->name, i->tagged ? " * 1.5" : "", at), 'F',
+	     i->shape);
 }
 
 static void reshape_statement(Generator *g) {
@@ -229,7 +235,9 @@ static void view_statement(Generator *g) {
 		if (size.batch || shape_count(g, s) * 3 > MAX_COUNT) return;
 		s.size[axis].n *= 3;
 		value = arena_printf(a, "concat(%s, %s, %s, axis = %d)", copy.name, grow(g, copy.kind, 1), grow(g, copy.kind, 0), axis);
-		if (one_in(&g->dice, 2)) s.size[axis].n = size.n * 2, value = arena_printf(a, "concat([%s, %s], axis = %d)", copy.name, grow(g, copy.kind, 1), axis);
+		if (one_in(&g->dice, 2))
+			s.size[axis].n = size.n * 2,
+			value = arena_printf(a, "concat([%s, %s], axis = %d)", copy.name, grow(g, copy.kind, 1), axis);
 		break;
 	case 2:
 		if (s.rank == RANKS || shape_count(g, s) * 2 > MAX_COUNT) return;
@@ -252,7 +260,8 @@ static void view_statement(Generator *g) {
 		if (size.batch || size.n + lo + hi < 1 || size.n + lo < 1 || size.n + hi < 1) return;
 		s.size[axis].n += lo + hi;
 		if (shape_count(g, s) > MAX_COUNT || (copy.kind == 'C')) return;
-		value = arena_printf(a, "pad(%s, %d, %d, value = %s, axis = %d)", copy.name, lo, hi, copy.kind == 'F' ? CHOOSE(g, "0", "-1.5", "0.25") : "1", axis);
+		value = arena_printf(a, "pad(%s, %d, %d, value = %s, axis = %d)", copy.name, lo, hi,
+		                     copy.kind == 'F' ? CHOOSE(g, "0", "-1.5", "0.25") : "1", axis);
 		break;
 	default: {
 		Text text = {.arena = a};
@@ -302,7 +311,8 @@ static void static_statement(Generator *g) {
 		break;
 	}
 	case 1:
-		text_add(b, "  let %s = %s\n  if B0 > %d { %s = %s } else { %s = %s }\n", h, copy.name, roll(&g->dice, 70), h, grow(g, 'F', 2), h, grow(g, 'F', 1));
+		text_add(b, "  let %s = %s\n  if B0 > %d { %s = %s } else { %s = %s }\n", h, copy.name, roll(&g->dice, 70), h,
+		         grow(g, 'F', 2), h, grow(g, 'F', 1));
 		add_item(g, h, 'F', copy.shape)->tagged = true;
 		break;
 	case 2: {
@@ -323,7 +333,8 @@ static void static_statement(Generator *g) {
 	default: {
 		if (!last_is_fixed(&copy) || !g->in_model) return;
 		int n = copy.shape.size[copy.shape.rank - 1].n;
-		text_add(b, "  let %s = %s\n  for n in [%d, %d] { %s = %s |> dense(n) |> %s }\n", h, copy.name, random_size(g), n, h, h, CHOOSE(g, "relu", "tanh", "sigmoid", "gelu"));
+		text_add(b, "  let %s = %s\n  for n in [%d, %d] { %s = %s |> dense(n) |> %s }\n", h, copy.name, random_size(g), n, h, h,
+		         CHOOSE(g, "relu", "tanh", "sigmoid", "gelu"));
 		add_item(g, h, 'F', copy.shape)->tagged = true;
 		g->nparams += 4;
 	}
@@ -374,7 +385,8 @@ static void directed_statement(Generator *g, uint64_t seed) {
 		source = *bind(g, arena_printf(g->arena, "%s(%s, axis = -1)", what, source.name), 'F', s);
 	}
 	if (place == 4) {   /* after a contract */
-		Shape s = with_last(source.shape, random_size(g)), ws = {.rank = 2, .size = {source.shape.size[source.shape.rank - 1], s.size[s.rank - 1]}};
+		Shape s = with_last(source.shape, random_size(g)),
+		      ws = {.rank = 2, .size = {source.shape.size[source.shape.rank - 1], s.size[s.rank - 1]}};
 		if (!g->in_model || shape_count(g, s) > MAX_COUNT) return;
 		const char *w = new_param(g, ws);
 		source = *bind(g, arena_printf(g->arena, "%s @ %s", source.name, w), 'F', s);
@@ -385,8 +397,10 @@ static void directed_statement(Generator *g, uint64_t seed) {
 	char kind = template_result(t);
 	if ((place == 1 || place == 2) && kind != 'C') {   /* inside a reduction over a column, over the last axis */
 		int axis = place == 1 ? 0 : source.shape.rank - 1;
-		const char *what = kind == 'F' ? CHOOSE(g, "sum", "mean", "max", "min", "logsumexp", "prod") : CHOOSE(g, "sum", "max", "min");
-		bind(g, arena_printf(g->arena, "%s(%s, axis = %d)", what, value, axis), kind == 'F' ? 'F' : 'I', without(source.shape, 1u << axis));
+		const char *what =
+		    kind == 'F' ? CHOOSE(g, "sum", "mean", "max", "min", "logsumexp", "prod") : CHOOSE(g, "sum", "max", "min");
+		bind(g, arena_printf(g->arena, "%s(%s, axis = %d)", what, value, axis), kind == 'F' ? 'F' : 'I',
+		     without(source.shape, 1u << axis));
 	} else {
 		bind(g, value, kind, source.shape);
 	}
@@ -431,7 +445,8 @@ static int write_results(Generator *g, Item *results, int most) {
 		Item *x = &g->items.data[i];
 		if (x->used && !(n == 0 && i == 0)) continue;
 		bool has_type = x->kind != 'C' || x->shape.rank;   /* a bare `bool` is a static one */
-		if (has_type && n < most - 1 && (n == 0 || roll(&g->dice, 3)) && (x->name[0] == 'v' || x->name[0] == 'y' || x->name[0] == 'h')) {
+		if (has_type && n < most - 1 && (n == 0 || roll(&g->dice, 3)) &&
+		    (x->name[0] == 'v' || x->name[0] == 'y' || x->name[0] == 'h')) {
 			results[n++] = *x;
 			continue;
 		}
@@ -450,7 +465,12 @@ static int write_results(Generator *g, Item *results, int most) {
 
 /* A second model, without a batch or parameters: whole arrays. */
 static const char *write_whole(const Generator *outer, uint64_t seed) {
-	Generator part = {.arena = outer->arena, .dice = {hash_mix(seed + 99)}, .batch = 1, .force = -1, .body = {.arena = outer->arena}}, *g = &part;
+	Generator part = {.arena = outer->arena,
+	                  .dice = {hash_mix(seed + 99)},
+	                  .batch = 1,
+	                  .force = -1,
+	                  .body = {.arena = outer->arena}},
+	          *g = &part;
 	room_for_items(g);
 	Text text = {.arena = g->arena}, head = {.arena = g->arena};
 	for (int k = 0; k < 2; k++) {

@@ -56,7 +56,16 @@ extern const int template_count;
 bool template_kind(int t, char kind);
 char template_result(int t);
 /* Sets atoms for `body`: element mode. */
-#define WITH_ATOMS(g, list, n, body) do { const Atom *old_ = (g)->atoms; int n_ = (g)->natoms; (g)->atoms = (list); (g)->natoms = (n); body; (g)->atoms = old_; (g)->natoms = n_; } while (0)
+#define WITH_ATOMS(g, list, n, body)                                                                                             \
+	do {                                                                                                                         \
+		const Atom *old_ = (g)->atoms;                                                                                           \
+		int n_ = (g)->natoms;                                                                                                    \
+		(g)->atoms = (list);                                                                                                     \
+		(g)->natoms = (n);                                                                                                       \
+		body;                                                                                                                    \
+		(g)->atoms = old_;                                                                                                       \
+		(g)->natoms = n_;                                                                                                        \
+	} while (0)
 
 /* generate_indexed.c */
 void indexed_statement(Generator *g);

@@ -9,22 +9,101 @@
 typedef struct Template { char result; const char *text; } Template;
 
 static const Template templates[] = {
-	{'F', "(-A)"}, {'F', "abs(A)"}, {'F', "sign(A)"}, {'F', "floor(3 * A)"}, {'F', "round(2 * A)"}, {'F', "exp(-abs(A))"},
-	{'F', "exp(0.2 * A)"}, {'F', "expm1(0.1 * A)"}, {'F', "log(abs(A) + 0.3)"}, {'F', "log1p(abs(A))"}, {'F', "sqrt(abs(A) + 0.2)"},
-	{'F', "tanh(A)"}, {'F', "erf(A)"}, {'F', "sin(A)"}, {'F', "cos(A)"}, {'F', "stop_gradient(A)"}, {'F', "(A + B)"}, {'F', "(A - B)"},
-	{'F', "(A * B)"}, {'F', "(A * tanh(A))"}, {'F', "(A / (abs(A) + 0.5))"}, {'F', "(A / N)"}, {'F', "(N / (1 + A * A))"},
-	{'F', "pow(abs(A) + 0.1, 0.5 + tanh(A))"}, {'F', "((abs(A) + 0.2) ^ 1.5)"}, {'F', "atan2(A, 1 + abs(A))"}, {'F', "atan2(B, A)"}, {'F', "max(A, B)"},
-	{'F', "min(A, B)"}, {'F', "where(C, A, B)"}, {'F', "where(C, A, 0)"}, {'F', "where(C, N, A)"}, {'F', "(I as f32)"}, {'F', "((U as f32) / 255)"},
-	{'F', "(C as f32)"}, {'F', "relu(A)"}, {'F', "sigmoid(A + 0)"}, {'F', "gelu(A)"}, {'F', "silu(A)"}, {'F', "softplus(A)"},
-	{'F', "leaky_relu(A)"}, {'F', "elu(A, 0.7)"}, {'F', "hard_sigmoid(A)"}, {'F', "gelu_tanh(A)"}, {'F', "(A ^ 2)"}, {'F', "(0.3 * A ^ 3)"},
-	{'F', "((abs(A) + 0.5) ^ -1)"}, {'F', "((abs(A) + 0.1) ^ 0.5)"}, {'F', "max(A, min(N, A), B)"}, {'F', "(A - stop_gradient(A))"}, {'F', "(A + A * N)"},
-	{'I', "((4 * A) as i32)"}, {'I', "(I + J)"}, {'I', "(I - J)"}, {'I', "(I * J)"}, {'I', "(I // J)"}, {'I', "(I % J)"}, {'I', "(I // K)"},
-	{'I', "(I % K)"}, {'I', "(-I)"}, {'I', "abs(I)"}, {'I', "sign(I)"}, {'I', "max(I, J)"}, {'I', "min(I, K)"}, {'I', "where(C, I, J)"},
-	{'I', "((I as i8) as i32)"}, {'I', "(U as i32)"}, {'I', "(C as i32)"}, {'I', "(U + I)"}, {'I', "(K - I)"},
-	{'U', "((60 * abs(A)) as u8)"}, {'U', "(I as u8)"}, {'U', "max(U, 7)"}, {'U', "(U // 3)"}, {'U', "(U + U)"}, {'U', "where(C, U, 3)"}, {'U', "(C as u8)"},
-	{'C', "(A < B)"}, {'C', "(A <= N)"}, {'C', "(A == B)"}, {'C', "(A != N)"}, {'C', "(A > B)"}, {'C', "(A >= A)"}, {'C', "(I < J)"}, {'C', "(I == K)"},
-	{'C', "(I <= K)"}, {'C', "(U > 100)"}, {'C', "(C and D)"}, {'C', "(C or D)"}, {'C', "(not C)"}, {'C', "(C == D)"}, {'C', "where(C, D, A < 0)"},
-	{'C', "(I as bool)"}, {'C', "((I % 2) != 0)"}, {'C', "(A as bool)"},
+    {'F', "(-A)"},
+    {'F', "abs(A)"},
+    {'F', "sign(A)"},
+    {'F', "floor(3 * A)"},
+    {'F', "round(2 * A)"},
+    {'F', "exp(-abs(A))"},
+    {'F', "exp(0.2 * A)"},
+    {'F', "expm1(0.1 * A)"},
+    {'F', "log(abs(A) + 0.3)"},
+    {'F', "log1p(abs(A))"},
+    {'F', "sqrt(abs(A) + 0.2)"},
+    {'F', "tanh(A)"},
+    {'F', "erf(A)"},
+    {'F', "sin(A)"},
+    {'F', "cos(A)"},
+    {'F', "stop_gradient(A)"},
+    {'F', "(A + B)"},
+    {'F', "(A - B)"},
+    {'F', "(A * B)"},
+    {'F', "(A * tanh(A))"},
+    {'F', "(A / (abs(A) + 0.5))"},
+    {'F', "(A / N)"},
+    {'F', "(N / (1 + A * A))"},
+    {'F', "pow(abs(A) + 0.1, 0.5 + tanh(A))"},
+    {'F', "((abs(A) + 0.2) ^ 1.5)"},
+    {'F', "atan2(A, 1 + abs(A))"},
+    {'F', "atan2(B, A)"},
+    {'F', "max(A, B)"},
+    {'F', "min(A, B)"},
+    {'F', "where(C, A, B)"},
+    {'F', "where(C, A, 0)"},
+    {'F', "where(C, N, A)"},
+    {'F', "(I as f32)"},
+    {'F', "((U as f32) / 255)"},
+    {'F', "(C as f32)"},
+    {'F', "relu(A)"},
+    {'F', "sigmoid(A + 0)"},
+    {'F', "gelu(A)"},
+    {'F', "silu(A)"},
+    {'F', "softplus(A)"},
+    {'F', "leaky_relu(A)"},
+    {'F', "elu(A, 0.7)"},
+    {'F', "hard_sigmoid(A)"},
+    {'F', "gelu_tanh(A)"},
+    {'F', "(A ^ 2)"},
+    {'F', "(0.3 * A ^ 3)"},
+    {'F', "((abs(A) + 0.5) ^ -1)"},
+    {'F', "((abs(A) + 0.1) ^ 0.5)"},
+    {'F', "max(A, min(N, A), B)"},
+    {'F', "(A - stop_gradient(A))"},
+    {'F', "(A + A * N)"},
+    {'I', "((4 * A) as i32)"},
+    {'I', "(I + J)"},
+    {'I', "(I - J)"},
+    {'I', "(I * J)"},
+    {'I', "(I // J)"},
+    {'I', "(I % J)"},
+    {'I', "(I // K)"},
+    {'I', "(I % K)"},
+    {'I', "(-I)"},
+    {'I', "abs(I)"},
+    {'I', "sign(I)"},
+    {'I', "max(I, J)"},
+    {'I', "min(I, K)"},
+    {'I', "where(C, I, J)"},
+    {'I', "((I as i8) as i32)"},
+    {'I', "(U as i32)"},
+    {'I', "(C as i32)"},
+    {'I', "(U + I)"},
+    {'I', "(K - I)"},
+    {'U', "((60 * abs(A)) as u8)"},
+    {'U', "(I as u8)"},
+    {'U', "max(U, 7)"},
+    {'U', "(U // 3)"},
+    {'U', "(U + U)"},
+    {'U', "where(C, U, 3)"},
+    {'U', "(C as u8)"},
+    {'C', "(A < B)"},
+    {'C', "(A <= N)"},
+    {'C', "(A == B)"},
+    {'C', "(A != N)"},
+    {'C', "(A > B)"},
+    {'C', "(A >= A)"},
+    {'C', "(I < J)"},
+    {'C', "(I == K)"},
+    {'C', "(I <= K)"},
+    {'C', "(U > 100)"},
+    {'C', "(C and D)"},
+    {'C', "(C or D)"},
+    {'C', "(not C)"},
+    {'C', "(C == D)"},
+    {'C', "where(C, D, A < 0)"},
+    {'C', "(I as bool)"},
+    {'C', "((I % 2) != 0)"},
+    {'C', "(A as bool)"},
 };
 const int template_count = COUNT(templates);
 
@@ -41,7 +120,9 @@ static const char *converted(Generator *g, const char *text, char from, char to)
 	Arena *a = g->arena;
 	if (from == to) return text;
 	switch (to) {
-	case 'F': return from == 'C' ? arena_printf(a, "where(%s, %s, -0.5)", text, "1.25") : arena_printf(a, from == 'U' ? "((%s as f32) / 255)" : "((%s as f32) / 8)", text);
+	case 'F':
+		return from == 'C' ? arena_printf(a, "where(%s, %s, -0.5)", text, "1.25")
+		                   : arena_printf(a, from == 'U' ? "((%s as f32) / 255)" : "((%s as f32) / 8)", text);
 	case 'I': return from == 'F' ? arena_printf(a, "((%s * 5) as i32)", text) : arena_printf(a, "(%s as i32)", text);
 	case 'U': return from == 'F' ? arena_printf(a, "((abs(%s) * 50) as u8)", text) : arena_printf(a, "(%s as u8)", text);
 	default: return from == 'F' ? arena_printf(a, "(%s > 0.1)", text) : arena_printf(a, "(%s > 2)", text);
@@ -80,7 +161,8 @@ static const char *smaller(Generator *g, int depth) {
 	for (int tries = 0; tries < 6; tries++) {
 		Item *i = &g->items.data[roll(&g->dice, g->items.length)];
 		bool fits = i->kind == 'F' && i->shape.rank < g->shape.rank;
-		for (int k = 0; fits && k < i->shape.rank; k++) fits = size_same(i->shape.size[k], g->shape.size[g->shape.rank - i->shape.rank + k]);
+		for (int k = 0; fits && k < i->shape.rank; k++)
+			fits = size_same(i->shape.size[k], g->shape.size[g->shape.rank - i->shape.rank + k]);
 		if (!fits) continue;
 		i->used = true;
 		return i->name;

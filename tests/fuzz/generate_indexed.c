@@ -52,7 +52,8 @@ static const char *affine(Indexing *x, Size s, unsigned *used, bool *outside) {
 		from = roll(d, n);
 		if ((v = variable(x, (Size){1 + (n - 1 - from) / by, false}, used)) < 0) return NULL;
 		x->var[v].stated = x->any_stated = true;
-		return by == 1 ? arena_printf(g->arena, "%c + %d", letters[v], from) : arena_printf(g->arena, "%d * %c + %d", by, letters[v], from);
+		return by == 1 ? arena_printf(g->arena, "%c + %d", letters[v], from)
+		               : arena_printf(g->arena, "%d * %c + %d", by, letters[v], from);
 	case 3:   /* a part, reversed */
 		if ((v = variable(x, (Size){1 + (n - 1) / by, false}, used)) < 0) return NULL;
 		return x->var[v].stated = x->any_stated = true, arena_printf(g->arena, "%d - %d * %c", n - 1, by, letters[v]);
@@ -86,7 +87,8 @@ static const char *subscripted(Indexing *x, Item *i, bool plain, const char *row
 		if (!sub) x->var[v].in_data = true, sub = arena_printf(g->arena, "%c", letters[v]);
 		text_add(&text, "%s%s", a ? ", " : "", sub);
 	}
-	if (outside) text_add(&text, "%s", i->kind == 'C' ? " | false" : i->kind == 'F' ? CHOOSE(g, " | 0", " | -1.5", " | 0.25") : " | 1");
+	if (outside)
+		text_add(&text, "%s", i->kind == 'C' ? " | false" : i->kind == 'F' ? CHOOSE(g, " | 0", " | -1.5", " | 0.25") : " | 1");
 	if (i->shape.rank) text_add(&text, "]");
 	i->used = true;
 	return text.data;
@@ -176,10 +178,12 @@ static void finish(Indexing *x, const Atom *atoms, int n) {
 	if (nsummed) {
 		const char *what = CHOOSE(g, "sum", "sum", "sum", "sum", "sum", "mean", "max", "min", "logsumexp", "prod", "argmax");
 		if (!strcmp(what, "argmax") && nsummed > 1) what = "sum";
-		bool integers = roll(d, 12) == 0 && (what[0] == 's' || what[1] == 'a' || what[1] == 'i') && strcmp(what, "argmax") && strcmp(what, "mean");
+		bool integers = roll(d, 12) == 0 && (what[0] == 's' || what[1] == 'a' || what[1] == 'i') && strcmp(what, "argmax") &&
+		                strcmp(what, "mean");
 		const char *inner = body_of(x, atoms, n, integers ? 'I' : 'F', roll(d, 3));
 		for (int v = 0; v < x->nvars; v++)
-			if (!(kept >> v & 1) && !depends_on(inner, letters[v])) inner = arena_printf(g->arena, "%s %s %c", inner, integers ? "+" : "+ 0.01 *", letters[v]);
+			if (!(kept >> v & 1) && !depends_on(inner, letters[v]))
+				inner = arena_printf(g->arena, "%s %s %c", inner, integers ? "+" : "+ 0.01 *", letters[v]);
 		body = arena_printf(g->arena, "%s[%s](%s)", what, over.data, inner);
 		kind = !strcmp(what, "argmax") || integers ? 'I' : 'F';
 		/* a function of the sum, of index variables, and of elements that have kept variables only */
@@ -190,11 +194,13 @@ static void finish(Indexing *x, const Atom *atoms, int n) {
 			for (int v = 0; v < x->nvars; v++) free = free && ((kept >> v & 1) || !depends_on(atoms[i].text, letters[v]));
 			if (free) outer[nouter++] = atoms[i];
 		}
-		for (int i = 0; i < nout && nouter < (int)COUNT(outer); i++) outer[nouter++] = (Atom){'I', arena_printf(g->arena, "%c", letters[order[i]])};
+		for (int i = 0; i < nout && nouter < (int)COUNT(outer); i++)
+			outer[nouter++] = (Atom){'I', arena_printf(g->arena, "%c", letters[order[i]])};
 		if (roll(d, 2)) {
 			const char *rest;
 			WITH_ATOMS(g, outer, nouter, rest = grow(g, 'F', 1 + roll(d, 2)));
-			body = kind == 'F' ? arena_printf(g->arena, "%s + %s", body, rest) : arena_printf(g->arena, "(%s as f32) * 0.1 + %s", body, rest);
+			body = kind == 'F' ? arena_printf(g->arena, "%s + %s", body, rest)
+			                   : arena_printf(g->arena, "(%s as f32) * 0.1 + %s", body, rest);
 			kind = 'F';
 		}
 	} else {

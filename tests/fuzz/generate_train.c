@@ -9,7 +9,8 @@ void write_functions(Generator *g) {
 	for (int k = 0; k < n; k++) {
 		bool two = one_in(&g->dice, 3);
 		const char *name = new_name(g, "fn");
-		Atom atoms[] = {{'F', "x"}, {'F', two ? "z" : "x"}}, more[] = {{'F', "x"}, {'F', "dy"}, {'F', "y"}, {'F', two ? "z" : "y"}};
+		Atom atoms[] = {{'F', "x"}, {'F', two ? "z" : "x"}},
+		     more[] = {{'F', "x"}, {'F', "dy"}, {'F', "y"}, {'F', two ? "z" : "y"}};
 		const char *body, *first, *second;
 		WITH_ATOMS(g, atoms, 2, body = grow(g, 'F', 2));
 		if (two) body = arena_printf(g->arena, "%s + 0.5 * z - 0.1 * x", body);
@@ -18,7 +19,9 @@ void write_functions(Generator *g) {
 		if (one_in(&g->dice, 2)) {
 			WITH_ATOMS(g, more, 4, first = grow(g, 'F', 2));
 			WITH_ATOMS(g, more, 4, second = grow(g, 'F', 1));
-			if (two) text_add(&g->declarations, "vjp %s(x, z -> y, dy) { return dy * tanh(%s), dy * tanh(%s) }\n", name, first, second);
+			if (two)
+				text_add(&g->declarations, "vjp %s(x, z -> y, dy) { return dy * tanh(%s), dy * tanh(%s) }\n", name, first,
+				         second);
 			else text_add(&g->declarations, "vjp %s(x -> y, dy) { return dy * tanh(%s) }\n", name, first);
 		}
 		if (two) vec_push(g->arena, &g->fns2, name);
@@ -55,7 +58,8 @@ static const char *target(Generator *g, const Item *i, int drop, int classes) {
 		s.size[s.rank++] = i->shape.size[k];
 	}
 	const char *name = new_name(g, "t");
-	text_add(&g->fields, classes ? "  %s: class[%d]%s = npy(\"%s.npy\")\n" : "  %s: f32%.0d%s = npy(\"%s.npy\")\n", name, classes, shape_source(g, s), name);
+	text_add(&g->fields, classes ? "  %s: class[%d]%s = npy(\"%s.npy\")\n" : "  %s: f32%.0d%s = npy(\"%s.npy\")\n", name, classes,
+	         shape_source(g, s), name);
 	return name;
 }
 
@@ -72,14 +76,17 @@ static const char *loss_of(Generator *g, const Item *i, const char *name) {
 		return arena_printf(a, "mean(cross_entropy(%s, %s%s))", z, t, more);
 	}
 	if (form < 7 && rank >= 1 && (t = target(g, i, 0, 0))) {
-		const char *what = CHOOSE(g, "mse", "mae", "huber", "hinge", "binary_cross_entropy", "cosine_similarity", "soft_cross_entropy", "kl_divergence");
+		const char *what = CHOOSE(g, "mse", "mae", "huber", "hinge", "binary_cross_entropy", "cosine_similarity",
+		                          "soft_cross_entropy", "kl_divergence");
 		if (rank < 2 && (what[0] == 'c' || what[0] == 's' || what[0] == 'k')) what = "mse";
-		if (what[0] == 'b') return arena_printf(a, "mean(%s(%s, sigmoid(%s), smoothing = %s))", what, z, t, CHOOSE(g, "0", "0.1"));
+		if (what[0] == 'b')
+			return arena_printf(a, "mean(%s(%s, sigmoid(%s), smoothing = %s))", what, z, t, CHOOSE(g, "0", "0.1"));
 		if (what[0] == 's') return arena_printf(a, "mean(%s(%s, softmax(%s)))", what, z, t);
 		if (what[0] == 'k') return arena_printf(a, "mean(%s(softmax(%s), softmax(%s)))", what, z, t);
 		return arena_printf(a, "mean(%s(%s, %s))", what, z, t);
 	}
-	return arena_printf(a, CHOOSE(g, "mean(%s ^ 2)", "mean(%s)", "sum(tanh(%s)) / 10", "mean(abs(%s)) * 0.5", "logsumexp(%s)", "max(%s)"), z);
+	return arena_printf(
+	    a, CHOOSE(g, "mean(%s ^ 2)", "mean(%s)", "sum(tanh(%s)) / 10", "mean(abs(%s)) * 0.5", "logsumexp(%s)", "max(%s)"), z);
 }
 
 /* A penalty on a derivative by a field: the first argument of the model is float. */
@@ -93,12 +100,15 @@ static void write_penalty(Generator *g, const Item *results, int n) {
 }
 
 static void write_rules(Generator *g, const char *indent) {
-	const char *rate = CHOOSE(g, "0.1", "0.01", "input(0.02)", "cosine(0.1, 5, 100)", "linear(0.1, 3, 50)", "step_decay(0.1, 7)", "exponential_decay(0.1, 9)", "one_cycle(0.1, 60)");
+	const char *rate = CHOOSE(g, "0.1", "0.01", "input(0.02)", "cosine(0.1, 5, 100)", "linear(0.1, 3, 50)", "step_decay(0.1, 7)",
+	                          "exponential_decay(0.1, 9)", "one_cycle(0.1, 60)");
 	const char *what = CHOOSE(g, "own", "own", "own", "sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam", "lion");
 	const char *more = "";
 	if (!strcmp(what, "sgd")) more = CHOOSE(g, "", ", momentum = 0.9", ", momentum = 0.9, nesterov = true", ", decay = 0.01");
 	if (!strcmp(what, "adamw") || !strcmp(what, "lion")) more = CHOOSE(g, "", ", decay = 0.1", ", decay = 0.1, decay_rank = 0");
-	if (one_in(&g->dice, 4)) text_add(&g->train, "%soptimizer = { \"net/p*\": %s(lr = 0.05); \"*\": %s(lr = %s%s) }\n", indent, CHOOSE(g, "sgd", "own"), what, rate, more);
+	if (one_in(&g->dice, 4))
+		text_add(&g->train, "%soptimizer = { \"net/p*\": %s(lr = 0.05); \"*\": %s(lr = %s%s) }\n", indent,
+		         CHOOSE(g, "sgd", "own"), what, rate, more);
 	else text_add(&g->train, "%soptimizer = %s(lr = %s%s)\n", indent, what, rate, more);
 }
 
@@ -118,7 +128,8 @@ void write_train(Generator *g, const Item *results, int n) {
 		text_add(&g->train, "  update one {\n    loss = l\n    params = net\n");
 		write_rules(g, "    ");
 		if (clip) text_add(&g->train, "    %s", clip);
-		text_add(&g->train, "  }\n  update two {\n    loss = 0.3 * l2(net, decay_rank = 0)\n    optimizer = sgd(lr = 0.1)\n  }\n");
+		text_add(&g->train,
+		         "  }\n  update two {\n    loss = 0.3 * l2(net, decay_rank = 0)\n    optimizer = sgd(lr = 0.1)\n  }\n");
 		return;
 	}
 	text_add(&g->train, "  loss = l\n");

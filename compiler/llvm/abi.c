@@ -306,7 +306,7 @@ static void emit_init(Abi *abi) {
 /* ---- the object ---- */
 
 static Value emit_constant(Emit *e, const char *symbol, const char *bytes, size_t size) {
-	Value text = LLVMConstStringInContext(e->context, bytes, (unsigned)size, true);
+	Value text = LLVMConstStringInContext2(e->context, bytes, size, true);
 	Value global = LLVMAddGlobal(e->module, LLVMTypeOf(text), symbol);
 	LLVMSetInitializer(global, text);
 	LLVMSetGlobalConstant(global, true);

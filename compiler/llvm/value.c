@@ -178,11 +178,9 @@ static Value load_tile(Lower *k, const Val *v, const At *at) {
 	/* the tile's rows and columns are counted by the loop variables themselves */
 	Affine offset = index_scale_add(k, row, k->tile_stride, &column);
 	Affine first = offset;
-	bool lanes = k->lane_level >= 0 && offset.coefficient[k->lane_level] == 1;
 	if (k->lane_level >= 0) first.coefficient[k->lane_level] = 0;
 	Value i = index_value(k, &first);
 	if (k->lane_level >= 0) i = emit_add(e, i, k->level[k->lane_level].variable);
-	(void)lanes;
 	return emit_load(e, e->f32, k->lane_level >= 0 ? LANES : 1, emit_at(e, k->tile, e->f32, i));
 }
 
@@ -482,7 +480,7 @@ Value lower_value(Lower *k, Val *v, const At *at, Value mask) {
 
 Value reduce_start(Emit *e, Op op, DType dtype, int lanes) {
 	bool real = dtype_is_float(dtype);
-	double start = op == OpReduceProd ? 1 : op == OpReduceSum ? 0 : 0;
+	double start = op == OpReduceProd ? 1 : 0;
 	if (op == OpReduceMax || op == OpReduceMin) {
 		if (real) return emit_f32(e, op == OpReduceMax ? -__builtin_inf() : __builtin_inf(), lanes);
 		return emit_splat(e, emit_i32(e, op == OpReduceMax ? INT32_MIN : INT32_MAX), lanes);

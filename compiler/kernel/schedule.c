@@ -248,9 +248,10 @@ static void share_panels(const KernelProgram *kp, Kernel *k, int workers, const 
 	k->panels = k->rows = panels;
 }
 
-/* Nanoseconds that the workers lose to each other: a store to a line which another core has read waits for that core, 7 ns
- * where the two are near, 28 where they are not (two cores of a virtual machine, at different times), and nothing hides it. */
-enum { SHARED_LINE = 32, BARRIER = 500, LINE_BYTES = 64 };
+/* Nanoseconds that the workers lose to each other: a store to a line which another core has read waits for that core, and
+ * nothing hides it.  In a bare loop 7 ns where the cores are near, 28 where they are not (two of a virtual machine, at
+ * different times); in updates of whole steps 30 to 85. */
+enum { SHARED_LINE = 56, BARRIER = 500, LINE_BYTES = 64 };
 
 /* May `reader` read lines of `buffer` that another worker wrote in `writer`? */
 static bool reads_of_others(const KernelProgram *kp, const Kernel *writer, const Kernel *reader, int buffer) {

@@ -62,26 +62,27 @@ def main():
     nets = [net(rng) for _ in range(args.count)]
     chosen = [int(i) for i in args.only.split(",")] if args.only else range(args.count)
     ratios, worst, slower, missed = {1: [], 2: []}, {1: [], 2: []}, [], []
-    say("| net | batch | parameters | MFLOP | 1T us | ratio | 2T us | ratio | 2T/1T | others |")
-    say("|---|---|---|---|---|---|---|---|---|---|")
+    say("| net | batch | parameters | MFLOP | 1T us | ratio | 2T us | ratio | 2T/1T | workers | others |")
+    say("|---|---|---|---|---|---|---|---|---|---|---|")
     for i in chosen:
         dims, batch = nets[i]
         file = folder / f"net{i}.nn"
         file.write_text(text(dims, batch))
         rounds = []
         with Quiet() as quiet:
-            for _ in range(args.rounds):
-                one = {}
+            while len(rounds) < args.rounds or (len(rounds) < args.rounds + 2 and rounds[-1][2][0] > THREADS_MAY_COST * rounds[-1][1][0]):
+                one = {}                                      # two more where two threads seem slower
                 for threads in 1, 2:
                     bar = peak(program, threads)
-                    step = bench(args.nnc, file, threads)["median_us"]
+                    result = bench(args.nnc, file, threads)
+                    step, workers = result["median_us"], result["workers"]
                     one[threads] = step, step / bound(dims, batch, bar)
                 rounds.append(one)
         step = {t: median(r[t][0] for r in rounds) for t in (1, 2)}
         ratio = {t: median(r[t][1] for r in rounds) for t in (1, 2)}
         cost = median(r[2][0] / r[1][0] for r in rounds)
         say(f"| {i}: {'-'.join(map(str, dims))} | {batch} | {parameters(dims):,} | {flops(dims, batch) / 1e6:.3f} | {step[1]:.2f} | {ratio[1]:.2f} | "
-            f"{step[2]:.2f} | {ratio[2]:.2f} | {cost:.3f} | {100 * quiet.others:.0f} % |")
+            f"{step[2]:.2f} | {ratio[2]:.2f} | {cost:.3f} | {workers} | {100 * quiet.others:.0f} % |")
         bad = {t for t in (1, 2) if step[t] > LONG_US and ratio[t] > WORST}
         for t in 1, 2:
             ratios[t].append(ratio[t])

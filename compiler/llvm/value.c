@@ -82,9 +82,16 @@ static Value tail_mask(Lower *k) {
 	return LLVMConstVector(bits, LANES);
 }
 
+/* Mask and tail.  The tail is counted from the loop variable here: LLVM 19, splitting 16 lanes in two for AVX2, takes a load
+ * whose mask is a variable and a constant, and in one half nothing, for a load without a mask. */
 static Value all_mask(Lower *k, Value mask) {
-	if (!k->tail) return mask ? lower_as_lanes(k, mask) : NULL;
-	return mask ? LLVMBuildAnd(k->e->builder, lower_as_lanes(k, mask), tail_mask(k), "") : tail_mask(k);
+	Emit *e = k->e;
+	if (!mask) return k->tail ? tail_mask(k) : NULL;
+	mask = lower_as_lanes(k, mask);
+	if (!k->tail) return mask;
+	const Level *lanes = &k->level[k->lane_level];
+	Value exist = k->tail < 0 ? k->tail_lanes : emit_tail_mask(e, LANES, emit_sub(e, emit_index(e, lanes->extent), lanes->variable));
+	return LLVMBuildAnd(e->builder, mask, exist, "");
 }
 
 static Value from_memory(Lower *k, Value raw, DType dtype) {

@@ -14,6 +14,7 @@
 
 #include "compile.h"
 #include "fuzz.h"
+#include "guarded.h"
 #include "passes.h"
 
 typedef struct Check {
@@ -189,26 +190,15 @@ static const char *differ(Arena *arena, const char *name, Type t, int64_t i, int
 
 /* ---- compiled code ---- */
 
-enum { CANARY = 0x5a, CANARY_BYTES = 256 };
-static char *guarded(Arena *arena, size_t bytes) {
-	char *p = arena_alloc(arena, bytes + 2 * CANARY_BYTES + 64);
-	p += (64 - (uintptr_t)p % 64) % 64;
-	memset(p, CANARY, CANARY_BYTES);
-	memset(p + CANARY_BYTES + bytes, CANARY, CANARY_BYTES - 64);
-	return p + CANARY_BYTES;
-}
-static bool guard_holds(const char *p, size_t bytes) {
-	for (int i = 1; i <= CANARY_BYTES - 64; i++)
-		if (p[-i] != CANARY || p[bytes + (size_t)i - 1] != CANARY) return false;
-	return true;
-}
-
-typedef struct Memory { char *block, *scratch, **io; size_t *io_bytes; int nio, *persistent; } Memory;
+typedef struct Memory { Guarded *guards; char *block, *scratch, **io; size_t *io_bytes; int nio, *persistent; } Memory;
 
 static Memory new_memory(Check *c, const Case *k, size_t arena_bytes) {
 	Fn *f = k->fn;
 	int n = f->inputs.length + f->outputs.length + 1;
-	Memory m = {.block = guarded(c->arena, c->layout.bytes), .scratch = guarded(c->arena, arena_bytes)};
+	bool at_end = one_in(&c->dice, 2);   /* reading on after the end shows, or reading before the start */
+	Memory m = {0};
+	m.block = guarded_new(c->arena, &m.guards, c->layout.bytes, 64, at_end);
+	m.scratch = guarded_new(c->arena, &m.guards, arena_bytes, 64, at_end);
 	m.io = NEW_ARRAY(c->arena, char *, n);
 	m.io_bytes = NEW_ARRAY(c->arena, size_t, n);
 	m.persistent = NEW_ARRAY(c->arena, int, n);
@@ -220,14 +210,14 @@ static Memory new_memory(Check *c, const Case *k, size_t arena_bytes) {
 				m.persistent[i] = p;
 		if (m.persistent[i] >= 0) continue;
 		m.io_bytes[m.nio] = (size_t)type_count(in->type) * (size_t)dtype_info[in->type.dtype].bytes;
-		m.io[m.nio] = guarded(c->arena, m.io_bytes[m.nio]);
+		m.io[m.nio] = guarded_new(c->arena, &m.guards, m.io_bytes[m.nio], (size_t)dtype_info[in->type.dtype].bytes, at_end);
 		m.nio++;
 	}
 	for (int i = 0; i < f->outputs.length; i++) {
 		Type t = f->outputs.data[i].val->type;
 		if (f->outputs.data[i].updates >= 0) continue;
 		m.io_bytes[m.nio] = (size_t)type_count(t) * (size_t)dtype_info[t.dtype].bytes;
-		m.io[m.nio] = guarded(c->arena, m.io_bytes[m.nio]);
+		m.io[m.nio] = guarded_new(c->arena, &m.guards, m.io_bytes[m.nio], (size_t)dtype_info[t.dtype].bytes, at_end);
 		m.nio++;
 	}
 	return m;
@@ -245,12 +235,9 @@ static void fill_memory(Check *c, const Case *k, Memory *m, size_t arena_bytes) 
 	for (; io < m->nio; io++) memset(m->io[io], 0x7f, m->io_bytes[io]);
 }
 
-static const char *compare_outputs(Check *c, const Case *k, const Memory *m, size_t arena_bytes) {
+static const char *compare_outputs(Check *c, const Case *k, const Memory *m) {
 	Fn *f = k->fn;
-	if (!guard_holds(m->block, c->layout.bytes) || !guard_holds(m->scratch, arena_bytes))
-		return "memory outside the blocks was written";
-	for (int i = 0; i < m->nio; i++)
-		if (!guard_holds(m->io[i], m->io_bytes[i])) return arena_printf(c->arena, "memory around io buffer %d was written", i);
+	if (!guarded_hold(m->guards)) return "memory outside the blocks was written";
 	int io = 0;
 	for (int i = 0; i < f->inputs.length; i++) io += m->persistent[i] < 0;
 	for (int i = 0; i < f->outputs.length; i++) {
@@ -280,16 +267,18 @@ static const char *run_compiled(Check *c, const Case *k, const Compiled *compile
 	size_t bytes = compiled->executable.arena_bytes;
 	Memory m = new_memory(c, k, bytes);
 	int ways = compiled->executable.workers > 1 ? WAYS : 1;
-	for (int way = 0; way < ways; way++) {
+	const char *problem = NULL;
+	for (int way = 0; way < ways && !problem; way++) {
 		fill_memory(c, k, &m, bytes);
 		Frame frame = {.persistent = m.block, .arena = m.scratch, .io = m.io};
 		run_crew(&compiled->executable, frame, way, dice_next(&c->dice));
 		c->tally->runs++;
-		const char *problem = compare_outputs(c, k, &m, bytes);
+		problem = compare_outputs(c, k, &m);
 		static const char *const way_text[] = {"first to last", "last to first", "freely"};
-		if (problem) return arena_printf(c->arena, "workers run %s: %s", way_text[way], problem);
+		if (problem) problem = arena_printf(c->arena, "workers run %s: %s", way_text[way], problem);
 	}
-	return NULL;
+	guarded_free(&m.guards);
+	return problem;
 }
 
 static const char *check_compiled(Check *c, const Case *k, const Target *target, int workers, const char **last) {
@@ -305,9 +294,12 @@ static const char *check_compiled(Check *c, const Case *k, const Target *target,
 	Compiled compiled = compile_fn(c->arena, k->fn, c->program, &c->layout, &options);
 	if (compiled.error) return compiled.error;
 	c->tally->compiled++;
+	if (getenv("FUZZ_KERNELS")) {   /* before they run: they may crash */
+		fputs(text.data, stdout);
+		fflush(stdout);
+	}
 	const char *problem = run_compiled(c, k, &compiled);
 	compiled_free(&compiled);
-	if (problem && getenv("FUZZ_KERNELS")) fputs(text.data, stdout);
 	return problem
 	           ? arena_printf(c->arena, "%s (%s, %d workers): %s", k->fn->name, target->cpu, compiled.executable.workers, problem)
 	           : NULL;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "compile.h"
+#include "guarded.h"
 
 typedef struct Barrier { atomic_int arrived, turn; int workers; } Barrier;
 static void barrier_wait(void *context, int64_t tid) {
@@ -66,20 +67,6 @@ static bool same_element(Type t, const void *dense, const void *elements, int64_
 	return a == b;
 }
 
-enum { CANARY = 0x5a, CANARY_BYTES = 256 };
-static char *guarded(Arena *arena, size_t bytes) {
-	char *p = arena_alloc(arena, bytes + 2 * CANARY_BYTES + 64);
-	p += (64 - (uintptr_t)p % 64) % 64;
-	memset(p, CANARY, CANARY_BYTES);
-	memset(p + CANARY_BYTES + bytes, CANARY, CANARY_BYTES - 64);
-	return p + CANARY_BYTES;
-}
-static bool guard_holds(const char *p, size_t bytes) {
-	for (int i = 1; i <= CANARY_BYTES - 64; i++)
-		if (p[-i] != CANARY || p[bytes + (size_t)i - 1] != CANARY) return false;
-	return true;
-}
-
 /* dense[i]: bytes for f->inputs[i].  NULL when all outputs agree in every bit and nothing outside was touched; else what differs. */
 static const char *compare_compiled(Arena *arena, Fn *f, char *const *dense, const Target *target, int workers, Compiled *out) {
 	Program program = {.arena = arena};
@@ -97,7 +84,12 @@ static const char *compare_compiled(Arena *arena, Fn *f, char *const *dense, con
 	if (out) *out = c;
 	if (c.unsupported) return arena_printf(arena, "cannot compile %s", op_info[c.unsupported->op].text);
 	if (c.error) return c.error;
-	char *block = guarded(arena, layout.bytes), *scratch = guarded(arena, c.executable.arena_bytes);
+	/* io ends where it may not be read on, the blocks begin where it may not be read before, and every other time otherwise */
+	static unsigned turn;
+	bool at_end = turn++ % 2;
+	Guarded *guards = NULL;
+	char *block = guarded_new(arena, &guards, layout.bytes, 64, !at_end);
+	char *scratch = guarded_new(arena, &guards, c.executable.arena_bytes, 64, !at_end);
 	memset(scratch, 0x7f, c.executable.arena_bytes);   /* garbage that would show: 3.4e38 as f32 */
 	char **io = NEW_ARRAY(arena, char *, f->inputs.length + f->outputs.length + 1);
 	size_t *io_bytes = NEW_ARRAY(arena, size_t, f->inputs.length + f->outputs.length + 1);
@@ -111,7 +103,7 @@ static const char *compare_compiled(Arena *arena, Fn *f, char *const *dense, con
 			continue;
 		}
 		io_bytes[nio] = (size_t)type_count(t) * (size_t)dtype_info[t.dtype].bytes;
-		io[nio] = guarded(arena, io_bytes[nio]);
+		io[nio] = guarded_new(arena, &guards, io_bytes[nio], (size_t)dtype_info[t.dtype].bytes, at_end);
 		memcpy(io[nio], dense[i], io_bytes[nio]);
 		nio++;
 	}
@@ -120,16 +112,14 @@ static const char *compare_compiled(Arena *arena, Fn *f, char *const *dense, con
 		Type t = f->outputs.data[i].val->type;
 		if (f->outputs.data[i].updates >= 0) continue;
 		io_bytes[nio] = (size_t)type_count(t) * (size_t)dtype_info[t.dtype].bytes;
-		io[nio] = guarded(arena, io_bytes[nio]);
+		io[nio] = guarded_new(arena, &guards, io_bytes[nio], (size_t)dtype_info[t.dtype].bytes, at_end);
 		nio++;
 	}
 	fn_eval(arena, f, EVAL_F32, in, expected);
 	Frame frame = {.persistent = block, .arena = scratch, .io = io};
 	run_entry(&c.executable, &frame);
 	const char *problem = NULL;
-	if (!guard_holds(block, layout.bytes) || !guard_holds(scratch, c.executable.arena_bytes)) problem = "memory outside the blocks was written";
-	for (int i = 0; i < nio; i++)
-		if (!guard_holds(io[i], io_bytes[i])) problem = arena_printf(arena, "memory around io buffer %d was written", i);
+	if (!guarded_hold(guards)) problem = "memory outside the blocks was written";
 	int o = first_output;
 	for (int i = 0; i < f->outputs.length && !problem; i++) {
 		const Output *output = &f->outputs.data[i];
@@ -146,6 +136,7 @@ static const char *compare_compiled(Arena *arena, Fn *f, char *const *dense, con
 				problem = arena_printf(arena, "output %s[%lld] of %s: %s", output->name, (long long)k, type_text(arena, t), text);
 		}
 	}
+	guarded_free(&guards);
 	if (!out) compiled_free(&c);
 	return problem;
 }

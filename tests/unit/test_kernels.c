@@ -267,6 +267,29 @@ static void braids(void **state) {
 	arena_free(arena);
 }
 
+/* Rows read before the first and after the last: masked loads of a few lanes, at the very ends of what may be read. */
+static void shifted_rows(void **state) {
+	(void)state;
+	for (int n = 1; n <= 33; n += 1 + (n > 17))
+		for (int kind = 0; kind < 2; kind++) {
+			Arena *arena = arena_new();
+			Fn *f = fn_new(arena, "shifted");
+			Type t = type_make(DTYPE_F32, 2, (int64_t[]){7, n});
+			Val *x = fn_input(f, "x", kind ? INPUT_PARAM : INPUT_DATA, t);
+			for (int i = 0; i < 2; i++) fn_input(f, i ? "q" : "p", INPUT_PARAM, t);   /* padded: whole vectors are stored */
+			Val *before = ir_pad(f, x, (int64_t[]){2, 0}, (int64_t[]){-2, 0}, NULL, 1);
+			Val *after = ir_pad(f, x, (int64_t[]){-3, 0}, (int64_t[]){3, 0}, NULL, -1);
+			Val *diagonal = ir_pad(f, x, (int64_t[]){1, 1}, (int64_t[]){-1, -1}, NULL, 0.5);
+			fn_output(f, "p", before, 1);
+			fn_output(f, "q", after, 2);
+			fn_output(f, "a", ir_Mul(f, before, after), -1);
+			fn_output(f, "s", ir_reduce(f, OpReduceSum, ir_Add(f, before, after), 1, (int64_t[]){1}), -1);
+			fn_output(f, "d", diagonal, -1);
+			expect_same(arena, fn_canonical(f), 0, false, "shifted rows");
+			arena_free(arena);
+		}
+}
+
 /* Rows of one element have no padding: what stands behind them is another row, or another tensor. */
 static void narrow_rows(void **state) {
 	(void)state;
@@ -288,7 +311,7 @@ static void narrow_rows(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(narrow_rows), cmocka_unit_test(byte_reductions), cmocka_unit_test(contracts_of_updates), cmocka_unit_test(braids),
+		cmocka_unit_test(narrow_rows), cmocka_unit_test(shifted_rows), cmocka_unit_test(byte_reductions), cmocka_unit_test(contracts_of_updates), cmocka_unit_test(braids),
 		cmocka_unit_test(pointwise_rows), cmocka_unit_test(casts), cmocka_unit_test(views), cmocka_unit_test(reductions),
 		cmocka_unit_test(contracts), cmocka_unit_test(batched_contracts), cmocka_unit_test(gathers_and_random), cmocka_unit_test(updates),
 	};

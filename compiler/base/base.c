@@ -8,7 +8,8 @@
 
 typedef struct Block { struct Block *next; size_t used, size; } Block;
 typedef struct Interned { struct Interned *next; size_t length; char text[]; } Interned;
-enum { BLOCK_HEADER = 64, BLOCK_SIZE = 1 << 18, INTERN_BUCKETS = 4096 };
+/* Blocks small enough for malloc to keep: larger ones go to the system and back, a page fault for every page. */
+enum { BLOCK_HEADER = 64, BLOCK_SIZE = 1 << 16, INTERN_BUCKETS = 4096 };
 
 struct Arena { Block *blocks; size_t bytes; Interned **buckets; };
 

@@ -188,7 +188,12 @@ static Value load_tile(Lower *k, const Val *v, const At *at) {
 	if (k->lane_level >= 0) first.coefficient[k->lane_level] = 0;
 	Value i = index_value(k, &first);
 	if (k->lane_level >= 0) i = emit_add(e, i, k->level[k->lane_level].variable);
-	return emit_load(e, e->f32, k->lane_level >= 0 ? LANES : 1, emit_at(e, k->tile, e->f32, i));
+	Value pointer = emit_at(e, k->tile, e->f32, i);
+	if (k->lane_level < 0) return emit_load(e, e->f32, 1, pointer);
+	int buffer = k->kp->buffer_of[v->id];
+	bool dense = buffer >= 0 && !lanes_are_padded(k, &k->kp->buffers.data[buffer], &split);   /* the tile is the result itself */
+	if (dense && k->tail < 0) return emit_load_masked(e, e->f32, LANES, pointer, k->tail_lanes);
+	return dense && k->tail ? emit_load_partial(e, e->f32, LANES, pointer, k->tail) : emit_load(e, e->f32, LANES, pointer);
 }
 
 /* A reduction over an axis that is not the last (or any, inside a scalar): a loop in the midst of the element's code. */

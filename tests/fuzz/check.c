@@ -281,15 +281,13 @@ static const char *run_compiled(Check *c, const Case *k, const Compiled *compile
 	return problem;
 }
 
-static const char *check_compiled(Check *c, const Case *k, const Target *target, int workers, const char **last) {
+static const char *check_compiled(Check *c, const Case *k, const Target *target, int workers) {
 	CompileOptions options = {.target = target, .workers = workers, .always_share = true, .no_cache = true};
 	const Val *unsupported = kernel_unsupported(k->fn);
 	if (unsupported) return arena_printf(c->arena, "cannot compile %s", op_info[unsupported->op].text);
 	KernelProgram *kernels = compile_kernels(c->arena, k->fn, c->program, &c->layout, &options);
 	Text text = {.arena = c->arena};
 	kernel_print(&text, kernels);
-	if (*last && !strcmp(*last, text.data)) return NULL;   /* fewer workers: the same program as before */
-	*last = text.data;
 	cover_kernels(c->coverage, kernels);
 	Compiled compiled = compile_fn(c->arena, k->fn, c->program, &c->layout, &options);
 	if (compiled.error) return compiled.error;
@@ -385,7 +383,7 @@ static int contracts_in(const Fn *f) {
 	return n;
 }
 
-/* thorough: both targets, one of them with one worker and with more; else one of each. */
+/* thorough: both targets, with different numbers of workers; else one of each. */
 static const char *check_fn(Check *c, Fn *elaborated, bool thorough, bool texts) {
 	Case k = {.fn = run_passes(elaborated, 0, pass_count)};
 	const Target *targets[] = {c->host, c->portable};
@@ -393,16 +391,9 @@ static const char *check_fn(Check *c, Fn *elaborated, bool thorough, bool texts)
 	fn_eval(c->arena, k.fn, EVAL_F32, k.in, k.expected);
 	c->tally->functions++;
 	count_finite(c, &k);
-	int first = roll(&c->dice, 2), more = 2 + roll(&c->dice, 2);
-	const struct {
-		const Target *target;
-		int workers;
-	} ways[] = {{targets[first], 1}, {targets[first], more}, {targets[!first], 5 - more}};
-	const char *last = NULL;
-	for (int i = 0; i < 3; i++) {
-		if (!thorough && i != (int)(c->seed % 3)) continue;
-		if (i == 2) last = NULL;
-		const char *problem = check_compiled(c, &k, ways[i].target, ways[i].workers, &last);
+	int first = roll(&c->dice, 2), workers = roll(&c->dice, 3), others = (workers + 1 + roll(&c->dice, 2)) % 3;
+	for (int i = 0; i < (thorough ? 2 : 1); i++) {
+		const char *problem = check_compiled(c, &k, targets[(first + i) % 2], 1 + (i ? others : workers));
 		if (problem) return problem;
 	}
 	if (texts) return check_texts(c, elaborated, &k);

@@ -30,9 +30,14 @@ expect() {
 		run=$work/$(echo "$example$seed$*" | tr -c 'a-zA-Z0-9\n' _)
 		if ! [ -d "$run" ]; then
 			began=$(date +%s%N)
-			"$nnc" train "$root/examples/$example.nn" --seed "$seed" --threads 1 --out "$run" "$@" >"$work/out" 2>&1 ||
-				{ cat "$work/out"; exit 1; }
-			echo $((($(date +%s%N) - began) / 1000000)) >"$run/milliseconds"
+			(
+				"$nnc" train "$root/examples/$example.nn" --seed "$seed" --threads 1 --out "$run" "$@" >"$work/out" 2>&1 ||
+					{ cat "$work/out"; exit 1; }
+				times >"$work/times"
+			)
+			wall=$((($(date +%s%N) - began) / 1000000))
+			processor=$(tail -n 1 "$work/times" | awk '{ split($1 "m" $2, t, "m"); printf "%d", 60000 * (t[1] + t[3]) + 1000 * (t[2] + t[4]) }')
+			echo "$processor/$wall" >"$run/milliseconds"
 		fi
 		value=$("$nnc" eval "$root/examples/$example.nn" --seed "$seed" --weights "$run/weights.safetensors" --json "$@" |
 			sed -n "s/.*\"$metric\": *\([-+.0-9eE]*\).*/\1/p")
@@ -43,7 +48,7 @@ expect() {
 		{ for (i = 1; i <= NF; i++) { sum += $i; values = values sprintf("%s%.5g", i > 1 ? " " : "", $i) }
 		  mean = NF ? sum / NF : 0
 		  good = NF > 0 && (relation == ">=" ? mean >= bound : mean <= bound)
-		  printf "%-40s %.5g %s %s: %s  (%s; whole runs%s)\n", what, mean, relation, bound, good ? "yes" : "NO", values, times
+		  printf "%-40s %.5g %s %s: %s  (%s; whole runs, processor/wall:%s)\n", what, mean, relation, bound, good ? "yes" : "NO", values, times
 		  exit !good }' >"$work/line" || failed=1
 	tee -a "$log" <"$work/line"
 }

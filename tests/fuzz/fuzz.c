@@ -32,6 +32,13 @@ typedef struct Shared {
 	atomic_int failures;
 } Shared;
 
+/* Interrupted, it ends with the programs under way, and still says what was covered. */
+static Shared *interrupted;
+static void interrupt(int signal) {
+	(void)signal;
+	atomic_store(&interrupted->next, interrupted->to);
+}
+
 static const char *check_text(const char *text, uint64_t seed, Coverage *coverage, Tally *tally, char *message, size_t size) {
 	Arena *arena = arena_new();
 	const char *problem = check_program(arena, text, seed, coverage, tally);
@@ -44,6 +51,8 @@ static const char *check_text(const char *text, uint64_t seed, Coverage *coverag
 static void child(Shared *s, int job) {
 	static char message[20000];
 	struct rlimit none = {0, 0};
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_DFL);
 	setrlimit(RLIMIT_CORE, &none);
 	for (;;) {
 		uint64_t seed = atomic_fetch_add(&s->next, 1);
@@ -207,6 +216,9 @@ static int run_range(uint64_t from, uint64_t to, int jobs, bool stop, const char
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	s->next = from;
 	s->to = to;
+	interrupted = s;
+	signal(SIGINT, interrupt);
+	signal(SIGTERM, interrupt);
 	run_jobs(s, jobs, stop, log);
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	Coverage *c = calloc(1, sizeof *c);

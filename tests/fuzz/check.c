@@ -23,8 +23,8 @@ typedef struct Check {
 	Layout layout;
 	Coverage *coverage;
 	Tally *tally;
-	Dice dice;
-	uint64_t seed;
+	Dice dice, chance;             /* what is checked, which --plan repeats; and what varies between runs of it */
+	bool plan;
 	const Target *host, *portable;
 } Check;
 
@@ -140,7 +140,8 @@ static float random_float(Dice *d, const Input *in, bool wild) {
 
 static void fill_case(Check *c, Case *k) {
 	Fn *f = k->fn;
-	bool wild = one_in(&c->dice, 12);
+	Dice *d = &c->chance;
+	bool wild = one_in(d, 12);
 	k->dense = NEW_ARRAY(c->arena, char *, f->inputs.length + 1);
 	k->in = NEW_ARRAY(c->arena, Tensor, f->inputs.length + 1);
 	k->expected = NEW_ARRAY(c->arena, Tensor, f->outputs.length + 1);
@@ -152,9 +153,9 @@ static void fill_case(Check *c, Case *k) {
 		int32_t *elements = NEW_ARRAY(c->arena, int32_t, n);
 		for (int64_t e = 0; e < n; e++) {
 			if (in->type.dtype == DTYPE_F32) {
-				((float *)dense)[e] = ((float *)elements)[e] = random_float(&c->dice, in, wild);
+				((float *)dense)[e] = ((float *)elements)[e] = random_float(d, in, wild);
 			} else {
-				elements[e] = random_integer(&c->dice, in);
+				elements[e] = random_integer(d, in);
 				if (bytes == 4) ((int32_t *)dense)[e] = elements[e];
 				else dense[e] = (char)elements[e];
 			}
@@ -195,7 +196,7 @@ typedef struct Memory { Guarded *guards; char *block, *scratch, **io; size_t *io
 static Memory new_memory(Check *c, const Case *k, size_t arena_bytes) {
 	Fn *f = k->fn;
 	int n = f->inputs.length + f->outputs.length + 1;
-	bool at_end = one_in(&c->dice, 2);   /* reading on after the end shows, or reading before the start */
+	bool at_end = one_in(&c->chance, 2);   /* reading on after the end shows, or reading before the start */
 	Memory m = {0};
 	m.block = guarded_new(c->arena, &m.guards, c->layout.bytes, 64, at_end);
 	m.scratch = guarded_new(c->arena, &m.guards, arena_bytes, 64, at_end);
@@ -271,7 +272,7 @@ static const char *run_compiled(Check *c, const Case *k, const Compiled *compile
 	for (int way = 0; way < ways && !problem; way++) {
 		fill_memory(c, k, &m, bytes);
 		Frame frame = {.persistent = m.block, .arena = m.scratch, .io = m.io};
-		run_crew(&compiled->executable, frame, way, dice_next(&c->dice));
+		run_crew(&compiled->executable, frame, way, dice_next(&c->chance));
 		c->tally->runs++;
 		problem = compare_outputs(c, k, &m);
 		static const char *const way_text[] = {"first to last", "last to first", "freely"};
@@ -289,6 +290,7 @@ static const char *check_compiled(Check *c, const Case *k, const Target *target,
 	Text text = {.arena = c->arena};
 	kernel_print(&text, kernels);
 	cover_kernels(c->coverage, kernels);
+	if (c->plan) return NULL;
 	Compiled compiled = compile_fn(c->arena, k->fn, c->program, &c->layout, &options);
 	if (compiled.error) return compiled.error;
 	c->tally->compiled++;
@@ -387,15 +389,18 @@ static int contracts_in(const Fn *f) {
 static const char *check_fn(Check *c, Fn *elaborated, bool thorough, bool texts) {
 	Case k = {.fn = run_passes(elaborated, 0, pass_count)};
 	const Target *targets[] = {c->host, c->portable};
-	fill_case(c, &k);
-	fn_eval(c->arena, k.fn, EVAL_F32, k.in, k.expected);
 	c->tally->functions++;
-	count_finite(c, &k);
+	if (!c->plan) {
+		fill_case(c, &k);
+		fn_eval(c->arena, k.fn, EVAL_F32, k.in, k.expected);
+		count_finite(c, &k);
+	}
 	int first = roll(&c->dice, 2), workers = roll(&c->dice, 3), others = (workers + 1 + roll(&c->dice, 2)) % 3;
 	for (int i = 0; i < (thorough ? 2 : 1); i++) {
 		const char *problem = check_compiled(c, &k, targets[(first + i) % 2], 1 + (i ? others : workers));
 		if (problem) return problem;
 	}
+	if (c->plan) return NULL;
 	if (texts) return check_texts(c, elaborated, &k);
 	/* the simplifier changes no bit, unless it made a sum of products a contraction, which has an order of its own */
 	Fn *before = run_passes(elaborated, 0, 1);
@@ -403,8 +408,10 @@ static const char *check_fn(Check *c, Fn *elaborated, bool thorough, bool texts)
 	                                                  : NULL;
 }
 
-const char *check_program(Arena *arena, const char *text, uint64_t seed, Coverage *coverage, Tally *tally) {
-	Check c = {.arena = arena, .coverage = coverage, .tally = tally, .dice = {hash_mix(seed ^ 0xf00d)}, .seed = seed};
+const char *check_program(Arena *arena, const char *text, uint64_t seed, bool plan, Coverage *coverage, Tally *tally) {
+	Check c = {.arena = arena, .coverage = coverage, .tally = tally, .plan = plan};
+	c.dice.state = hash_mix(seed ^ 0xf00d);
+	c.chance.state = hash_mix(seed ^ 0xbeef);
 	Diag *diag = diag_new(arena);
 	c.host = target_host(arena);
 	c.portable = target_named(arena, diag, "x86-64", "x86-64-v3", NULL);

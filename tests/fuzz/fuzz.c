@@ -1,12 +1,13 @@
 /* fuzz.c: random programs, compiled against interpreted.
  *
- *     fuzz [--jobs N] [--log FILE] [--reachable FILE] [--stop] FROM TO     checks the seeds FROM .. TO - 1
+ *     fuzz [--jobs N] [--log FILE] [--reachable FILE] [--stop] [--plan] FROM TO     checks the seeds FROM .. TO - 1
  *     fuzz --print SEED                                                    prints a program
  *     fuzz --file FILE.nn [SEED]                                           checks one program, with the inputs of SEED
  *     fuzz --minimise SEED                                                 drops lines as long as it still fails
  *
- * Each seed runs in a child process, which a failure ends; so a crash is a finding like any other.  A coverage table stands
- * at the end.  Exit: 0 all agree and all that is reachable was covered; 1 otherwise. */
+ * --plan compiles and runs nothing: it only shows what would be covered.  Each seed runs in a child process, which a failure
+ * ends; so a crash is a finding like any other.  A coverage table stands at the end.  Exit: 0 all agree and all that is reachable
+ * was covered; 1 otherwise. */
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -26,6 +27,7 @@ enum { MAX_JOBS = 8, SECONDS = 60 };
 typedef struct Shared {
 	_Atomic uint64_t next;
 	uint64_t to;
+	bool plan;
 	uint64_t current[MAX_JOBS];
 	Coverage coverage[MAX_JOBS];
 	Tally tally[MAX_JOBS];
@@ -39,9 +41,10 @@ static void interrupt(int signal) {
 	atomic_store(&interrupted->next, interrupted->to);
 }
 
-static const char *check_text(const char *text, uint64_t seed, Coverage *coverage, Tally *tally, char *message, size_t size) {
+static const char *check_text(const char *text, uint64_t seed, bool plan, Coverage *coverage, Tally *tally, char *message,
+                              size_t size) {
 	Arena *arena = arena_new();
-	const char *problem = check_program(arena, text, seed, coverage, tally);
+	const char *problem = check_program(arena, text, seed, plan, coverage, tally);
 	if (problem) snprintf(message, size, "%s", problem);
 	arena_free(arena);
 	return problem ? message : NULL;
@@ -61,7 +64,7 @@ static void child(Shared *s, int job) {
 		alarm(SECONDS);
 		Arena *arena = arena_new();
 		const char *text = fuzz_program(arena, seed);
-		if (check_text(text, seed, &s->coverage[job], &s->tally[job], message, sizeof message)) {
+		if (check_text(text, seed, s->plan, &s->coverage[job], &s->tally[job], message, sizeof message)) {
 			printf("---- seed %llu: %s\n%s", (unsigned long long)seed, message, text);
 			fflush(stdout);
 			_exit(1);
@@ -120,7 +123,7 @@ static int outcome(const char *text, uint64_t seed) {
 		Tally tally = {0};
 		if (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr)) _exit(0);
 		alarm(SECONDS);
-		if (!check_text(text, seed, coverage, &tally, message, sizeof message)) _exit(0);
+		if (!check_text(text, seed, false, coverage, &tally, message, sizeof message)) _exit(0);
 		_exit(strcmp(message, "it does not elaborate") ? 2 : 1);
 	}
 	int status;
@@ -182,7 +185,7 @@ static int check_file(const char *path, uint64_t seed) {
 	static char message[20000];
 	Coverage *coverage = calloc(1, sizeof *coverage);
 	Tally tally = {0};
-	const char *problem = check_text(read_text(path), seed, coverage, &tally, message, sizeof message);
+	const char *problem = check_text(read_text(path), seed, false, coverage, &tally, message, sizeof message);
 	printf("%s\n", problem ? problem : "agrees");
 	return problem != NULL;
 }
@@ -208,7 +211,7 @@ static void add_up(Shared *s, int jobs, Coverage *c, Tally *t) {
 	}
 }
 
-static int run_range(uint64_t from, uint64_t to, int jobs, bool stop, const char *log_path, const char *reachable) {
+static int run_range(uint64_t from, uint64_t to, int jobs, bool stop, bool plan, const char *log_path, const char *reachable) {
 	Shared *s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (s == MAP_FAILED) fatal("no memory to share");
 	FILE *log = open_log(log_path, from, to);
@@ -216,6 +219,7 @@ static int run_range(uint64_t from, uint64_t to, int jobs, bool stop, const char
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	s->next = from;
 	s->to = to;
+	s->plan = plan;
 	interrupted = s;
 	signal(SIGINT, interrupt);
 	signal(SIGTERM, interrupt);
@@ -240,10 +244,11 @@ static int run_range(uint64_t from, uint64_t to, int jobs, bool stop, const char
 
 int main(int argc, char **argv) {
 	int jobs = 1, at = 1;
-	bool stop = false;
+	bool stop = false, plan = false;
 	const char *log = NULL, *reachable = NULL;
 	for (; at < argc && !strncmp(argv[at], "--", 2); at++) {
 		if (!strcmp(argv[at], "--stop")) { stop = true; continue; }
+		if (!strcmp(argv[at], "--plan")) { plan = true; continue; }
 		if (++at == argc) break;
 		const char *option = argv[at - 1], *value = argv[at];
 		Arena *arena = arena_new();
@@ -258,5 +263,5 @@ int main(int argc, char **argv) {
 		arena_free(arena);
 	}
 	if (argc - at != 2) fatal("usage: fuzz [--jobs N] [--log FILE] [--reachable FILE] [--stop] FROM TO");
-	return run_range(strtoull(argv[at], NULL, 10), strtoull(argv[at + 1], NULL, 10), jobs, stop, log, reachable);
+	return run_range(strtoull(argv[at], NULL, 10), strtoull(argv[at + 1], NULL, 10), jobs, stop, plan, log, reachable);
 }

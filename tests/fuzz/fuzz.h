@@ -54,8 +54,8 @@ int compare_coverage(const Coverage *c, const char *path);
 
 typedef struct Tally { uint64_t programs, functions, compiled, runs, outputs, not_finite, round_trips; } Tally;
 
-/* NULL, or what is wrong with the program. */
-const char *check_program(Arena *arena, const char *text, uint64_t seed, Coverage *coverage, Tally *tally);
+/* NULL, or what is wrong with the program.  plan: nothing is compiled or run, only covered. */
+const char *check_program(Arena *arena, const char *text, uint64_t seed, bool plan, Coverage *coverage, Tally *tally);
 
 /* ---- shared small things ---- */
 

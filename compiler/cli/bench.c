@@ -1,7 +1,8 @@
 /* bench.c: nnc bench: in: FILE.nn; out: how fast its training step runs, beside what the machine can do.
  *
  * A chunk is some milliseconds of steps back to back; between two chunks the peak loop runs once, so that what else
- * the machine does meanwhile hits both.  Figures are medians (and the best) over chunks. */
+ * the machine does meanwhile hits both.  Figures are medians (and the best) over chunks: CHUNKS of them, or, where steps
+ * are long, as many as fit in MEASURE_SECONDS, never fewer than CHUNKS_LEAST; --steps asks for all. */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -10,8 +11,8 @@
 #include "measure.h"
 #include "start.h"
 
-enum { MADE_UP_SAMPLES = 8192, MADE_UP_BYTES = 64 << 20, CHUNKS = 40, READY = 16 };
-static const double CHUNK_SECONDS = 0.025;
+enum { MADE_UP_SAMPLES = 8192, MADE_UP_BYTES = 64 << 20, CHUNKS = 40, CHUNKS_LEAST = 5, READY = 16 };
+static const double CHUNK_SECONDS = 0.025, MEASURE_SECONDS = 4;
 
 typedef struct Bench {
 	Session *s;
@@ -107,18 +108,20 @@ static void run_chunks(Bench *b, Peak *peak) {
 	int64_t a = b->s->options->steps ? MAX(1, b->s->options->steps / CHUNKS) : chunk_steps(b, step_gathered), c = a;
 	if (!b->s->options->steps) c = chunk_steps(b, step_ready);
 	b->steps_timed = 0;
-	for (int i = 0; i < CHUNKS; i++) {
-		ready[i] = time_steps(b, step_ready, c) / (double)c;
+	double until = b->s->options->steps ? INFINITY : seconds_now() + MEASURE_SECONDS;
+	int n = 0;
+	while (n < CHUNKS && (n < CHUNKS_LEAST || seconds_now() < until)) {
+		ready[n] = time_steps(b, step_ready, c) / (double)c;
 		memcpy(r->frame.io, own, sizeof *own * (size_t)r->nio);
-		gathered[i] = time_steps(b, step_gathered, a) / (double)a;
-		peaks[i] = peak ? peak_gflops(peak) : NAN;
+		gathered[n] = time_steps(b, step_gathered, a) / (double)a;
+		peaks[n++] = peak ? peak_gflops(peak) : NAN;
 	}
-	b->ready_best = smallest(ready, CHUNKS);
-	b->best = smallest(gathered, CHUNKS);
-	b->ready_median = median_of(ready, CHUNKS);
-	b->median = median_of(gathered, CHUNKS);
-	b->peak = median_of(peaks, CHUNKS);
-	b->peak_best = peaks[CHUNKS - 1];               /* sorted by now */
+	b->ready_best = smallest(ready, n);
+	b->best = smallest(gathered, n);
+	b->ready_median = median_of(ready, n);
+	b->median = median_of(gathered, n);
+	b->peak = median_of(peaks, n);
+	b->peak_best = peaks[n - 1];                    /* sorted by now */
 }
 
 /* What training does until its first step is done. */

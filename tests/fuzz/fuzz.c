@@ -1,9 +1,11 @@
 /* fuzz.c: random programs, compiled against interpreted.
  *
- *     fuzz [--jobs N] [--log FILE] [--reachable FILE] [--stop] [--plan] FROM TO     checks the seeds FROM .. TO - 1
- *     fuzz --print SEED                                                    prints a program
- *     fuzz --file FILE.nn [SEED]                                           checks one program, with the inputs of SEED
- *     fuzz --minimise SEED                                                 drops lines as long as it still fails
+ *     fuzz [--jobs N] [--log FILE] [--reachable FILE] [--stop] [--plan] FROM TO [SEED ..]
+ *         checks the seeds FROM .. TO - 1, and those named after them
+ *     fuzz --print SEED             prints a program
+ *     fuzz --file FILE.nn [SEED]    checks one program, with the inputs of SEED
+ *     fuzz --find TO                for each cell of the table: how many of the seeds below TO cover it, and the first that does
+ *     fuzz --minimise SEED          drops lines as long as it still fails
  *
  * --plan compiles and runs nothing: it only shows what would be covered.  Each seed runs in a child process, which a failure
  * ends; so a crash is a finding like any other.  A coverage table stands at the end.  Exit: 0 all agree and all that is reachable
@@ -26,7 +28,8 @@ enum { MAX_JOBS = 8, SECONDS = 60 };
 
 typedef struct Shared {
 	_Atomic uint64_t next;
-	uint64_t to;
+	uint64_t to;                   /* next and to count seeds */
+	uint64_t *seeds;
 	bool plan;
 	uint64_t current[MAX_JOBS];
 	Coverage coverage[MAX_JOBS];
@@ -58,8 +61,9 @@ static void child(Shared *s, int job) {
 	signal(SIGTERM, SIG_DFL);
 	setrlimit(RLIMIT_CORE, &none);
 	for (;;) {
-		uint64_t seed = atomic_fetch_add(&s->next, 1);
-		if (seed >= s->to) _exit(0);
+		uint64_t n = atomic_fetch_add(&s->next, 1);
+		if (n >= s->to) _exit(0);
+		uint64_t seed = s->seeds[n];
 		s->current[job] = seed;
 		alarm(SECONDS);
 		Arena *arena = arena_new();
@@ -190,6 +194,27 @@ static int check_file(const char *path, uint64_t seed) {
 	return problem != NULL;
 }
 
+/* For each cell how many of the seeds cover it, and the first. */
+static void find_cells(const char *to_text) {
+	static char message[20000];
+	uint64_t to = strtoull(to_text, NULL, 10), first[CELLS] = {0}, count[CELLS] = {0};
+	Arena *names = arena_new();
+	for (uint64_t seed = 0; seed < to; seed++) {
+		Arena *arena = arena_new();
+		Coverage *coverage = NEW(arena, Coverage);
+		Tally tally = {0};
+		check_text(fuzz_program(arena, seed), seed, true, coverage, &tally, message, sizeof message);
+		for (int i = 0; i < CELLS; i++) {
+			if (!coverage->count[i]) continue;
+			if (!count[i]++) first[i] = seed;
+		}
+		arena_free(arena);
+	}
+	for (int i = 0; i < CELLS; i++)
+		if (count[i]) printf("%8llu %8llu %s\n", (unsigned long long)count[i], (unsigned long long)first[i], cell_name(names, i));
+	arena_free(names);
+}
+
 static FILE *open_log(const char *path, uint64_t from, uint64_t to) {
 	FILE *log = path ? fopen(path, "a") : NULL;
 	if (path && !log) fatal("cannot write %s", path);
@@ -211,14 +236,16 @@ static void add_up(Shared *s, int jobs, Coverage *c, Tally *t) {
 	}
 }
 
-static int run_range(uint64_t from, uint64_t to, int jobs, bool stop, bool plan, const char *log_path, const char *reachable) {
+static int run_seeds(uint64_t from, uint64_t to, int more, char **others, int jobs, bool stop, bool plan, const char *log_path,
+                     const char *reachable) {
 	Shared *s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (s == MAP_FAILED) fatal("no memory to share");
 	FILE *log = open_log(log_path, from, to);
 	struct timespec start, end;
 	clock_gettime(CLOCK_MONOTONIC, &start);
-	s->next = from;
-	s->to = to;
+	s->seeds = calloc(to - from + (uint64_t)more + 1, sizeof *s->seeds);
+	for (uint64_t seed = from; seed < to; seed++) s->seeds[s->to++] = seed;
+	for (int i = 0; i < more; i++) s->seeds[s->to++] = strtoull(others[i], NULL, 10);
 	s->plan = plan;
 	interrupted = s;
 	signal(SIGINT, interrupt);
@@ -256,12 +283,15 @@ int main(int argc, char **argv) {
 		else if (!strcmp(option, "--log")) log = value;
 		else if (!strcmp(option, "--reachable")) reachable = value;
 		else if (!strcmp(option, "--print")) return fputs(fuzz_program(arena, strtoull(value, NULL, 10)), stdout), 0;
+		else if (!strcmp(option, "--find")) return find_cells(value), 0;
 		else if (!strcmp(option, "--minimise"))
 			return minimise(fuzz_program(arena, strtoull(value, NULL, 10)), strtoull(value, NULL, 10)), 0;
 		else if (!strcmp(option, "--file")) return check_file(value, at + 1 < argc ? strtoull(argv[at + 1], NULL, 10) : 1);
 		else fatal("unknown option %s", option);
 		arena_free(arena);
 	}
-	if (argc - at != 2) fatal("usage: fuzz [--jobs N] [--log FILE] [--reachable FILE] [--stop] FROM TO");
-	return run_range(strtoull(argv[at], NULL, 10), strtoull(argv[at + 1], NULL, 10), jobs, stop, plan, log, reachable);
+	if (argc - at < 2) fatal("usage: fuzz [--jobs N] [--log FILE] [--reachable FILE] [--stop] FROM TO");
+	uint64_t from = strtoull(argv[at], NULL, 10), to = strtoull(argv[at + 1], NULL, 10);
+	if (to < from) fatal("seeds from %s to %s", argv[at], argv[at + 1]);
+	return run_seeds(from, to, argc - at - 2, argv + at + 2, jobs, stop, plan, log, reachable);
 }

@@ -74,7 +74,8 @@ Item *pick_item(Generator *g, const char *kinds, int lo, int hi) {
 
 /* May its type say probs, so that another tag cannot be asked for? */
 bool may_be_tagged(const char *value) {
-	return strstr(value, "sigmoid") || strstr(value, "softmax") || strstr(value, "where") || strstr(value, "fn");
+	return strstr(value, "sigmoid") || strstr(value, "softmax") || strstr(value, "where") || strstr(value, "stop") ||
+	       strstr(value, "fn");
 }
 
 static Item *bind(Generator *g, const char *value, char kind, Shape s) {
@@ -175,7 +176,8 @@ static void reduce_statement(Generator *g) {
 	else if (!arg && one_in(&g->dice, 12)) at = "", axes = ~0u;
 	Shape s = without(copy.shape, axes);
 	Size n = copy.shape.size[axis];
-	Item *y = bind(g, arena_printf(g->arena, "%s(%s%s)", what, operand, at), arg || integers ? 'I' : 'F', s);
+	const char *form = integers ? "%s(%s%s) as i32" : "%s(%s%s)";   /* of bytes, it is a byte */
+	Item *y = bind(g, arena_printf(g->arena, form, what, operand, at), arg || integers ? 'I' : 'F', s);
 	if (arg && !n.batch) y->classes = n.n;
 	if (!roll(&g->dice, 2)) return;
 	Item result = *y;
@@ -374,9 +376,40 @@ static void random_statement(Generator *g) {
 
 /* ---- one template at one place, by turns, so that a thousand programs meet every pair ---- */
 
+/* The same shape, other elements: parts of the last axis changed about, or the axis turned round. */
+static const char *moved(Generator *g, const Item *i) {
+	int last = i->shape.rank - 1, n = i->shape.size[last].n;
+	const char *dots = last ? ".., " : "", *x = i->name;
+	switch (roll(&g->dice, n > 1 ? 4 : 2)) {
+	case 0: return arena_printf(g->arena, "flip(%s, axis = %d)", x, last);
+	case 1: return arena_printf(g->arena, "pad(%s, 1, -1, value = 0.5, axis = %d)", x, last);
+	case 2: return arena_printf(g->arena, "concat(%s[%s1..%d], %s[%s0..1])", x, dots, n, x, dots);
+	default: return arena_printf(g->arena, "%s[%s-1..%d | 0]", x, dots, n - 1);
+	}
+}
+
+/* A product whose left side is an expression of a field that nothing else reads: it is computed while it is packed. */
+static void packed_statement(Generator *g, int t) {
+	const Item *field = &g->items.data[0];
+	Shape s = field->shape;
+	if (!g->in_model || s.rank < 2 || !last_is_fixed(field)) return;
+	Size k = s.size[s.rank - 1];
+	s.size[s.rank - 1].n = 2 + roll(&g->dice, 60);
+	if (shape_count(g, s) > MAX_COUNT || shape_count(g, s) * k.n > MAX_LOOP) return;
+	const char *left, *w = new_param(g, (Shape){.rank = 2, .size = {k, s.size[s.rank - 1]}});
+	Atom atoms[] = {{'F', field->name}, {'F', moved(g, field)}};
+	g->force = t;
+	WITH_ATOMS(g, atoms, 1 + one_in(&g->dice, 3), left = grow(g, 'F', one_in(&g->dice, 4)));
+	bind(g, arena_printf(g->arena, "(%s) @ %s", left, w), 'F', s);
+}
+
 static void directed_statement(Generator *g, uint64_t seed) {
 	int t = (int)(seed % (uint64_t)template_count), place = (int)(seed / (uint64_t)template_count % 6);
 	Item *i = pick_item(g, "F", 2, 3);
+	if (place == 5) {
+		packed_statement(g, t);
+		return;
+	}
 	if (!i || !last_is_fixed(i)) return;
 	Item source = *i;
 	if (place == 3) {   /* after a reduction */
@@ -392,6 +425,11 @@ static void directed_statement(Generator *g, uint64_t seed) {
 		source = *bind(g, arena_printf(g->arena, "%s @ %s", source.name, w), 'F', s);
 	}
 	set_anchor(g, &source);
+	if (one_in(&g->dice, 3) && last_is_fixed(&source) && g->in_model) {   /* something moved beside it */
+		Shape s = {.rank = 1, .size = {source.shape.size[source.shape.rank - 1]}};
+		Item *other = one_in(&g->dice, 2) ? add_item(g, new_param(g, s), 'F', s) : &source;
+		bind(g, moved(g, other), 'F', other->shape)->tagged = true;
+	}
 	g->force = t;
 	const char *value = grow(g, template_result(t), 1 + roll(&g->dice, 2));
 	char kind = template_result(t);
@@ -399,8 +437,8 @@ static void directed_statement(Generator *g, uint64_t seed) {
 		int axis = place == 1 ? 0 : source.shape.rank - 1;
 		const char *what =
 		    kind == 'F' ? CHOOSE(g, "sum", "mean", "max", "min", "logsumexp", "prod") : CHOOSE(g, "sum", "max", "min");
-		bind(g, arena_printf(g->arena, "%s(%s, axis = %d)", what, value, axis), kind == 'F' ? 'F' : 'I',
-		     without(source.shape, 1u << axis));
+		bind(g, arena_printf(g->arena, kind == 'F' ? "%s(%s, axis = %d)" : "%s(%s, axis = %d) as i32", what, value, axis),
+		     kind == 'F' ? 'F' : 'I', without(source.shape, 1u << axis));
 	} else {
 		bind(g, value, kind, source.shape);
 	}

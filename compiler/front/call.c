@@ -242,10 +242,11 @@ static int join_arguments(Elab *e, int n, Value *args, IndexVar **labels) {
 
 static bool is_float_tensor(const Value *v) { return v->kind == VALUE_TENSOR && dtype_is_float(value_dtype(v)); }
 
-static Val *adjoint_for(Elab *e, const Decl *rule, Value v, const Value *input, const char *name, Span at) {
+static Val *adjoint_for(Elab *e, const Decl *decl, const Decl *rule, Value v, const Value *input, const char *name, Span at) {
+	bool number = v.kind != VALUE_TENSOR;   /* `return 0`: the same for every element */
 	v = to_tensor(e, v, value_dtype(input), at);
 	if (!value_ok(v)) return NULL;
-	bool fits = v.as.tensor.rank <= input->as.tensor.rank && v.as.tensor.nlabels <= input->as.tensor.nlabels;
+	bool fits = (number || v.as.tensor.rank == input->as.tensor.rank) && v.as.tensor.nlabels <= input->as.tensor.nlabels;
 	int offset = input->as.tensor.rank - v.as.tensor.rank;
 	for (int i = 0; fits && i < v.as.tensor.rank; i++) fits = dim_equal(v.as.tensor.dims[i], input->as.tensor.dims[offset + i]);
 	if (fits)
@@ -253,14 +254,18 @@ static Val *adjoint_for(Elab *e, const Decl *rule, Value v, const Value *input, 
 		                    input->as.tensor.dims);
 	elab_error(e, at, "`vjp %s`: the cotangent of `%s` is %s, the input is %s", rule->name.text, name, value_text(e, v),
 	           value_text(e, *input));
+	elab_note(e, decl->name.span, "the function");
 	return NULL;
 }
 
 static Value apply_rule(Elab *e, Scope *scope, const Decl *decl, const Decl *rule, const Value *args, Value y) {
 	int n = rule->inputs.length, count = 0;
-	if (n > decl->params.length)
-		return elab_error(e, rule->name.span, "`vjp %s` has %d inputs, the function has %d", rule->name.text, n,
-		                  decl->params.length);
+	if (n != decl->params.length) {
+		elab_error(e, rule->name.span, "`vjp %s` has %d input%s, the function has %d", rule->name.text, n, n == 1 ? "" : "s",
+		           decl->params.length);
+		elab_note(e, decl->name.span, "the function");
+		return value_poison();
+	}
 	Val *inputs[MAX_ARGUMENTS], *adjoints[MAX_ARGUMENTS];
 	for (int i = 0; i < n; i++) count += is_float_tensor(&args[i]);
 	if (!count || !is_float_tensor(&y)) return y;
@@ -277,14 +282,17 @@ static Value apply_rule(Elab *e, Scope *scope, const Decl *decl, const Decl *rul
 	Value *values = returned.kind == VALUE_TUPLE ? returned.as.list.items : &returned;
 	int nvalues = returned.kind == VALUE_TUPLE ? returned.as.list.count : 1;
 	if (!value_ok(returned)) return returned;
-	if (returned.kind == VALUE_NOTHING || nvalues != n)
-		return elab_error(e, rule->name.span, "`vjp %s` must return one cotangent for each of its %d input%s", rule->name.text, n,
-		                  n == 1 ? "" : "s");
+	if (returned.kind == VALUE_NOTHING || nvalues != n) {
+		elab_error(e, rule->name.span, "`vjp %s` must return one cotangent for each of its %d input%s", rule->name.text, n,
+		           n == 1 ? "" : "s");
+		elab_note(e, decl->name.span, "the function");
+		return value_poison();
+	}
 	int m = 0;
 	for (int i = 0; i < n; i++) {
 		if (!is_float_tensor(&args[i])) continue;
 		inputs[m] = args[i].as.tensor.val;
-		if (!(adjoints[m++] = adjoint_for(e, rule, values[i], &args[i], rule->inputs.data[i].text, rule->name.span)))
+		if (!(adjoints[m++] = adjoint_for(e, decl, rule, values[i], &args[i], rule->inputs.data[i].text, rule->name.span)))
 			return value_poison();
 	}
 	y.as.tensor.val = ir_custom(fn_of(e), id, y.as.tensor.val, m, inputs, adjoints);

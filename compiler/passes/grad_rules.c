@@ -307,6 +307,7 @@ static Adjoint clone_one(const Clone *c, Val *v, bool *linear) {
 }
 
 static void clone_into(Clone *c, Val *root) {
+	if (root->id < c->least) return;   /* `return 0`: depends on neither */
 	VEC(Val *) stack = {0};
 	vec_push(c->s->arena, &stack, root);
 	bool *done = NEW_ARRAY(c->s->arena, bool, root->id - c->least + 1);

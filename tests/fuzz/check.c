@@ -3,7 +3,8 @@
  * Every Fn of the program (step, inference at two batch sizes, evaluation, gradients, initial values) is run by the f32
  * interpreter and as machine code for two targets and 1 to 3 workers; all bits must agree, and nothing outside of the
  * program's memory may change.  Workers run one after the other between barriers, in both orders, so that a missing barrier
- * shows every time; then freely, with jitter.  On a sample, each pass's text is read back. */
+ * shows every time; then freely, with jitter.  On a sample, each pass's text is read back.  Of a small program, the step is
+ * compiled for one target or, one in four, for both, and of its other Fns one in four is checked. */
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -24,6 +25,7 @@ typedef struct Check {
 	Coverage *coverage;
 	Tally *tally;
 	Dice dice, chance;             /* what is checked, which --plan repeats; and what varies between runs of it */
+	Dice sample;                   /* what of a small program is checked */
 	bool plan;
 	const Target *host, *portable;
 } Check;
@@ -286,15 +288,19 @@ static const char *check_compiled(Check *c, const Case *k, const Target *target,
 	CompileOptions options = {.target = target, .workers = workers, .always_share = true, .no_cache = true};
 	const Val *unsupported = kernel_unsupported(k->fn);
 	if (unsupported) return arena_printf(c->arena, "cannot compile %s", op_info[unsupported->op].text);
-	KernelProgram *kernels = compile_kernels(c->arena, k->fn, c->program, &c->layout, &options);
-	Text text = {.arena = c->arena};
-	kernel_print(&text, kernels);
-	cover_kernels(c->coverage, kernels);
-	if (c->plan) return NULL;
+	if (c->plan) {
+		cover_kernels(c->coverage, compile_kernels(c->arena, k->fn, c->program, &c->layout, &options));
+		return NULL;
+	}
 	Compiled compiled = compile_fn(c->arena, k->fn, c->program, &c->layout, &options);
 	if (compiled.error) return compiled.error;
+	cover_kernels(c->coverage, compiled.kernels);
 	c->tally->compiled++;
+	if (compiled.executable.workers > 1) c->tally->shared++;
+	else c->tally->alone++;
 	if (getenv("FUZZ_KERNELS")) {   /* before they run: they may crash */
+		Text text = {.arena = c->arena};
+		kernel_print(&text, compiled.kernels);
 		fputs(text.data, stdout);
 		fflush(stdout);
 	}
@@ -389,7 +395,6 @@ static int contracts_in(const Fn *f) {
 static const char *check_fn(Check *c, Fn *elaborated, bool thorough, bool texts) {
 	Case k = {.fn = run_passes(elaborated, 0, pass_count)};
 	const Target *targets[] = {c->host, c->portable};
-	c->tally->functions++;
 	if (!c->plan) {
 		fill_case(c, &k);
 		fn_eval(c->arena, k.fn, EVAL_F32, k.in, k.expected);
@@ -404,14 +409,31 @@ static const char *check_fn(Check *c, Fn *elaborated, bool thorough, bool texts)
 	if (texts) return check_texts(c, elaborated, &k);
 	/* the simplifier changes no bit, unless it made a sum of products a contraction, which has an order of its own */
 	Fn *before = run_passes(elaborated, 0, 1);
-	return contracts_in(before) == contracts_in(k.fn) ? compare_read_back(c, &k, k.expected, before, "before the simplifier")
-	                                                  : NULL;
+	if (contracts_in(before) != contracts_in(k.fn)) return NULL;
+	c->tally->simplified++;
+	return compare_read_back(c, &k, k.expected, before, "before the simplifier");
+}
+
+/* The Fns that are checked: a step, inference, and of the others one in turn.  Of a small program the step and a sample. */
+static int choose_fns(Check *c, bool small, Fn **fns) {
+	int64_t batch = c->program->trains.length ? c->program->trains.data[0].batch : 1, other = 1 + roll(&c->dice, 70);
+	int n = 0, third = roll(&c->dice, 3);
+	bool trains = c->program->trains.length;
+#define ADD(kind, fn) (!small || n == 0 || one_in(&c->sample, 4) ? (void)(fns[n++] = (fn), c->tally->kind++) : (void)0)
+	if (trains) ADD(step, program_step(c->program, 0));
+	for (int m = 0; m < c->program->models.length && m < 2; m++) ADD(infer, program_infer(c->program, m, m ? batch : other));
+	if (trains && third == 0) ADD(eval, program_eval(c->program, 0, other));
+	if (trains && third == 1) ADD(loss, program_loss(c->program, 0, batch, true));
+	if (third == 2) ADD(init, program_init(c->program));
+#undef ADD
+	return n;
 }
 
 const char *check_program(Arena *arena, const char *text, uint64_t seed, bool plan, Coverage *coverage, Tally *tally) {
 	Check c = {.arena = arena, .coverage = coverage, .tally = tally, .plan = plan};
 	c.dice.state = hash_mix(seed ^ 0xf00d);
 	c.chance.state = hash_mix(seed ^ 0xbeef);
+	c.sample.state = hash_mix(seed ^ 0x5a3e);
 	Diag *diag = diag_new(arena);
 	c.host = target_host(arena);
 	c.portable = target_named(arena, diag, "x86-64", "x86-64-v3", NULL);
@@ -422,21 +444,31 @@ const char *check_program(Arena *arena, const char *text, uint64_t seed, bool pl
 		diag_print(diag, stdout, false);
 		return "it does not elaborate";
 	}
+	bool small = is_small(seed), texts = small ? one_in(&c.sample, 16) : seed % 8 == 0, two = !small || one_in(&c.sample, 4);
 	tally->programs++;
-	bool texts = seed % 8 == 0;
-	int64_t batch = c.program->trains.length ? c.program->trains.data[0].batch : 1, other = 1 + roll(&c.dice, 70);
-	/* slots are declared as Fns that need them are made: make all before the layout */
+	tally->small += small;
+	tally->texts += texts;
+	tally->two_targets += two;
 	Fn *fns[6];
-	int n = 0, sampled = roll(&c.dice, 3);
-	if (c.program->trains.length) fns[n++] = program_step(c.program, 0);
-	for (int m = 0; m < c.program->models.length && m < 2; m++) fns[n++] = program_infer(c.program, m, m ? batch : other);
-	if (c.program->trains.length && sampled == 0) fns[n++] = program_eval(c.program, 0, other);
-	if (c.program->trains.length && sampled == 1) fns[n++] = program_loss(c.program, 0, batch, true);
-	if (sampled == 2) fns[n++] = program_init(c.program);
-	c.layout = layout_program(arena, c.program);
+	int n = choose_fns(&c, small, fns);
+	c.layout = layout_program(arena, c.program);   /* slots are declared as Fns that need them are made */
 	for (int i = 0; i < n; i++) {
-		const char *problem = check_fn(&c, fns[i], i == 0, texts);
+		const char *problem = check_fn(&c, fns[i], i == 0 && two, texts);
 		if (problem) return problem;
 	}
 	return NULL;
+}
+
+void add_tally(Tally *t, const Tally *more) {
+#define T(name, text) t->name += more->name;
+	FUZZ_TALLY(T)
+#undef T
+}
+
+void print_tally(FILE *to, const Tally *t) {
+	const char *comma = "";
+#define T(name, text) fprintf(to, "%s%llu %s", comma, (unsigned long long)t->name, text), comma = ", ";
+	FUZZ_TALLY(T)
+#undef T
+	fprintf(to, "\n");
 }

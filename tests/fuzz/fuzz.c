@@ -230,9 +230,7 @@ static FILE *open_log(const char *path, uint64_t from, uint64_t to) {
 static void add_up(Shared *s, int jobs, Coverage *c, Tally *t) {
 	for (int j = 0; j < jobs; j++) {
 		for (int i = 0; i < CELLS; i++) c->count[i] += s->coverage[j].count[i];
-		t->programs += s->tally[j].programs, t->functions += s->tally[j].functions, t->compiled += s->tally[j].compiled,
-		    t->runs += s->tally[j].runs;
-		t->outputs += s->tally[j].outputs, t->not_finite += s->tally[j].not_finite, t->round_trips += s->tally[j].round_trips;
+		add_tally(t, &s->tally[j]);
 	}
 }
 
@@ -256,15 +254,12 @@ static int run_seeds(uint64_t from, uint64_t to, int more, char **others, int jo
 	Tally t = {0};
 	add_up(s, jobs, c, &t);
 	print_coverage(c);
-	char line[400];
-	snprintf(line, sizeof line,
-	         "%llu programs, %llu functions, %llu compiled, %llu runs, %llu read back, %llu outputs (%llu not finite), %d "
-	         "failed, %.0f s\n",
-	         (unsigned long long)t.programs, (unsigned long long)t.functions, (unsigned long long)t.compiled,
-	         (unsigned long long)t.runs, (unsigned long long)t.round_trips, (unsigned long long)t.outputs,
-	         (unsigned long long)t.not_finite, s->failures, (double)(end.tv_sec - start.tv_sec));
-	fputs(line, stdout);
-	if (log) fputs(line, log), fclose(log);
+	FILE *const files[] = {stdout, log};
+	for (int i = 0; i < 2 && files[i]; i++) {
+		print_tally(files[i], &t);
+		fprintf(files[i], "%d failed, %.0f s\n", s->failures, (double)(end.tv_sec - start.tv_sec));
+	}
+	if (log) fclose(log);
 	int missed = reachable ? compare_coverage(c, reachable) : 0;
 	return s->failures || missed;
 }

@@ -457,7 +457,7 @@ static const char *item_type(Generator *g, const Item *i) {
 /* Arguments of the model are fields of the data. */
 static const char *write_fields(Generator *g, Text *call) {
 	Text parameters = {.arena = g->arena};
-	int n = 1 + roll(&g->dice, 3);
+	int n = 1 + roll(&g->dice, g->small ? 2 : 3);
 	for (int k = 0; k < n; k++) {
 		const char *name = new_name(g, "x");
 		char kind = "FFFUIC"[k ? roll(&g->dice, 6) : 0];
@@ -528,7 +528,7 @@ static const char *write_whole(const Generator *outer, uint64_t seed) {
 }
 
 const char *fuzz_program(Arena *arena, uint64_t seed) {
-	Generator part = {.arena = arena, .dice = {hash_mix(seed)}, .force = -1, .in_model = true}, *g = &part;
+	Generator part = {.arena = arena, .dice = {hash_mix(seed)}, .force = -1, .in_model = true, .small = is_small(seed)}, *g = &part;
 	room_for_items(g);
 	Text *texts[] = {&g->declarations, &g->fields, &g->body, &g->train};
 	for (int i = 0; i < (int)COUNT(texts); i++) texts[i]->arena = arena, text_add(texts[i], "%s", "");
@@ -536,8 +536,8 @@ const char *fuzz_program(Arena *arena, uint64_t seed) {
 	write_functions(g);
 	Text call = {.arena = arena}, text = {.arena = arena};
 	const char *parameters = write_fields(g, &call);
-	dense_statement(g);
-	int statements = 1 + roll(&g->dice, one_in(&g->dice, 4) ? 16 : 7), directed = roll(&g->dice, statements);
+	if (!g->small || one_in(&g->dice, 2)) dense_statement(g);
+	int statements = 1 + roll(&g->dice, g->small ? 3 : one_in(&g->dice, 4) ? 16 : 7), directed = roll(&g->dice, statements);
 	for (int i = 0; i < statements; i++) {
 		if (i == directed) directed_statement(g, seed);
 		else random_statement(g);

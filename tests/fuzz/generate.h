@@ -26,7 +26,7 @@ typedef struct Generator {
 	VEC(Item) items;
 	VEC(const char *) fns1, fns2;       /* user's functions of one and of two floats */
 	int names, batch, nparams, statements;
-	bool in_model;
+	bool in_model, small;
 	/* what expressions are made of */
 	const Atom *atoms;                 /* element mode: everything stands for one element or for whole tensors of one shape */
 	int natoms;

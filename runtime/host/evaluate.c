@@ -1,5 +1,10 @@
 /* evaluate.c: in: the evaluation of a train block, samples; out: mean loss and exact metrics over every sample.
- * Whole batches run on one Executable, the rest on one compiled for its size.  Totals are added in double. */
+ * Whole batches run on one Executable, the rest on one compiled for its size.  Totals are added in double.  Further runs of a
+ * job allocate nothing that lasts.
+ *
+ * The loss of one batch is whatever the program says, a single f32: its last bit, some 6e-8 of it, is rounding that another batch
+ * size rounds elsewhere, and so does the mean here.  Terms of single samples, which could be added in double, a program
+ * need not have.  Counts among the metrics are exact for every batch size. */
 #include "host.h"
 
 #include <string.h>
@@ -71,7 +76,9 @@ static Runner *prepare(EvalJob *job, int64_t batch) {
 
 int evaluate(Arena *arena, EvalJob *job, EvalResult *result) {
 	int64_t size = job->train->batch, whole = job->samples.count / size, rest = job->samples.count % size;
-	*result = (EvalResult){.samples = job->samples.count, .metrics = NEW_ARRAY(arena, double, job->train->nmetrics + 1)};
+	if (!job->metrics) job->metrics = NEW_ARRAY(arena, double, job->train->nmetrics + 1);
+	memset(job->metrics, 0, sizeof *job->metrics * (size_t)job->train->nmetrics);
+	*result = (EvalResult){.samples = job->samples.count, .metrics = job->metrics};
 	if (!job->samples.count) return EXIT_DONE;
 	if (whole && !job->runner) {
 		if (!(job->runner = prepare(job, size))) return EXIT_INPUT;
@@ -93,7 +100,7 @@ int evaluate(Arena *arena, EvalJob *job, EvalResult *result) {
 	}
 	result->loss = sums.loss / (double)job->samples.count;
 	for (int m = 0; m < job->train->nmetrics; m++)
-		result->metrics[m] = metric_value(scratch, &job->train->metrics[m], &sums, job->samples.count, size);
+		job->metrics[m] = metric_value(scratch, &job->train->metrics[m], &sums, job->samples.count, size);
 	arena_free(scratch);
 	return EXIT_DONE;
 }

@@ -179,8 +179,9 @@ typedef struct EvalJob {
 	CompileEval compile; void *context;
 	Runner *runner, *rest;   /* made at need, kept between runs; evaluate_close() frees them */
 	Batch *batch, *rest_rows;
+	double *metrics;         /* of the last run */
 } EvalJob;
-typedef struct EvalResult { double loss; double *metrics; int64_t samples; } EvalResult;   /* metrics by number */
+typedef struct EvalResult { double loss; const double *metrics; int64_t samples; } EvalResult;   /* metrics by number, until the next run */
 int evaluate(Arena *arena, EvalJob *job, EvalResult *result);
 void evaluate_close(EvalJob *job);
 

@@ -1,5 +1,8 @@
 /* report.c: in: the moments of a training run; out: a progress line on a terminal, plain lines in a pipe, JSON lines
- * in the log.  What stands in the log does not depend on the speed of the machine, but for the seconds. */
+ * in the log.  What stands in the log does not depend on the speed of the machine, but for the seconds.
+ *
+ * The log stays short however long the run: some LOG_LINES lines of steps, each a mean since the line before; of the epochs the
+ * first LOG_EPOCHS, then every tenth up to ten times as many, every hundredth up to a hundred times as many, and so on, and the last. */
 #include "report.h"
 
 #include <errno.h>
@@ -10,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LOG_LINES = 1000, PRINTED_EPOCHS = 40, BAR = 24 };
+enum { LOG_LINES = 1000, LOG_EPOCHS = 1000, PRINTED_EPOCHS = 40, BAR = 24 };
 
 double now_seconds(void) {
 	struct timespec t;
@@ -31,6 +34,8 @@ bool report_open(Report *r, const TrainJob *job, int64_t batches, int64_t steps)
 	r->terminal = isatty(STDOUT_FILENO) == 1;
 	r->print_every = r->epochs > PRINTED_EPOCHS ? r->epochs / (PRINTED_EPOCHS / 2) : 1;
 	r->log_every = MAX(loops / LOG_LINES, 1);
+	r->val_name = NEW_ARRAY(job->arena, const char *, job->train->nmetrics + 1);
+	for (int i = 0; i < job->train->nmetrics; i++) r->val_name[i] = arena_printf(job->arena, "val_%s", job->train->metrics[i].name);
 	if (job->out && !open_log(r, 0, arena_printf(job->arena, "%s/log.jsonl", job->out))) return false;
 	if (job->log && !open_log(r, 1, job->log)) {
 		report_close(r);
@@ -135,16 +140,22 @@ void report_step(Report *r, const Moment *m, double loss) {
 	if (now - r->drawn >= 0.1) draw(r, m, now);
 }
 
+static bool logs_epoch(const Report *r, int64_t epoch) {
+	int64_t every = 1;
+	while (epoch / every > LOG_EPOCHS) every *= 10;
+	return epoch % every == 0 || epoch == r->epochs;
+}
+
 void report_epoch(Report *r, const Moment *m, const EvalResult *v) {
 	const Train *train = r->job->train;
 	double now = now_seconds();
-	if (logging(r)) {
+	if (logging(r) && logs_epoch(r, m->epoch)) {
 		json_t *line = json_pack("{s:s, s:I, s:I, s:o, s:o}", "event", "epoch", "epoch", (json_int_t)m->epoch, "step", (json_int_t)m->step,
 		                         "loss", real(m->loss), "seconds", real(now - r->started));
 		if (v && v->samples) {
 			json_object_set_new(line, "val_loss", real(v->loss));
 			for (int i = 0; i < train->nmetrics; i++)
-				json_object_set_new(line, arena_printf(r->job->arena, "val_%s", train->metrics[i].name), real(v->metrics[i]));
+				json_object_set_new(line, r->val_name[i], real(v->metrics[i]));
 		}
 		log_line(r, line, true);
 	}

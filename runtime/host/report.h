@@ -17,6 +17,7 @@ typedef struct Report {
 	double started, drawn;       /* seconds */
 	double spent;                /* in validation, not training */
 	int64_t print_every, log_every;
+	const char **val_name;       /* by metric: its name in the log */
 	double interval_loss;        /* since the last line of the log */
 	int64_t interval;
 } Report;

@@ -110,7 +110,7 @@ static void explain_nonfinite(Loop *l, double loss) {
 static bool save(Loop *l) {
 	TrainJob *job = l->job;
 	if (!job->out) return true;
-	l->weights = arena_printf(job->arena, "%s/weights.safetensors", job->out);
+	if (!l->weights) l->weights = arena_printf(job->arena, "%s/weights.safetensors", job->out);
 	WeightsInfo info = {.seed = job->seed, .step = l->at.step, .epoch = l->at.epoch, .has_seed = true};
 	l->saved = now_seconds();
 	return weights_save(job->diag, l->weights, job->program, job->layout, job->persistent, info, false);

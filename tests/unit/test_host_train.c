@@ -300,6 +300,38 @@ static void writes_a_run(void **state) {
 	world_free(w);
 }
 
+/* What a run of one step an epoch leaves in the arena; lines: of its epochs in the log. */
+static size_t bytes_of_epochs(int epochs, int *lines) {
+	World *w = world_new(0);
+	w->train->epochs = epochs;
+	w->train->batch = BATCH;
+	TrainJob job = job_of(w);
+	job.data.count = BATCH;
+	job.validate.count = BATCH + 1;
+	job.log = arena_printf(w->arena, "%s/epochs.jsonl", folder);
+	size_t before = arena_bytes(w->arena);
+	TrainResult result;
+	assert_int_equal(train_run(&job, &result), EXIT_DONE);
+	assert_int_equal(result.steps, epochs);
+	size_t bytes = arena_bytes(w->arena) - before;
+	json_t *last = last_line(job.log, "epoch", lines);
+	assert_int_equal(json_integer_value(json_object_get(last, "epoch")), epochs);
+	assert_true(fabs(json_real_value(json_object_get(last, "val_loss")) - result.validation.loss) < 1e-7);
+	json_decref(last);
+	world_free(w);
+	return bytes;
+}
+
+/* However many epochs: as much memory, and hardly a longer log. */
+static void many_epochs(void **state) {
+	(void)state;
+	int lines;
+	size_t few = bytes_of_epochs(10, &lines);
+	assert_int_equal(lines, 10);
+	assert_int_equal(bytes_of_epochs(12345, &lines), few);
+	assert_int_equal(lines, 1000 + 900 + 23 + 1);   /* to 1000 each, to 10000 every tenth, every hundredth, the last */
+}
+
 /* A loss of nan: a warning and on, or with strict the end; both name the log that made it. */
 static void not_finite(void **state) {
 	(void)state;
@@ -377,7 +409,7 @@ static int tear_down(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(learns), cmocka_unit_test(exact_evaluation), cmocka_unit_test(filled_by_all), cmocka_unit_test(writes_a_run), cmocka_unit_test(not_finite),
+		cmocka_unit_test(learns), cmocka_unit_test(exact_evaluation), cmocka_unit_test(filled_by_all), cmocka_unit_test(writes_a_run), cmocka_unit_test(many_epochs), cmocka_unit_test(not_finite),
 		cmocka_unit_test(too_few_samples), cmocka_unit_test(interrupt),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);

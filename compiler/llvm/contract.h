@@ -73,8 +73,16 @@ ContractPlan contract_plan(const Target *target, const Contract *c);
 /* First column of panel p (p == plan.panels: n, rounded up to a whole vector). */
 int64_t contract_panel_column(const ContractPlan *plan, int64_t panel);
 
+/* What the epilogue reads beside C, element (row, column) of it at ((float *)at)[r * row + s]: fetched ahead while the product
+ * is computed, since it comes from memory. */
+enum { MAX_STREAMS = 4 };
+typedef struct ContractStream { Value at; int64_t row; } ContractStream;
+
 /* row, rows: NULL for all rows; rows (run time) is one of row_counts.  panel, panels: NULL for all columns.  Types: e->index. */
-typedef struct ContractArguments { Value a, b, c, scratch, row, rows, panel, panels; } ContractArguments;
+typedef struct ContractArguments {
+	Value a, b, c, scratch, row, rows, panel, panels;
+	ContractStream streams[MAX_STREAMS]; int nstreams;
+} ContractArguments;
 void contract_emit(Emit *e, const Contract *c, const ContractPlan *plan, ContractArguments arguments);
 
 /* A fill made of an element function: `element` returns `lanes` (1 or more) elements (row, column), (row, column + 1), ..., or

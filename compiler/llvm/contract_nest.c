@@ -173,7 +173,28 @@ static Value place_in(Nest *n, Value row, bool chain) {
 	               emit_mul(e, emit_sub(e, row, n->row0), emit_index(e, chain ? plan->chain_stride : plan->c_stride)));
 }
 
-static void call_kernels(Nest *n, Value is_tall, Value a, Value row) {
+/* Asks for what the epilogue will read beside a panel of C, before the product that keeps the processor busy meanwhile: one
+ * stream of memory under arithmetic, instead of one after the other. */
+static void fetch_streams(Nest *n, Value row, Value rows, Value column) {
+	Emit *e = n->e;
+	if (!n->x.nstreams) return;
+	EmitIf branch = {0};
+	if (n->last_pass) branch = emit_if(e, n->last_pass);
+	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), rows, 1);
+	Value r = emit_add(e, row, loop.i);
+	for (int i = 0; i < n->x.nstreams; i++) {
+		Value at = emit_at(e, n->x.streams[i].at, e->f32, emit_mul(e, r, emit_index(e, n->x.streams[i].row)));
+		at = emit_at(e, at, e->f32, column);
+		for (int64_t line = 0; line < n->plan->panel_columns; line += 16) {
+			Value args[] = {emit_at_constant(e, at, e->f32, line), emit_i32(e, 0), emit_i32(e, 2), emit_i32(e, 1)};
+			emit_intrinsic(e, "llvm.prefetch", e->ptr, 4, args);
+		}
+	}
+	emit_loop_end(e, &loop);
+	if (n->last_pass) emit_end_if(e, &branch);
+}
+
+static void call_kernels(Nest *n, Value is_tall, Value a, Value row, Value rows) {
 	Emit *e = n->e;
 	const Contract *c = n->c;
 	const ContractPlan *plan = n->plan;
@@ -192,6 +213,7 @@ static void call_kernels(Nest *n, Value is_tall, Value a, Value row) {
 	Value panel = emit_add(e, n->panel0, loop.i), column = panel_column(n, panel), beside = emit_sub(e, column, n->column0);
 	Value b = plan->pack_b ? emit_at(e, b_base, e->f32, emit_mul(e, loop.i, emit_index(e, plan->k_block * plan->panel_columns)))
 	                       : emit_at(e, b_base, e->f32, column);
+	fetch_streams(n, row, rows, column);
 	Value f = by_panel(n, panel, has_last(n), kernel[PANEL_WIDE], kernel[PANEL_NARROW], kernel[PANEL_LAST]);
 	Value args[10] = {a, b, n->k, emit_index(e, contract_a_step(c, plan)), b_step, emit_at(e, out, e->f32, beside), out_stride};
 	LLVMTypeRef params[] = {e->ptr, e->ptr, e->index, e->index, e->index, e->ptr, e->index, e->ptr, e->index, e->i1};
@@ -228,7 +250,7 @@ static void tiles_of_rows(Nest *n) {
 	Value row = emit_add(e, emit_mul(e, tile, n->base), emit_min(e, tile, n->taller));
 	row = emit_add(e, n->x.row, row);
 	Value a = tile_of_a(n, row, rows, is_tall);
-	call_kernels(n, is_tall, a, row);
+	call_kernels(n, is_tall, a, row, rows);
 	call_epilogue(n, row, rows);
 	emit_loop_end(e, &loop);
 }

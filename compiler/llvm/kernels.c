@@ -342,6 +342,26 @@ size_t kernel_scratch(const Target *target, const KernelProgram *kp, const Kerne
 	return contract_plan(target, &contract).scratch_bytes;
 }
 
+/* What the epilogue reads at the index of the result, from tensors too large to lie in the near caches: weights and their
+ * moments, when the product is their gradient. */
+static void add_streams(const Lower *k, ContractArguments *args) {
+	const Kernel *kernel = k->kernel;
+	const Contraction *c = &kernel->contraction;
+	size_t bytes = 0;
+	if (c->batch > 1 || c->axis_m < 0 || c->axis_n < 0) return;
+	for (int i = 0; i < kernel->leaves.length && args->nstreams < MAX_STREAMS; i++) {
+		const Leaf *leaf = &kernel->leaves.data[i];
+		const Buffer *b = &k->kp->buffers.data[k->kp->buffer_of[leaf->val->id]];
+		int64_t stride[MAX_RANK];
+		if (!leaf->identity || b->type.dtype != DTYPE_F32 || !type_same_dims(b->type, kernel->domain)) continue;
+		buffer_strides(b, stride);
+		if (stride[c->axis_n] != 1) continue;
+		args->streams[args->nstreams++] = (ContractStream){k->pointer[k->kp->buffer_of[leaf->val->id]], stride[c->axis_m]};
+		bytes += b->bytes;
+	}
+	if (bytes <= (size_t)k->e->target->l2) args->nstreams = 0;
+}
+
 static void write_contract(KernelWriter *w) {
 	Lower *k = &w->lower;
 	Emit *e = k->e;
@@ -363,6 +383,7 @@ static void write_contract(KernelWriter *w) {
 	if (!c->fill) args.a = emit_at_constant(e, k->pointer[c->a.buffer], e->f32, c->a.offset);
 	args.b = emit_at_constant(e, k->pointer[c->b.buffer], e->f32, c->b.offset);
 	args.c = out >= 0 ? k->pointer[out] : NULL;
+	if (contract.epilogue) add_streams(k, &args);
 	EmitLoop batch;
 	if (c->batch > 1) {
 		int64_t stride[MAX_RANK] = {0};

@@ -3,8 +3,8 @@
  * Every Fn of the program (step, inference at two batch sizes, evaluation, gradients, initial values) is run by the f32
  * interpreter and as machine code for two targets and 1 to 3 workers; all bits must agree, and nothing outside of the
  * program's memory may change.  Workers run one after the other between barriers, in both orders, so that a missing barrier
- * shows every time; then freely, with jitter.  On a sample, each pass's text is read back.  Of a small program, the step is
- * compiled for one target or, one in four, for both, and of its other Fns one in four is checked. */
+ * shows every time; then freely, with jitter.  On a sample, each pass's text is read back.  In a campaign one Fn of a program is
+ * checked, for one target or, one in eight, for both. */
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -25,7 +25,7 @@ typedef struct Check {
 	Coverage *coverage;
 	Tally *tally;
 	Dice dice, chance;             /* what is checked, which --plan repeats; and what varies between runs of it */
-	Dice sample;                   /* what of a small program is checked */
+	Dice sample;                   /* what of a program of a campaign is checked */
 	bool plan;
 	const Target *host, *portable;
 } Check;
@@ -414,18 +414,18 @@ static const char *check_fn(Check *c, Fn *elaborated, bool thorough, bool texts)
 	return compare_read_back(c, &k, k.expected, before, "before the simplifier");
 }
 
-/* The Fns that are checked: a step, inference, and of the others one in turn.  Of a small program the step and a sample. */
-static int choose_fns(Check *c, bool small, Fn **fns) {
+/* The Fns that are checked: the step, inference, and of the others one in turn.  In a campaign only one, mostly the step. */
+static int choose_fns(Check *c, bool one, Fn **fns) {
 	int64_t batch = c->program->trains.length ? c->program->trains.data[0].batch : 1, other = 1 + roll(&c->dice, 70);
-	int n = 0, third = roll(&c->dice, 3);
+	int n = 0, third = roll(&c->dice, 3), which = one ? roll(&c->sample, 10) : -1;
 	bool trains = c->program->trains.length;
-#define ADD(kind, fn) (!small || n == 0 || one_in(&c->sample, 4) ? (void)(fns[n++] = (fn), c->tally->kind++) : (void)0)
-	if (trains) ADD(step, program_step(c->program, 0));
-	for (int m = 0; m < c->program->models.length && m < 2; m++) ADD(infer, program_infer(c->program, m, m ? batch : other));
-	if (trains && third == 0) ADD(eval, program_eval(c->program, 0, other));
-	if (trains && third == 1) ADD(loss, program_loss(c->program, 0, batch, true));
-	if (third == 2) ADD(init, program_init(c->program));
-#undef ADD
+	if (trains && (!one || which < 6)) fns[n++] = program_step(c->program, 0), c->tally->step++;
+	for (int m = 0; m < c->program->models.length && m < 2; m++)
+		if (!one || which == 6 + m) fns[n++] = program_infer(c->program, m, m ? batch : other), c->tally->infer++;
+	if (one && n) return n;
+	if (trains && third == 0) fns[n++] = program_eval(c->program, 0, other), c->tally->eval++;
+	if (trains && third == 1) fns[n++] = program_loss(c->program, 0, batch, true), c->tally->loss++;
+	if (third == 2) fns[n++] = program_init(c->program), c->tally->init++;
 	return n;
 }
 
@@ -444,13 +444,13 @@ const char *check_program(Arena *arena, const char *text, uint64_t seed, bool pl
 		diag_print(diag, stdout, false);
 		return "it does not elaborate";
 	}
-	bool small = is_small(seed), texts = small ? one_in(&c.sample, 16) : seed % 8 == 0, two = !small || one_in(&c.sample, 4);
+	bool one = seed >= CAMPAIGN, texts = one ? one_in(&c.sample, 16) : seed % 8 == 0, two = !one || one_in(&c.sample, 8);
 	tally->programs++;
-	tally->small += small;
+	tally->small += is_small(seed);
 	tally->texts += texts;
 	tally->two_targets += two;
 	Fn *fns[6];
-	int n = choose_fns(&c, small, fns);
+	int n = choose_fns(&c, one, fns);
 	c.layout = layout_program(arena, c.program);   /* slots are declared as Fns that need them are made */
 	for (int i = 0; i < n; i++) {
 		const char *problem = check_fn(&c, fns[i], i == 0 && two, texts);

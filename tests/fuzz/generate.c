@@ -549,7 +549,7 @@ const char *fuzz_program(Arena *arena, uint64_t seed) {
 	last->used = true;
 	bind(g, arena_printf(arena, "%s * %s", last->name, scale), 'F', last->shape);
 	Item results[4];
-	int n = write_results(g, results, 4);
+	int n = write_results(g, results, g->small ? 2 : 4);
 	Text types = {.arena = arena};
 	for (int i = 0; i < n; i++) text_add(&types, n > 1 ? "%so%d: %s" : "%.0s%.0d%s", i ? ", " : "", i, item_type(g, &results[i]));
 	text_add(&g->train, "  let ");

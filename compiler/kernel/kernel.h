@@ -76,7 +76,7 @@ typedef struct KernelProgram {
 	int workers;
 	VEC(Buffer) buffers;
 	int *buffer_of;                  /* by Val.id: its buffer, or -1 when inline */
-	uint32_t *walked;                /* by Val.id: zero, but for marks while view.c walks over values */
+	uint32_t *walked;                /* by Val.id: zero, but for marks while somebody walks over values */
 	VEC(Kernel) kernels;             /* in the order they run */
 	size_t arena_bytes, arena_bound; /* planned; the most that is live at once */
 	size_t scratch_bytes;            /* per worker, after the buffers (packing, tiles); part of arena_bytes */
@@ -113,8 +113,10 @@ int64_t kernel_share(const Kernel *k);
 void kernel_plan(KernelProgram *kp, size_t scratch_bytes);
 /* text.c: the kernel program as text (also the key of the object cache). */
 void kernel_print(Text *out, const KernelProgram *kp);
-/* One kernel under names of its own, given the buffers in the order of its arguments: kernels with equal keys are one function. */
-void kernel_key(Text *out, const KernelProgram *kp, const Kernel *k, const int *buffers, int nbuffers);
+/* One kernel under names of its own, given the buffers in the order of its arguments: kernels with equal keys are one function.
+ * sites: of its random values, in the order of their first mention, which the key names by their places in this list. */
+typedef struct Sites { int64_t *data; int length, capacity; } Sites;
+void kernel_key(Text *out, const KernelProgram *kp, const Kernel *k, const int *buffers, int nbuffers, Sites *sites);
 
 /* Physical strides, in elements, of a buffer's axes. */
 void buffer_strides(const Buffer *b, int64_t stride[MAX_RANK]);

@@ -37,12 +37,18 @@ static bool contains(const int *list, int n, int item) {
 	return false;
 }
 
-static bool runs_after(const KernelProgram *kp, int kernel, int other, char *seen) {
+/* answer: by kernel: 0: not asked yet (of this `other`); NO; YES. */
+static bool runs_after(const KernelProgram *kp, int kernel, int other, char *answer) {
+	enum { NO = 1, YES };
 	if (kernel == other) return true;
-	if (seen[kernel]++) return false;
+	if (answer[kernel]) return answer[kernel] == YES;
+	answer[kernel] = NO;
 	const Kernel *k = &kp->kernels.data[kernel];
 	for (int i = 0; i < k->after.length; i++)
-		if (runs_after(kp, k->after.data[i], other, seen)) return true;
+		if (runs_after(kp, k->after.data[i], other, answer)) {
+			answer[kernel] = YES;
+			return true;
+		}
 	return false;
 }
 
@@ -50,12 +56,12 @@ static bool runs_after(const KernelProgram *kp, int kernel, int other, char *see
 static bool overwrite(KernelProgram *kp, int writer, const Val *old) {
 	const Leaf *own = find_leaf(&kp->kernels.data[writer], old);
 	if (own && !own->identity) return false;
+	char *answer = NEW_ARRAY(kp->arena, char, kp->kernels.length);
 	for (int turn = 0; turn < 2; turn++)   /* first look, then act */
 		for (int k = 0; k < kp->kernels.length; k++) {
 			if (k == writer || !find_leaf(&kp->kernels.data[k], old)) continue;
-			char *seen = NEW_ARRAY(kp->arena, char, turn ? 1 : kp->kernels.length);
 			if (turn) ADD_UNIQUE(kp, kp->kernels.data[writer].after, k);
-			else if (runs_after(kp, k, writer, seen)) return false;
+			else if (runs_after(kp, k, writer, answer)) return false;
 		}
 	return true;
 }

@@ -7,9 +7,39 @@ static void print_dims(Text *out, Type t) {
 	text_add(out, "]");
 }
 
-static void print_attributes(Text *out, const Val *v) {
+/* How values and buffers are named: by their numbers in the program, or (in a key) in the order of their first mention in
+ * one kernel, so that kernels which do the same on other buffers, or at another site, read the same. */
+typedef struct Names {
+	const KernelProgram *kp;
+	uint32_t *value;         /* by Val.id: number + 1; 0: not yet printed in this kernel */
+	VEC(int) printed;        /* whose numbers are to be cleared */
+	bool key;
+	const int *buffers;      /* in a key: those of the kernel; one's name is its place here */
+	int nbuffers;
+	Sites *sites;
+} Names;
+
+static int buffer_name(const Names *n, int buffer) {
+	int name = 0;
+	while (n->key && name < n->nbuffers && n->buffers[name] != buffer) name++;
+	return n->key ? name : buffer;
+}
+
+static int site_name(const Names *n, int64_t site) {
+	Sites *s = n->sites;
+	int name = 0;
+	while (name < s->length && s->data[name] != site) name++;
+	if (name == s->length) vec_push(n->kp->arena, s, site);
+	return name;
+}
+
+static void print_attributes(Text *out, const Names *n, const Val *v) {
 	const OpInfo *info = &op_info[v->op];
 	for (int i = 0; i < MAX_LISTS && info->list[i]; i++) {
+		if (n->key && v->op == OpRandom && i == 0) {
+			text_add(out, " site #%d", site_name(n, v->list[0].data[0]));
+			continue;
+		}
 		text_add(out, " %s=", info->list[i]);
 		for (int k = 0; k < v->list[i].length; k++) text_add(out, k ? ",%lld" : "%lld", (long long)v->list[i].data[k]);
 	}
@@ -19,32 +49,23 @@ static void print_attributes(Text *out, const Val *v) {
 	}
 }
 
-/* How values and buffers are named: by their numbers in the program, or (in a key) in the order of their first mention in
- * one kernel, so that kernels which do the same on other buffers read the same. */
-typedef struct Names {
-	const KernelProgram *kp;
-	int *value, values;      /* by Val.id: number + 1; 0: not yet printed in this kernel */
-	int *buffer;             /* by buffer: its name in a key; NULL: its own number */
-} Names;
-
-static int buffer_name(const Names *n, int buffer) { return n->buffer ? n->buffer[buffer] : buffer; }
-
 /* The inline values that `v` needs, operands first, each once per kernel. */
 static void print_value(Text *out, Names *n, const Val *v, bool top) {
 	if ((!top && n->kp->buffer_of[v->id] >= 0) || n->value[v->id]) return;
 	int nargs = v->op == OpCustom ? 1 : v->nargs;
 	for (int i = 0; i < nargs; i++) print_value(out, n, v->arg[i], false);
-	n->value[v->id] = ++n->values;
-	text_add(out, "    %%%d = ", n->buffer ? n->values : v->id);
+	vec_push(n->kp->arena, &n->printed, v->id);
+	n->value[v->id] = (uint32_t)n->printed.length;
+	text_add(out, "    %%%d = ", n->key ? n->printed.length : v->id);
 	print_dims(out, v->type);
 	text_add(out, " %s", op_info[v->op].text);
 	for (int i = 0; i < nargs; i++) {
 		const Val *a = v->arg[i];
-		int b = n->kp->buffer_of[a->id], number = n->buffer ? n->value[a->id] : a->id;
-		if (!n->buffer || number) text_add(out, " %%%d", number);
+		int b = n->kp->buffer_of[a->id], number = n->key ? (int)n->value[a->id] : a->id;
+		if (!n->key || number) text_add(out, " %%%d", number);
 		if (b >= 0) text_add(out, " @%d", buffer_name(n, b));
 	}
-	print_attributes(out, v);
+	print_attributes(out, n, v);
 	text_add(out, "\n");
 }
 
@@ -67,8 +88,10 @@ static void print_body(Text *out, Names *n, const Kernel *k) {
 	for (int i = 0; i < k->roots.length; i++) print_value(out, n, k->roots.data[i], true);
 	for (int i = 0; i < k->roots.length; i++) {
 		const Val *r = k->roots.data[i];
-		text_add(out, "    store %%%d @%d\n", n->buffer ? n->value[r->id] : r->id, buffer_name(n, n->kp->buffer_of[r->id]));
+		text_add(out, "    store %%%d @%d\n", n->key ? (int)n->value[r->id] : r->id, buffer_name(n, n->kp->buffer_of[r->id]));
 	}
+	for (int i = 0; i < n->printed.length; i++) n->value[n->printed.data[i]] = 0;
+	n->printed.length = 0;
 }
 
 static const char *const buffer_kind_text[] = {"arena", "persistent", "io"};
@@ -89,22 +112,20 @@ void kernel_print(Text *out, const KernelProgram *kp) {
 		print_dims(out, b->type);
 		text_add(out, " row %lld %s %zu\n", (long long)b->row, buffer_kind_text[b->kind], b->kind == BUFFER_IO ? (size_t)b->io : b->offset);
 	}
-	Names names = {.kp = kp, .value = NEW_ARRAY(kp->arena, int, kp->fn->vals.length + 1)};
+	Names names = {.kp = kp, .value = kp->walked};
 	for (int i = 0; i < kp->kernels.length; i++) {
 		if (kp->kernels.data[i].barrier_before) text_add(out, "  barrier\n");
 		text_add(out, "  kernel %d ", i);
 		print_shape(out, &kp->kernels.data[i]);
-		for (int v = 0; v < kp->fn->vals.length; v++) names.value[v] = 0;
 		print_body(out, &names, &kp->kernels.data[i]);
 	}
 }
 
-void kernel_key(Text *out, const KernelProgram *kp, const Kernel *k, const int *buffers, int nbuffers) {
-	Names names = {.kp = kp, .value = NEW_ARRAY(kp->arena, int, kp->fn->vals.length + 1), .buffer = NEW_ARRAY(kp->arena, int, kp->buffers.length + 1)};
+void kernel_key(Text *out, const KernelProgram *kp, const Kernel *k, const int *buffers, int nbuffers, Sites *sites) {
+	Names names = {.kp = kp, .value = kp->walked, .key = true, .buffers = buffers, .nbuffers = nbuffers, .sites = sites};
 	print_shape(out, k);
 	for (int i = 0; i < nbuffers; i++) {
 		const Buffer *b = &kp->buffers.data[buffers[i]];
-		names.buffer[buffers[i]] = i;
 		text_add(out, "  @%d ", i);
 		print_dims(out, b->type);
 		text_add(out, " row %lld %s\n", (long long)b->row, b->kind == BUFFER_IO ? "io" : "own");

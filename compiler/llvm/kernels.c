@@ -1,4 +1,4 @@
-/* kernels.c: in: a Kernel; out: a local function  k(buffers.., scratch, begin, end)  that computes its roots for the
+/* kernels.c: in: a Kernel; out: a local function  k(buffers.., scratch, sites.., begin, end)  that computes its roots for the
  * share begin .. end of its partition axis.  Guarantees: no allocation, no call but to microkernels of the same module. */
 #include "lower.h"
 
@@ -200,15 +200,25 @@ static void write_reduce_row(KernelWriter *w, At *at) {
 	k->given = NULL;
 }
 
-/* Scalars of the roots' trees, which do not depend on the tile, before the loops over tiles. */
-static void hoist_scalars(Lower *k, Val *v) {
+typedef struct IdList { int *data; int length, capacity; } IdList;
+
+static void hoist_below(Lower *k, Val *v, IdList *walked) {
 	At none = {0};
-	if (v == k->tile_value || k->kp->buffer_of[v->id] >= 0) return;
+	if (v == k->tile_value || k->kp->buffer_of[v->id] >= 0 || k->kp->walked[v->id]) return;
+	k->kp->walked[v->id] = 1;
+	vec_push(k->e->arena, walked, v->id);
 	if (v->type.rank == 0) {
 		lower_value(k, v, &none, NULL);
 		return;
 	}
-	for (int i = 0; i < (v->op == OpCustom ? 1 : v->nargs); i++) hoist_scalars(k, v->arg[i]);
+	for (int i = 0; i < (v->op == OpCustom ? 1 : v->nargs); i++) hoist_below(k, v->arg[i], walked);
+}
+
+/* Scalars of the roots' trees, which do not depend on the tile, before the loops over tiles; each value is walked over once. */
+static void hoist_scalars(Lower *k) {
+	IdList walked = {0};
+	for (int i = 0; i < k->kernel->roots.length; i++) hoist_below(k, k->kernel->roots.data[i], &walked);
+	for (int i = 0; i < walked.length; i++) k->kp->walked[walked.data[i]] = 0;
 }
 
 static void write_tile(Emit *e, void *context, const ContractTile *tile) {
@@ -376,7 +386,7 @@ static void write_contract(KernelWriter *w) {
 	w->split = needs_split(kp, kernel, c->n);
 	w->ragged = c->n > 1 && plan.lanes < LANES && (kernel->panels || plan.epilogue_columns < c->n);
 	k->tile_value = kernel->anchor;
-	for (int i = 0; i < kernel->roots.length && contract.epilogue; i++) hoist_scalars(k, kernel->roots.data[i]);
+	if (contract.epilogue) hoist_scalars(k);
 	ContractArguments args = {.scratch = w->scratch};
 	if (contract.nrow_counts) args.row = w->begin, args.rows = emit_sub(e, w->end, w->begin);
 	if (kernel->panels && kernel->workers > 1) args.panel = w->begin, args.panels = emit_sub(e, w->end, w->begin);
@@ -412,9 +422,10 @@ static int kernel_buffers(Arena *arena, const Kernel *kernel, int **out) {
 }
 
 static Value write_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel, const KernelCode *code, const char *name) {
-	int nparams = code->nbuffers + 3;
+	int nparams = code->nbuffers + 1 + code->sites.length + 2;
 	LLVMTypeRef *params = NEW_ARRAY(e->arena, LLVMTypeRef, nparams);
 	for (int i = 0; i <= code->nbuffers; i++) params[i] = e->ptr;
+	for (int i = 0; i < code->sites.length; i++) params[code->nbuffers + 1 + i] = e->i64;
 	params[nparams - 2] = params[nparams - 1] = e->index;
 	Value function = emit_function(e, name, e->void_type, nparams, params, true);
 	unsigned noalias = LLVMGetEnumAttributeKindForName("noalias", 7);
@@ -424,6 +435,9 @@ static Value write_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel
 	w->lower = (Lower){.e = e, .kp = kp, .kernel = kernel, .lane_level = -1, .pointer = NEW_ARRAY(e->arena, Value, kp->buffers.length + 1)};
 	for (int i = 0; i < code->nbuffers; i++) w->lower.pointer[code->buffers[i]] = LLVMGetParam(function, (unsigned)i);
 	w->scratch = LLVMGetParam(function, (unsigned)code->nbuffers);
+	w->lower.sites = &code->sites;
+	w->lower.site = NEW_ARRAY(e->arena, Value, code->sites.length + 1);
+	for (int i = 0; i < code->sites.length; i++) w->lower.site[i] = LLVMGetParam(function, (unsigned)(code->nbuffers + 1 + i));
 	w->begin = LLVMGetParam(function, (unsigned)nparams - 2);
 	w->end = LLVMGetParam(function, (unsigned)nparams - 1);
 	At at = {0};
@@ -441,7 +455,7 @@ KernelCode lower_kernel(Emit *e, const KernelProgram *kp, int number, KernelCode
 	KernelCode code = {0};
 	code.nbuffers = kernel_buffers(e->arena, kernel, &code.buffers);
 	Text key = {.arena = e->arena};
-	kernel_key(&key, kp, kernel, code.buffers, code.nbuffers);
+	kernel_key(&key, kp, kernel, code.buffers, code.nbuffers, &code.sites);
 	code.key = key.data;
 	for (int i = 0; i < number; i++)
 		if (strcmp(known[i].key, code.key) == 0) {

@@ -33,6 +33,8 @@ typedef struct Lower {
 	const KernelProgram *kp;
 	const Kernel *kernel;
 	Value *pointer;                  /* by buffer: the argument that points to it */
+	const Sites *sites;              /* of its random values */
+	Value *site;                     /* the argument for each, i64 */
 	Level level[MAX_LOOPS];
 	int depth;                       /* innermost open level */
 	int lane_level;                  /* whose variable is the first of LANES elements, or -1 */
@@ -54,8 +56,8 @@ Value lower_maximum(Emit *e, Value a, Value b);
 Value lower_minimum(Emit *e, Value a, Value b);
 Value lower_exp(Emit *e, Value a);
 Value lower_log(Emit *e, Value a);
-/* One 32-bit word of Philox4x32-10 as a float in [0, 1); counter and key as i32, scalar or vector. */
-Value lower_random(Emit *e, Value element, Value index, Value step, Value seed_low, Value seed_high, int64_t site, int word);
+/* One 32-bit word of Philox4x32-10 as a float in [0, 1); counter and key as i32, scalar or vector; site as i64. */
+Value lower_random(Emit *e, Value element, Value index, Value step, Value seed_low, Value seed_high, Value site, int word);
 
 /* index.c */
 Affine index_constant(int64_t value);
@@ -89,9 +91,9 @@ Value reduce_fold(Emit *e, Op op, Value lanes);
 /* log(sum) + maximum, or the maximum itself where that is infinite or NaN. */
 Value lower_finish_lse(Lower *k, Value maximum, Value sum);
 
-/* kernels.c: kernel number `number` as a local function (its buffers, scratch, begin, end); one function serves all kernels
+/* kernels.c: kernel number `number` as a local function (its buffers, scratch, sites, begin, end); one function serves all kernels
  * with the same key.  known: the codes of the kernels before it. */
-typedef struct KernelCode { Value function; int nbuffers; int *buffers; const char *key; } KernelCode;
+typedef struct KernelCode { Value function; int nbuffers; int *buffers; Sites sites; const char *key; } KernelCode;
 KernelCode lower_kernel(Emit *e, const KernelProgram *kp, int number, KernelCode *known);
 /* How many column panels workers should share instead of rows; 0: rows. */
 int64_t kernel_panels(const void *target, const KernelProgram *kp, const Kernel *kernel);

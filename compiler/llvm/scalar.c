@@ -146,13 +146,14 @@ Value lower_cast(Emit *e, Value a, DType from, DType to) {
 }
 
 /* Philox4x32-10 of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (2011). */
-Value lower_random(Emit *e, Value element, Value index, Value step, Value seed_low, Value seed_high, int64_t site, int word) {
+Value lower_random(Emit *e, Value element, Value index, Value step, Value seed_low, Value seed_high, Value site, int word) {
 	LLVMBuilderRef b = e->builder;
 	int lanes = emit_lanes(element);
 	LLVMTypeRef i32 = emit_vector_type(e, e->i32, lanes), i64 = emit_vector_type(e, e->i64, lanes);
 	Value c[4] = {element, emit_splat(e, index, lanes), emit_splat(e, step, lanes), LLVMConstNull(i32)};
-	Value key[2] = {LLVMBuildXor(b, seed_low, emit_i32(e, (int32_t)(uint32_t)site), ""),
-	                LLVMBuildXor(b, seed_high, emit_i32(e, (int32_t)(uint32_t)((uint64_t)site >> 32)), "")};
+	Value site_high = LLVMBuildLShr(b, site, LLVMConstInt(e->i64, 32, false), "");
+	Value key[2] = {LLVMBuildXor(b, seed_low, LLVMBuildTrunc(b, site, e->i32, ""), ""),
+	                LLVMBuildXor(b, seed_high, LLVMBuildTrunc(b, site_high, e->i32, ""), "")};
 	const int64_t weyl[2] = {0x9E3779B9, 0xBB67AE85}, factor[2] = {0xD2511F53, 0xCD9E8D57};
 	for (int round = 0; round < 10; round++) {
 		Value high[2], low[2];

@@ -21,7 +21,8 @@ static Value buffer_address(Entry *s, int number) {
 
 static void call_kernel(Entry *s, const Kernel *k, const KernelCode *code) {
 	Emit *e = s->e;
-	Value *args = NEW_ARRAY(e->arena, Value, code->nbuffers + 3);
+	int nargs = code->nbuffers + 1 + code->sites.length + 2;
+	Value *args = NEW_ARRAY(e->arena, Value, nargs);
 	Value begin = emit_index(e, 0), end = emit_index(e, k->rows);
 	EmitIf only;
 	bool guarded = s->kp->workers > 1;
@@ -35,9 +36,10 @@ static void call_kernel(Entry *s, const Kernel *k, const KernelCode *code) {
 	}
 	for (int i = 0; i < code->nbuffers; i++) args[i] = buffer_address(s, code->buffers[i]);
 	args[code->nbuffers] = s->scratch;
-	args[code->nbuffers + 1] = begin;
-	args[code->nbuffers + 2] = end;
-	emit_call(e, code->function, code->nbuffers + 3, args);
+	for (int i = 0; i < code->sites.length; i++) args[code->nbuffers + 1 + i] = LLVMConstInt(e->i64, (uint64_t)code->sites.data[i], false);
+	args[nargs - 2] = begin;
+	args[nargs - 1] = end;
+	emit_call(e, code->function, nargs, args);
 	if (guarded) emit_end_if(e, &only);
 }
 

@@ -392,7 +392,9 @@ static Value random_value(Lower *k, Val *v, const At *at) {
 	Value element = iota_value(k, &flat);
 	Value step = lower_value(k, v->arg[1], &none, NULL), index = lower_value(k, v->arg[2], &none, NULL);
 	Value seed_low = lower_value(k, v->arg[0], &low, NULL), seed_high = lower_value(k, v->arg[0], &high, NULL);
-	return lower_random(e, element, index, step, seed_low, seed_high, v->list[0].data[0], (int)v->list[1].data[0]);
+	int site = 0;
+	while (k->sites->data[site] != v->list[0].data[0]) site++;
+	return lower_random(e, element, index, step, seed_low, seed_high, k->site[site], (int)v->list[1].data[0]);
 }
 
 static Value pointwise_value(Lower *k, Val *v, const At *at, Value mask) {

@@ -311,9 +311,37 @@ static void narrow_rows(void **state) {
 	}
 }
 
+/* `n` tensors of one shape, each of random numbers of its own. */
+static size_t code_of_randoms(int n) {
+	Arena *arena = arena_new();
+	Fn *f = fn_new(arena, "randoms");
+	Val *at = fn_input(f, "seed", INPUT_SEED, type_make(DTYPE_I32, 1, (int64_t[]){2})), *zero = ir_const(f, DTYPE_I32, 0);
+	for (int i = 0; i < n; i++) {
+		int64_t site = (int64_t)hash_mix((uint64_t)i);
+		Val *r = ir_random(f, type_make(DTYPE_F32, 2, (int64_t[]){3, 19}), at, zero, zero, site, 0);
+		fn_output(f, arena_printf(arena, "r%d", i), ir_Mul(f, r, ir_random(f, r->type, at, zero, zero, site, 1)), -1);
+	}
+	f = fn_canonical(f);
+	int32_t halves[2] = {(int32_t)0x89abcdef, 77};
+	Compiled c;
+	const char *problem = compare_compiled(arena, f, (char *[]){(char *)halves}, target_host(arena), 2, &c);
+	if (problem) fail_msg("%s", problem);
+	size_t bytes = c.executable.code_bytes;
+	compiled_free(&c);
+	arena_free(arena);
+	return bytes;
+}
+
+/* Kernels that differ by their random numbers' sites alone are one function: a deep net's initialisation stays small. */
+static void many_randoms(void **state) {
+	(void)state;
+	assert_true(code_of_randoms(64) < code_of_randoms(16) * 3 / 2);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(narrow_rows), cmocka_unit_test(shifted_rows), cmocka_unit_test(byte_reductions), cmocka_unit_test(contracts_of_updates), cmocka_unit_test(braids),
+		cmocka_unit_test(many_randoms),
 		cmocka_unit_test(pointwise_rows), cmocka_unit_test(casts), cmocka_unit_test(views), cmocka_unit_test(reductions),
 		cmocka_unit_test(contracts), cmocka_unit_test(batched_contracts), cmocka_unit_test(gathers_and_random), cmocka_unit_test(updates),
 	};

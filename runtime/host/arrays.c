@@ -47,6 +47,11 @@ static bool too_large(Diag *diag, Span span, const File *file, const Header *h) 
 	return false;
 }
 
+static bool empty_file(Diag *diag, Span span, const File *file) {
+	diag_error(diag, span, "'%s' is empty", file->path);
+	return false;
+}
+
 /* ---- idx: 0 0 type rank, big-endian dims, big-endian elements ---- */
 
 bool idx_header(File *file, Diag *diag, Span span, Header *h) {
@@ -55,6 +60,7 @@ bool idx_header(File *file, Diag *diag, Span span, Header *h) {
 	unsigned char head[HEAD_BYTES];
 	int64_t got = file_head(file, diag, span, (char *)head);
 	if (got < 0) return false;
+	if (got == 0) return empty_file(diag, span, file);
 	*h = (Header){.code = CODE_COUNT, .big_endian = true};
 	for (size_t i = 0; got >= 4 && i < COUNT(types); i++)
 		if (head[0] == 0 && head[1] == 0 && head[2] == types[i].type) h->code = types[i].code;
@@ -132,6 +138,7 @@ bool npy_header(File *file, Diag *diag, Span span, Header *h) {
 	char head[HEAD_BYTES + 1];
 	int64_t got = file_head(file, diag, span, head);
 	if (got < 0) return false;
+	if (got == 0) return empty_file(diag, span, file);
 	*h = (Header){.code = CODE_COUNT};
 	const unsigned char *b = (const unsigned char *)head;
 	if (got < 12 || memcmp(head, magic, sizeof magic) != 0) return bad_npy(diag, span, file, "it does not start with \\x93NUMPY");

@@ -1,6 +1,7 @@
 /* csv.c: in: a csv file and the columns a field names; out: one dense row per record.
- * Cells may be quoted; the delimiter is the first of , ; tab in the first line; empty lines are skipped; every record
- * has as many cells as the first.  A cell that is no finite number is named by file, line and column. */
+ * Cells may be quoted; lines end with LF, CR LF or CR; the delimiter is the first of , ; tab in the first line; empty lines
+ * are skipped; every record has as many cells as the first.  A cell that is no finite number is named by file, line and
+ * column. */
 #include "files.h"
 
 #include <inttypes.h>
@@ -15,17 +16,25 @@ typedef struct Csv {
 	int64_t line;                /* of the next record, from 1 */
 	int64_t record_line;         /* of the last record */
 	char delimiter;
+	int64_t open_line;           /* of the last record: where a quote opens that nothing closes; 0: nowhere */
 	VEC(Cell) cells;             /* of the last record */
 	Arena *arena;
 } Csv;
 
-static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
+static bool is_blank(char c) { return c == ' ' || c == '\t'; }
+static bool ends_line(char c) { return c == '\n' || c == '\r'; }
+
+/* Past a line end; CR LF is one. */
+static void end_line(Csv *csv) {
+	csv->at += csv->at[0] == '\r' && csv->at + 1 < csv->end && csv->at[1] == '\n' ? 2 : 1;
+	csv->line++;
+}
 
 static Csv csv_open(Arena *arena, const char *text, size_t length) {
 	Csv csv = {.at = text, .end = text + length, .line = 1, .delimiter = ',', .arena = arena};
 	if (length >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) csv.at += 3;
 	bool quoted = false;
-	for (const char *c = csv.at; c < csv.end && (*c != '\n' || quoted); c++) {
+	for (const char *c = csv.at; c < csv.end && (!ends_line(*c) || quoted); c++) {
 		if (*c == '"' && quoted && c + 1 < csv.end && c[1] == '"') c++;
 		else if (*c == '"') quoted = !quoted && (c == csv.at || strchr(",;\t ", c[-1]));
 		if (quoted || (*c != ',' && *c != ';' && *c != '\t')) continue;
@@ -36,32 +45,37 @@ static Csv csv_open(Arena *arena, const char *text, size_t length) {
 }
 
 static void skip_empty_lines(Csv *csv) {
-	for (const char *c = csv->at; c < csv->end && (is_blank(*c) || *c == '\n'); c++) {
-		if (*c != '\n') continue;
-		csv->at = c + 1;
-		csv->line++;
+	for (;;) {
+		const char *c = csv->at;
+		while (c < csv->end && is_blank(*c)) c++;
+		if (c < csv->end && !ends_line(*c)) return;
+		csv->at = c;
+		if (c == csv->end) return;
+		end_line(csv);
 	}
-	const char *c = csv->at;
-	while (c < csv->end && is_blank(*c)) c++;
-	if (c == csv->end) csv->at = c;
 }
 
 static Cell quoted_cell(Csv *csv) {
+	int64_t line = csv->line;
 	Cell cell = {++csv->at, NULL, true};
 	for (; csv->at < csv->end; csv->at++) {
-		if (*csv->at == '\n') csv->line++;
+		if (*csv->at == '\n' || (*csv->at == '\r' && csv->at + 1 < csv->end && csv->at[1] != '\n')) csv->line++;
 		if (*csv->at != '"') continue;
 		if (csv->at + 1 < csv->end && csv->at[1] == '"') csv->at++;
 		else break;
 	}
 	cell.end = csv->at;
-	while (csv->at < csv->end && *csv->at != csv->delimiter && *csv->at != '\n') csv->at++;
-	return cell;
+	if (csv->at < csv->end) csv->at++;
+	else csv->open_line = line;
+	const char *after = csv->at;
+	while (csv->at < csv->end && *csv->at != csv->delimiter && !ends_line(*csv->at)) csv->at++;
+	while (after < csv->at && is_blank(*after)) after++;
+	return after == csv->at ? cell : (Cell){cell.begin - 1, csv->at, false}; /* `"5"x` is no 5 */
 }
 
 static Cell plain_cell(Csv *csv) {
 	Cell cell = {csv->at, NULL, false};
-	while (csv->at < csv->end && *csv->at != csv->delimiter && *csv->at != '\n') csv->at++;
+	while (csv->at < csv->end && *csv->at != csv->delimiter && !ends_line(*csv->at)) csv->at++;
 	cell.end = csv->at;
 	while (cell.end > cell.begin && is_blank(cell.end[-1])) cell.end--;
 	return cell;
@@ -72,13 +86,15 @@ static bool next_record(Csv *csv) {
 	skip_empty_lines(csv);
 	if (csv->at >= csv->end) return false;
 	csv->record_line = csv->line;
+	csv->open_line = 0;
 	csv->cells.length = 0;
 	for (;;) {
 		while (csv->at < csv->end && *csv->at == ' ') csv->at++;
 		Cell cell = csv->at < csv->end && *csv->at == '"' ? quoted_cell(csv) : plain_cell(csv);
 		if (csv->cells.length < MAX_COLUMNS) vec_push(csv->arena, &csv->cells, cell);
 		if (csv->at >= csv->end) return true;
-		if (*csv->at++ == '\n') return csv->line++, true;
+		if (ends_line(*csv->at)) return end_line(csv), true;
+		csv->at++;
 	}
 }
 
@@ -113,6 +129,14 @@ static bool parse_number(Cell cell, double *value) {
 		if (stop != end) return false;
 	}
 	return true;
+}
+
+/* An open quote takes in the rest of the file. */
+static bool quotes_close(const Csv *csv, Diag *diag, const File *file, const DataField *field) {
+	if (!csv->open_line) return true;
+	diag_error(diag, field->span, "'%s', line %" PRId64 ", column %d: a quote opens here, and nothing closes it", file->path,
+	           csv->open_line, csv->cells.length);
+	return false;
 }
 
 /* Where the field's elements stand in a record, and the header if the file has one. */
@@ -165,6 +189,7 @@ static bool csv_begin(Csv *csv, Diag *diag, const File *file, const DataField *f
 		diag_error(diag, field->span, "'%s' is empty", file->path);
 		return false;
 	}
+	if (!quotes_close(csv, diag, file, field)) return false;
 	*columns = (Columns){.count = field->ncolumns, .width = csv->cells.length};
 	columns->at = NEW_ARRAY(csv->arena, int, MAX(columns->count, 1));
 	if (field->columns) {
@@ -201,6 +226,7 @@ int64_t csv_samples(File *file, Diag *diag, const DataField *field) {
 	int64_t samples = -1;
 	if (csv_begin(&csv, diag, file, field, &columns))
 		for (samples = 0; next_record(&csv);) samples++;
+	if (samples >= 0 && !quotes_close(&csv, diag, file, field)) samples = -1;
 	arena_free(arena);
 	return samples;
 }
@@ -218,6 +244,7 @@ static bool bad_cell(Csv *csv, Diag *diag, const File *file, const DataField *fi
 }
 
 static bool read_record(Csv *csv, Diag *diag, const File *file, const DataField *field, const Columns *columns, char *row) {
+	if (!quotes_close(csv, diag, file, field)) return false;
 	if (csv->cells.length != columns->width) {
 		diag_error(diag, field->span, "'%s', line %" PRId64 ": %d cells; the first line has %d", file->path, csv->record_line,
 		           csv->cells.length, columns->width);

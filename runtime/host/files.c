@@ -180,7 +180,8 @@ static int64_t gzip_head(File *f, Diag *diag, Span span, char *head) {
 	}
 	int64_t got = HEAD_BYTES - (int64_t)z.avail_out;
 	inflateEnd(&z);
-	if (state != Z_OK && state != Z_STREAM_END && state != Z_BUF_ERROR) return damaged(diag, span, f), -1;
+	bool cut = z.avail_out && state != Z_STREAM_END; /* the file ends before its gzip data does */
+	if (cut || (state != Z_OK && state != Z_STREAM_END && state != Z_BUF_ERROR)) return damaged(diag, span, f), -1;
 	return got;
 }
 

@@ -118,7 +118,7 @@ static void idx_hostile(void **state) {
 	refuse(field(SOURCE_IDX, "absurd", pair, 0), "more than any file holds");
 	refuse(field(SOURCE_IDX, "absurd.gz", pair, 0), "more than any file holds");
 	refuse(field(SOURCE_IDX, "magic", pair, 0), "not an IDX file");
-	refuse(field(SOURCE_IDX, "empty", pair, 0), "not an IDX file");
+	refuse(field(SOURCE_IDX, "empty", pair, 0), "is empty");
 	refuse(field(SOURCE_IDX, "ranks", pair, 0), "255 dims");
 	refuse(field(SOURCE_IDX, "large", pair, 0), "its header speaks of 8000000012");
 	refuse(field(SOURCE_IDX, "large.gz", pair, 0), "cannot be in it");

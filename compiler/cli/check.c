@@ -109,11 +109,13 @@ static int check_program(Session *s) {
 	if (code == EXIT_DONE && !json) print_compared(c);
 	block_free(c->block, s->layout.bytes);
 	if (code != EXIT_DONE) return code;
-	bool derivatives = true, compiled = true;
-	for (int i = 0; i < c->nderivatives; i++) derivatives &= c->derivatives[i].ok;
+	bool derivatives = true, compiled = true, finite = true;
+	for (int i = 0; i < c->nderivatives; i++) derivatives &= c->derivatives[i].ok, finite &= c->derivatives[i].finite;
 	for (int i = 0; i < c->ncompared; i++) compiled &= c->compared[i].ok;
 	if (json) print_json(c, derivatives && compiled);
-	if (!derivatives) fputs("help: a `vjp` that is not the derivative of its function, on purpose or not, shows here\n", stderr);
+	const char *help = !finite ? "a derivative is nan or infinite where the loss is not: look for sqrt, log, pow or a division at 0"
+		: !derivatives ? "a `vjp` that is not the derivative of its function, on purpose or not, shows here" : NULL;
+	if (help) fprintf(stderr, "help: %s\n", help);
 	if (!compiled)
 		fputs("nnc: the compiled code is wrong: this is a bug in nnc; please report it with the file that shows it\n", stderr);
 	return derivatives && compiled ? EXIT_DONE : EXIT_INPUT;

@@ -10,7 +10,7 @@ typedef struct Derivative {
 	const char *path;
 	Type type;
 	double derivative, quotient, error, tolerance;
-	bool kink, ok;
+	bool kink, ok, finite;       /* finite: every element of the derivative */
 } Derivative;
 
 /* A Fn: compiled, and interpreted. */

@@ -77,6 +77,13 @@ static void move_away(const Fn *f, Tensor *inputs) {
 	}
 }
 
+/* Differences of a finite loss against a derivative that is none: sqrt at 0, and its like. */
+static bool all_finite(const double *x, int64_t n) {
+	for (int64_t i = 0; i < n; i++)
+		if (!isfinite(x[i])) return false;
+	return true;
+}
+
 static double loss_at(const Point *p, int input, const double *direction, double h) {
 	Arena *arena = arena_new();
 	Tensor *inputs = arena_copy(arena, p->inputs, sizeof *inputs * (size_t)(p->loss->inputs.length + 1)), out;
@@ -150,6 +157,13 @@ bool check_derivatives(Check *c) {
 				if (strcmp(loss->inputs.data[i].name, stopped->outputs.data[k].name) == 0) point.inputs[i] = values[k];
 	}
 	double base = *(double *)outputs[0].data;
+	if (!isfinite(base)) {
+		diag_error(s->diag, c->train->span, "the loss is %s on the first %lld samples%s: no derivative of it can be checked",
+		           isnan(base) ? "nan" : "infinite", (long long)c->train->batch,
+		           c->made_up ? " (made up, the data's files being absent)" : "");
+		diag_help(s->diag, "`nnc train %s` names the first value that is not finite, and its line", s->options->file);
+		return false;
+	}
 	point.rounding = DBL_EPSILON * MAX(fabs(base), 0.1);
 	c->derivatives = NEW_ARRAY(s->arena, Derivative, with->outputs.length + 1);
 	for (int i = 0; i < with->outputs.length; i++) {
@@ -159,6 +173,7 @@ bool check_derivatives(Check *c) {
 		*d = (Derivative){.path = name + 5, .type = outputs[i].type};
 		int input = 0;
 		while (input < loss->inputs.length && strcmp(loss->inputs.data[input].name, d->path) != 0) input++;
+		d->finite = all_finite(outputs[i].data, type_count(d->type));
 		if (input < loss->inputs.length) compare(&point, input, outputs[i].data, d);
 		else d->ok = true; /* the loss does not read it */
 		for (int64_t k = 0; input == loss->inputs.length && k < type_count(d->type); k++)

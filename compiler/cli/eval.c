@@ -37,6 +37,13 @@ static int eval_program(Session *s) {
 	if (!own && !split)
 		fprintf(stderr, "note: the train block names no validation data; these are figures on its training data, `%s`\n",
 		        set->name);
+	if (split && !held_out_count(data->samples, t->validate_fraction)) {
+		diag_error(s->diag, t->span, "`validate = %g` of %lld sample%s holds out none: there is nothing to evaluate",
+		           t->validate_fraction, (long long)data->samples, data->samples == 1 ? "" : "s");
+		data_free(data);
+		block_free(block, s->layout.bytes);
+		return session_report(s);
+	}
 	EvalContext context = {s, number};
 	EvalJob job = {.program = s->program,
 	               .train = t,

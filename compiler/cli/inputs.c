@@ -102,6 +102,10 @@ bool inputs_batch(Session *s, const WantedList *list, int64_t *batch) {
 		bool ok = w->array->type.rank == w->one.rank;
 		for (int d = 0; ok && d < w->one.rank; d++) ok = fits(w, d, w->array->type.dim[d], batch, &by);
 		if (ok) continue;
+		if (w->array->type.rank == w->one.rank && w->one.rank && dim_slope(w, 0) && !w->array->type.dim[0]) {
+			diag_error(s->diag, (Span){0}, "the array for `%s` holds no samples: it is %s", w->name, type_text(s->arena, w->array->type));
+			return false;
+		}
 		diag_error(s->diag, (Span){0}, "the array for `%s` is %s, wanted is %s", w->name, type_text(s->arena, w->array->type),
 		           wanted_text(s->arena, w));
 		if (by && by != w)

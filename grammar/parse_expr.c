@@ -197,7 +197,10 @@ static void parse_subscripts(Parser *parser, Expr *whole) {
 		int from = parser->at;
 		Subscript subscript = {0};
 		if (accept(parser, TOKEN_DOTS)) subscript.dots = true;
-		else {
+		else if (is_kind(parser, TOKEN_COLON) && !parser->panic) {
+			unexpected(parser, "a subscript");
+			diag_help(parser->diag, "`..` keeps all that is not named, as in `x[.., 0]`; a part is `x[1..3, ..]`");
+		} else {
 			subscript.value = under(parser, whole, parse_expr(parser));
 			if (accept(parser, TOKEN_DOTS)) subscript.to = under(parser, whole, parse_expr(parser));
 		}

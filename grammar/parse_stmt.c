@@ -209,6 +209,8 @@ void end_statement(Parser *parser, int from) {
 			                                    "metric", "update"};
 			const char *near = nearest_name(parser->tokens[from].text, words, COUNT(words));
 			if (near) diag_help(parser->diag, "did you mean `%s`?", near);
+		} else if (is_kind(parser, TOKEN_NAME) || is_kind(parser, TOKEN_COMMA)) {
+			diag_help(parser->diag, "a statement ends with its line or with `;`");
 		}
 	}
 	if (parser->panic) skip_statement(parser, from);

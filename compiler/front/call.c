@@ -119,6 +119,7 @@ bool bind_arguments(Elab *e, Scope *scope, const Decl *decl, const Expr *call, i
 static bool missing_argument(Elab *e, const Decl *decl, const Param *p, Span call) {
 	elab_error(e, call, "`%s` needs `%s`", decl->name.text, p->name.text);
 	elab_note(e, p->span.source ? p->span : p->name.span, "it is declared here, without a default");
+	elab_help(e, "it is declared `%s`", signature_text(e, decl, 0));
 	return false;
 }
 
@@ -126,6 +127,8 @@ static bool missing_argument(Elab *e, const Decl *decl, const Param *p, Span cal
 bool bind_parameters(Elab *e, Scope *scope, const Decl *decl, Value *args, Span *spans, Span call) {
 	const ParamList *params = &decl->params;
 	bool ok = true;
+	for (int i = 0; i < params->length; i++)
+		if (is_default(&args[i]) && !params->data[i].value) return missing_argument(e, decl, &params->data[i], call);
 	for (int i = 0; i < params->length; i++) {
 		const Param *p = &params->data[i];
 		if (is_default(&args[i])) continue;
@@ -142,7 +145,6 @@ bool bind_parameters(Elab *e, Scope *scope, const Decl *decl, Value *args, Span 
 		const Param *p = &params->data[i];
 		bool given = !is_default(&args[i]), typed = p->type && !type_is_static(p->type);
 		if (!given) {
-			if (!p->value) return missing_argument(e, decl, p, call);
 			args[i] = eval_expr(e, scope, p->value);
 			spans[i] = p->value->span;
 		}
@@ -338,6 +340,11 @@ static void note_use(Elab *e, const Decl *decl, File *file, Scope *scope) {
 	}
 }
 
+static void note_refusal(Elab *e, const Decl *decl) {
+	for (int i = 0; i < e->session->models.length; i++)
+		if (e->session->models.data[i].decl == decl) e->session->models.data[i].refused = true;
+}
+
 /* Too deep: the innermost declaration that is on the stack three times is to blame. */
 static Value too_deep(Elab *e, const Decl *decl, Span call) {
 	for (const Activation *a = e->activation; a; a = a->caller) {
@@ -375,6 +382,7 @@ Value call_decl(Elab *e, const Decl *decl, File *file, Value *args, Span *spans,
 		v = check_result(e, scope, decl, run_body(e, scope, decl, &at), at, call);
 		if (rule && value_ok(v)) v = apply_rule(e, scope, decl, rule, args, v);
 	}
+	else note_refusal(e, decl);
 	activation_leave(e);
 	if (value_ok(v)) v.span = blame(e, call);
 	return v;

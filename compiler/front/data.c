@@ -129,12 +129,17 @@ static bool read_source(Elab *e, Scope *scope, DataField *f, const Expr *x) {
 
 typedef struct Literal { VEC(double) values; DataField *field; Span span; } Literal;
 
+static void wrong_length(Elab *e, const Literal *l, Value v, int depth) {
+	elab_error(e, v.span, "%d items, the type says %lld", v.as.list.count, (long long)l->field->type.dim[depth - 1]);
+	if (depth == 1) elab_help(e, "the type of a field is that of one sample");
+}
+
 static bool literal_item(Elab *e, Literal *l, Value v, int depth) {
 	const Type *t = &l->field->type;
 	if (depth <= t->rank) {   /* depth 0 is the list of samples */
 		if (v.kind != VALUE_LIST) return elab_error(e, v.span, "a list is wanted here, not %s", value_text(e, v)), false;
 		if (depth && v.as.list.count != t->dim[depth - 1])
-			return elab_error(e, v.span, "%d items, the type says %lld", v.as.list.count, (long long)t->dim[depth - 1]), false;
+			return wrong_length(e, l, v, depth), false;
 		for (int i = 0; i < v.as.list.count; i++)
 			if (!literal_item(e, l, v.as.list.items[i], depth + 1)) return false;
 		return true;

@@ -78,7 +78,9 @@ static Value eval_subscript(Elab *e, Scope *scope, const Expr *expr) {
 	if (!value_ok(base)) return base;
 	if (base.kind == VALUE_LIST || base.kind == VALUE_TUPLE) return list_subscript(e, scope, expr, base);
 	if (base.kind == VALUE_TENSOR) return elab_subscript(e, scope, expr, base);
-	return elab_error(e, expr->at, "%s cannot be subscripted", value_text(e, base));
+	elab_error(e, expr->at, "%s cannot be subscripted", value_text(e, base));
+	help_call(e, base);
+	return value_poison();
 }
 
 static Value eval_kind(Elab *e, Scope *scope, const Expr *expr) {

@@ -111,6 +111,8 @@ const char *value_text(Elab *e, Value v);
 /* value.c: static -> tensor of dtype; weak tensor -> that dtype; index variable -> labelled iota of dtype; a tensor of that
  * dtype stays.  Anything else is an error at `span` ("no implicit conversion", with help) and poison. */
 Value to_tensor(Elab *e, Value v, DType dtype, Span span);
+/* After an error about v: that a function must be called, if v is one. */
+void help_call(Elab *e, Value v);
 /* v (a tensor) broadcast to exactly these labels and dims: labels are a superset, v's dims a suffix of dims. */
 Val *broadcast_to(Elab *e, const Value *v, int nlabels, IndexVar *const *labels, int rank, const Dim *dims);
 /* Pointwise op on 1..3 values with everything the language asks: dtype agreement, static folding of nothing, alignment by

@@ -13,15 +13,21 @@ static void declare(Elab *e, Scope *s, Name name) {
 	if (name.text) scope_bind(e, s, name, value_poison());
 }
 
-static void check_name(Elab *e, Scope *s, Name name) {
+static bool is_unknown(Elab *e, Scope *s, Name name) {
 	File *owner;
 	int count;
 	if (!name.text || scope_find(s, name.text) || find_declaration(e, s->file, name.text, &owner) || find_builtin(name.text))
-		return;
+		return false;
 	const char *const *special = special_names(&count);
 	for (int i = 0; i < count; i++)
-		if (!strcmp(special[i], name.text)) return;
+		if (!strcmp(special[i], name.text)) return false;
+	return true;
+}
+
+static void check_name(Elab *e, Scope *s, Name name) {
+	if (!is_unknown(e, s, name)) return;
 	unknown_name(e, s, name);
+	declare(e, s, name);   /* once is enough */
 }
 
 static Scope *bind_list(Elab *e, Scope *s, const IndexList *indices) {
@@ -33,8 +39,22 @@ static Scope *bind_list(Elab *e, Scope *s, const IndexList *indices) {
 	return inner;
 }
 
+/* `median[k](x[k])` with no such reduction: k would be an index. */
+static Scope *bind_unknown_reduction(Elab *e, Scope *s, const Expr *x) {
+	const Expr *left = x->kind == EXPR_CALL ? x->left : NULL;
+	if (!left || left->kind != EXPR_SUBSCRIPT || left->left->kind != EXPR_NAME || !is_unknown(e, s, left->left->name)) return s;
+	check_name(e, s, left->left->name);
+	Scope *inner = scope_new(e, s);
+	for (int i = 0; i < left->subscripts.length; i++) {
+		const Expr *index = left->subscripts.data[i].value;
+		if (index && index->kind == EXPR_NAME) declare(e, inner, index->name);
+	}
+	return inner;
+}
+
 static void check_children(Elab *e, Scope *s, const Expr *x) {
 	if (x->kind == EXPR_REDUCE) s = bind_list(e, s, &x->indices);
+	s = bind_unknown_reduction(e, s, x);
 	check_expr(e, s, x->condition);
 	check_expr(e, s, x->left);
 	check_expr(e, s, x->right);
@@ -192,14 +212,17 @@ static void check_item(Elab *e, Scope *s, const TrainItem *item) {
 }
 
 static void check_train(Elab *e, Scope *s, const Decl *d) {
+	bool known = false;
 	for (int i = 0; i < d->items.length; i++) {
 		const TrainItem *item = &d->items.data[i];
 		File *owner;
 		if (item->kind != ITEM_SETTING || strcmp(item->name.text, "data") || !item->value || item->value->kind != EXPR_NAME)
 			continue;
 		const Decl *data = find_declaration(e, s->file, item->value->name.text, &owner);
-		for (int k = 0; data && k < data->fields.length; k++) declare(e, s, data->fields.data[k].name);
+		known = data && data->kind == DECL_DATA;
+		for (int k = 0; known && k < data->fields.length; k++) declare(e, s, data->fields.data[k].name);
 	}
+	if (!known) return;   /* it was said; which names are fields is unknown */
 	declare(e, s, (Name){arena_intern(e->arena, "B", 1), d->span});
 	for (int i = 0; i < d->items.length; i++) check_item(e, s, &d->items.data[i]);
 }

@@ -42,12 +42,16 @@ static void add_rule(Elab *e, Scope *scope, Update *u, const char *pattern, Span
 		v = check_settings(e, d, b, value->span) ? bound_value(b, value->span) : value_poison();
 	}
 	if (!value_ok(v)) {
-		u->scalar = NULL;   /* nothing sensible can be updated */
+		u->failed = true;
 		return;
 	}
 	if (v.kind != VALUE_OPTIMIZER && v.kind != VALUE_NOTHING) {
 		elab_error(e, value->span, "an optimizer is wanted here, or `none`, not %s", value_text(e, v));
-		u->scalar = NULL;
+		File *owner;
+		const Decl *named = v.kind == VALUE_STRING
+			? find_declaration(e, scope->file, arena_intern(e->arena, v.as.string, strlen(v.as.string)), &owner) : NULL;
+		if (named && named->kind == DECL_OPTIMIZER) elab_help(e, "it is called, not quoted: `%s(...)`", named->name.text);
+		u->failed = true;
 		return;
 	}
 	vec_push(e->arena, &u->rules, ((UpdateRule){pattern, v.kind == VALUE_OPTIMIZER ? v.as.optimizer : NULL, span, false}));
@@ -68,9 +72,11 @@ void read_update_params(Elab *e, Scope *scope, Update *u, const Expr *value) {
 	Value *items = v.kind == VALUE_LIST || v.kind == VALUE_TUPLE ? v.as.list.items : &v;
 	int n = items == &v ? 1 : v.as.list.count;
 	u->has_params = true;
+	u->failed |= !value_ok(v);
 	for (int i = 0; i < n && value_ok(v); i++) {
 		if (items[i].kind != VALUE_FUNCTION || items[i].as.function.decl->kind != DECL_MODEL) {
 			elab_error(e, value->span, "`params` is a model, or a list of models, not %s", value_text(e, items[i]));
+			u->failed = true;
 			return;
 		}
 		vec_push(e->arena, &u->prefixes, arena_printf(e->arena, "%s/", items[i].as.function.decl->name.text));
@@ -108,11 +114,25 @@ static void unmatched_rule(Elab *e, const UpdateRule *rule, const char *const *p
 	if (count) elab_help(e, "parameters are %s%s", text.data, count > 6 ? ", ..." : "");
 }
 
+/* A pattern that matches nothing explains parameters without a rule; so they are reported only where all patterns match. */
+static bool check_rules(Elab *e, const Update *u, int npaths, const char *const *paths, int left_out, const Persistent *first) {
+	bool ok = true;
+	for (int k = 0; k < u->rules.length; k++)
+		if (!u->rules.data[k].matched) unmatched_rule(e, &u->rules.data[k], paths, npaths), ok = false;
+	if (!ok || !left_out) return ok;
+	const char *others = left_out > 1 ? arena_printf(e->arena, ", nor %d others", left_out - 1) : "";
+	elab_error(e, u->span, "no rule of `optimizer` matches the parameter `%s`%s", first->path, others);
+	elab_note(e, first->span, "declared here");
+	elab_help(e, "end the rules with `\"*\": ...`, or freeze it: `\"%s\": none`", first->path);
+	return false;
+}
+
 /* Parameters of this update that some rule updates, in order; reports rules that match nothing. */
-static bool find_targets(Elab *e, Update *u, Targets *targets) {
+static bool find_targets(Elab *e, const TrainState *t, Update *u, Targets *targets) {
 	Program *p = e->program;
 	VEC(const char *) paths = {0};
-	bool ok = true;
+	const Persistent *first = NULL;
+	int left_out = 0;
 	for (int i = 0; i < p->persistent.length; i++) {
 		const Persistent *x = &p->persistent.data[i];
 		bool here = x->kind == INPUT_PARAM && i < e->build->current.length && e->build->current.data[i];
@@ -126,16 +146,10 @@ static bool find_targets(Elab *e, Update *u, Targets *targets) {
 		}
 		if (rule && rule->optimizer) vec_push(e->arena, &targets->all, ((Target){i, rule, NULL}));
 		e->session->infos.data[i].trained |= rule != NULL;
-		if (rule) continue;
-		elab_error(e, u->span, "no rule of `optimizer` matches the parameter `%s`", x->path);
-		elab_note(e, x->span, "declared here");
-		elab_help(e, "end the rules with `\"*\": ...`, or freeze it: `\"%s\": none`", x->path);
-		ok = false;
+		if (!rule && !left_out++) first = x;
 	}
-	for (int k = 0; k < u->rules.length; k++)
-		if (!u->rules.data[k].matched && paths.length) unmatched_rule(e, &u->rules.data[k], paths.data, paths.length), ok = false;
-	if (paths.length) return ok;
-	if (ok)
+	if (paths.length) return check_rules(e, u, paths.length, paths.data, left_out, first);
+	if (e->diag->errors == t->errors)   /* else what failed may be what has the parameters */
 		elab_error(e, u->loss_span,
 		           u->has_params ? "nothing to train: `params` names models without parameters in use"
 		                         : "nothing to train: no parameter is used in this train block");
@@ -256,7 +270,7 @@ void apply_update(Elab *e, TrainState *t, Update *u) {
 		elab_error(e, u->span, "`%s` needs `optimizer = ...`", u->name ? u->name : "train");
 		return;
 	}
-	if (!find_targets(e, u, &targets)) return;
+	if (u->failed || !find_targets(e, t, u, &targets)) return;
 	bool *seen = NEW_ARRAY(e->arena, bool, f->vals.length + 1);
 	mark_reachable(f, u->scalar, false, seen);
 	for (int i = 0; i < e->build->current.length; i++) {

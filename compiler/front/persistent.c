@@ -206,8 +206,14 @@ Value run_field(Elab *e, Scope *scope, const Expr *expr) {
 	const char *path = NULL, *who = NULL;
 	if (v.kind == VALUE_INSTANCE) path = v.as.instance->path, who = v.as.instance->name;
 	if (v.kind == VALUE_FUNCTION && v.as.function.decl->kind == DECL_MODEL) path = who = v.as.function.decl->name.text;
-	if (!path)
-		return elab_error(e, expr->at, "%s has no parts; `.` reads a parameter of a layer instance or model", value_text(e, v));
+	if (!path) {
+		elab_error(e, expr->at, "%s has no parts; `.` reads a parameter of a layer instance or model", value_text(e, v));
+		File *owner;
+		const Decl *d = find_declaration(e, scope->file, expr->name.text, &owner);
+		bool callable = find_builtin(expr->name.text) || (d && (d->kind == DECL_FN || d->kind == DECL_LAYER || d->kind == DECL_MODEL));
+		if (callable) elab_help(e, "a value is passed on with `|>`, as in `x |> %s(...)`", expr->name.text);
+		return value_poison();
+	}
 	const char *full = arena_printf(e->arena, "%s/%s", path, expr->name.text);
 	Program *p = e->program;
 	for (int i = 0; i < p->persistent.length; i++)

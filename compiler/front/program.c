@@ -116,6 +116,7 @@ static Value model_argument(Elab *e, const ModelInfo *m, Scope *scope, const Par
 	Dim dims[MAX_RANK];
 	if (!p->type) {
 		elab_error(e, p->name.span, "the argument `%s` of a model needs a type", p->name.text);
+		elab_help(e, "as in `%s: [B, 3]`: B samples of 3 numbers", p->name.text);
 		return value_poison();
 	}
 	if (p->type->leading_dots || p->type->dims.length > MAX_RANK)
@@ -350,9 +351,17 @@ static void elab_trains(Elab *e) {
 	const char *wanted = e->options->train_name;
 	VEC(const char *) names = {0};
 	bool found = false;
+	int count = 0;
+	for (int i = 0; i < tree->decls.length; i++) count += tree->decls.data[i]->kind == DECL_TRAIN;
 	for (int i = 0; i < tree->decls.length; i++) {
 		const Decl *d = tree->decls.data[i];
 		if (d->kind != DECL_TRAIN) continue;
+		if (count > 1 && !d->name.text) {
+			Span word = d->span;
+			word.end = MIN(word.end, word.begin + 5);
+			elab_error(e, word, "this train block needs a name: the file has %d of them", count);
+			elab_help(e, "name it, as in `train main { ... }`; `--name main` chooses it");
+		}
 		if (d->name.text) vec_push(e->arena, &names, d->name.text);
 		if (wanted && (!d->name.text || strcmp(d->name.text, wanted))) continue;
 		found = true;
@@ -374,8 +383,8 @@ static void elab_models(Elab *e) {
 	Session *s = e->session;
 	s->model_batch = model_batch(e);
 	for (int i = 0; i < s->models.length; i++) {
-		Model model;
-		build_infer(e, &s->models.data[i], &model, s->model_batch);
+		Model model = {0};
+		if (!s->models.data[i].refused) build_infer(e, &s->models.data[i], &model, s->model_batch);
 		vec_push(e->arena, &e->program->models, model);
 	}
 }

@@ -216,7 +216,24 @@ Value special_name(Elab *e, const char *name, Span span, bool *found) {
 
 /* ---- lookup ---- */
 
-/* Returns whether a nearer name was proposed. */
+/* Names that people bring along from elsewhere, and what does the same here. */
+static const char *other_way(const char *name) {
+	static const char *const ways[][2] = {
+		{"range", "`for i in 0..n { ... }` counts from 0 to n - 1"},
+		{"squeeze", "`x[.., 0]` drops a last dim of size 1; `reshape(x, ..)` gives any shape"},
+		{"unsqueeze", "`reshape(x, ..)` gives any shape with as many elements"},
+		{"expand_dims", "`reshape(x, ..)` gives any shape with as many elements"},
+		{"transpose", "`let y[j, i] = x[i, j]` transposes"},
+		{"permute", "`let y[k, i, j] = x[i, j, k]` puts dims in another order"},
+		{"matmul", "`a @ b` multiplies matrices; `let y[i, j] = sum[k](a[i, k] * b[k, j])` any tensors"},
+		{"einsum", "`let y[i, j] = sum[k](a[i, k] * b[k, j])` is such a sum"},
+	};
+	for (size_t i = 0; i < COUNT(ways); i++)
+		if (!strcmp(ways[i][0], name)) return ways[i][1];
+	return NULL;
+}
+
+/* Returns whether a nearer name was proposed, or another way. */
 bool unknown_name(Elab *e, Scope *scope, Name name) {
 	VEC(const char *) names = {0};
 	Session *s = e->session;
@@ -234,10 +251,11 @@ bool unknown_name(Elab *e, Scope *scope, Name name) {
 	for (int i = 0; i < builtin_count; i++) vec_push(e->arena, &names, builtins[i].name);
 	const char *const *special = special_names(&count);
 	for (int i = 0; i < count; i++) vec_push(e->arena, &names, special[i]);
-	const char *near = nearest_name(name.text, names.data, names.length);
+	const char *other = other_way(name.text), *near = other ? NULL : nearest_name(name.text, names.data, names.length);
 	elab_error(e, name.span, "unknown name `%s`", name.text);
-	if (near) elab_help(e, "did you mean `%s`?", near);
-	return near != NULL;
+	if (other) elab_help(e, "%s", other);
+	else if (near) elab_help(e, "did you mean `%s`?", near);
+	return other || near;
 }
 
 /* A tensor of another Fn must not leak into the initialisers' or a metric's final Fn. */

@@ -54,7 +54,7 @@ typedef struct PersistentInfo {
 typedef struct ModelInfo {
 	const Decl *decl;
 	File *file;
-	bool called;
+	bool called, refused;        /* refused: some call did not fit the signature */
 	VEC(Counter) unused;
 	struct { const char **names; Dim *dims; int count; } sizes;   /* dim names bound by the first call from a train block */
 } ModelInfo;
@@ -72,6 +72,7 @@ typedef struct Update {
 	Val *scalar;                 /* its mean, in the loss's own dtype */
 	Span loss_span;
 	bool has_loss, has_rules, has_clip, has_params;
+	bool failed;                 /* its settings were wrong: nothing is updated, and nothing more said */
 	Value clip;
 	VEC(UpdateRule) rules;
 	VEC(const char *) prefixes;  /* params = disc: "disc/" */
@@ -85,6 +86,7 @@ typedef struct TrainState {
 	File *file;
 	int index;                   /* into program->trains */
 	bool failed;                 /* the static settings are unusable */
+	int errors;                  /* of the compilation when this run of the block began */
 	int64_t samples;             /* of its data; -1: not asked yet */
 	bool *field_used;            /* by field of its data */
 	TrainMode mode;

@@ -84,6 +84,12 @@ static void exec_assign(Elab *e, Scope *scope, const Stmt *s) {
 	Value v = eval_expr(e, scope, s->value);
 	Scope *owner = scope;
 	Binding *b = scope_find(scope, s->name.text);
+	File *declared;
+	if (!b && (find_builtin(s->name.text) || find_declaration(e, scope->file, s->name.text, &declared))) {
+		elab_error(e, s->name.span, "`%s` is the name of something else: it cannot be assigned", s->name.text);
+		elab_help(e, "`let` declares a name of its own, as in `let my_%s = ...`", s->name.text);
+		return;
+	}
 	if (!b) {
 		if (!unknown_name(e, scope, s->name)) elab_help(e, "`let %s = ...` declares a name", s->name.text);
 		scope_bind(e, scope, s->name, value_poison());

@@ -257,6 +257,9 @@ static void read_loss(Elab *e, Scope *scope, Update *u, const Expr *value) {
 	if (!value_ok(v)) return;
 	if (v.kind != VALUE_TENSOR || !dtype_is_float(value_dtype(&v))) {
 		elab_error(e, value->span, "the loss must be a float computed from the parameters, not %s", value_text(e, v));
+		help_call(e, v);
+		if (v.kind == VALUE_TENSOR && value_dtype(&v) == DTYPE_BOOL)
+			elab_help(e, "a comparison has no derivative; `metric NAME = ...` counts how often it holds");
 		return;
 	}
 	if (v.as.tensor.tag) {
@@ -316,12 +319,35 @@ static void run_update(Elab *e, Scope *scope, TrainState *t, const TrainItem *it
 	if (t->mode == TRAIN_STEP && u->scalar) apply_update(e, t, u);
 }
 
+/* An optimizer that has this setting, or NULL. */
+static const Decl *optimizer_with(Elab *e, const char *setting) {
+	const Session *s = e->session;
+	for (int i = 0; i < s->files.length + s->library.length; i++) {
+		const File *f = i < s->files.length ? s->files.data[i] : s->library.data[i - s->files.length];
+		for (int j = 0; j < f->tree->decls.length; j++) {
+			const Decl *d = f->tree->decls.data[j];
+			for (int k = 2; d->kind == DECL_OPTIMIZER && k < d->params.length; k++)
+				if (d->params.data[k].name.text == setting) return d;
+		}
+	}
+	return NULL;
+}
+
 /* `bacth = 3` reads as an assignment: a slip in the name of a setting. */
 static bool misspelt_setting(Elab *e, Scope *scope, const Stmt *s) {
 	if (s->kind != STMT_ASSIGN || scope_find(scope, s->name.text)) return false;
+	File *owner;
+	if (find_builtin(s->name.text) || find_declaration(e, scope->file, s->name.text, &owner)) {
+		elab_error(e, s->name.span, "`%s` cannot be set: it is declared already, and is no setting", s->name.text);
+		elab_help(e, "`let` declares a name of its own, as in `let my_%s = ...`", s->name.text);
+		return true;
+	}
 	const char *near = nearest_name(s->name.text, setting_names, setting_count);
+	const Decl *optimizer = optimizer_with(e, s->name.text);
 	elab_error(e, s->name.span, "unknown setting `%s`", s->name.text);
-	if (near) elab_help(e, "did you mean `%s`?", near);
+	if (optimizer)
+		elab_help(e, "it belongs to the optimizer, as in `optimizer = %s(%s = ...)`", optimizer->name.text, s->name.text);
+	else if (near) elab_help(e, "did you mean `%s`?", near);
 	else
 		elab_help(e, "settings are data, validate, batch, epochs, steps, seed, shuffle, clip, accumulate, loss, params, "
 		             "optimizer; `let` declares a name");
@@ -371,6 +397,7 @@ void run_train(Elab *e, TrainState *t, TrainMode mode) {
 	t->mode = mode;
 	t->main = (Update){.span = train_of(e, t)->span};
 	t->updates.length = t->metrics.length = t->totals.length = t->more_updates = 0;
+	t->errors = e->diag->errors;
 	e->build->train = t;
 	collect_grad_names(e, t->decl, a);
 	bind_fields(e, scope, t);

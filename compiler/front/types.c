@@ -112,6 +112,7 @@ static void bind_names(Elab *e, Scope *scope, const TypeExpr *type, const Value 
 
 static Value wrong_kind(Elab *e, const TypeExpr *type, Value v, const char *who, Span span) {
 	elab_error(e, span, "%s wants `%s`, not %s", who, type_expr_text(e, NULL, type), value_text(e, v));
+	help_call(e, v);
 	if (dtype_is(type, "int") && v.kind == VALUE_TENSOR)
 		elab_help(e, "it shapes the program, so it must be known to the compiler");
 	return value_poison();
@@ -154,9 +155,10 @@ void wrong_tag(Elab *e, Value v, Tag wanted, const char *who, Span span) {
 	else if (taker) elab_help(e, "`%s` takes %s", taker->name.text, tag_text(have));
 }
 
-/* `spliced`: the shape wanted, where the type is written with a list of sizes; else NULL. */
+/* dim: the size that differs, at `axis`; NULL: the rank does.  `spliced`: the shape wanted, where the type is written with a
+ * list of sizes; else NULL. */
 static Value wrong_shape(Elab *e, Scope *scope, const TypeExpr *type, Value v, const char *who, Span span, const Expr *dim,
-                         const char *spliced, int wanted) {
+                         int axis, const char *spliced, int wanted) {
 	int rank = v.as.tensor.rank;
 	const char *written = spliced ? spliced : type_expr_text(e, scope, type),
 	           *shape = shape_text(e->arena, rank, v.as.tensor.dims);
@@ -168,8 +170,15 @@ static Value wrong_shape(Elab *e, Scope *scope, const TypeExpr *type, Value v, c
 	if (b && b->value.kind == VALUE_INT) {
 		Dim d = b->value.as.integer;
 		d.name = NULL;
-		elab_note(e, b->span, "`%s` is %s here", dim->name.text, dim_text(e->arena, d));
+		bool itself = !strcmp(dim_text(e->arena, d), dim->name.text);
+		if (!itself) elab_note(e, b->span, "`%s` is %s here", dim->name.text, dim_text(e->arena, d));
+		else elab_note(e, type->span, "`%s` is the size of the batch, and no other", dim->name.text);
 	} else if (!is_library(e, type->span)) elab_note(e, type->span, "the type is declared here");
+	int64_t one;
+	if (axis >= 0 && dim->kind == EXPR_NUMBER && !dim_known(v.as.tensor.dims[axis], &one))
+		elab_help(e, "the size of the batch is written `B`, whatever number it is");
+	if (!dim && !type->leading_dots && rank == wanted + 1 && dim_known(v.as.tensor.dims[rank - 1], &one) && one == 1)
+		elab_help(e, "`[.., 0]` after it drops the last dim");
 	return value_poison();
 }
 
@@ -184,12 +193,12 @@ static bool match_dims(Elab *e, Scope *scope, const TypeExpr *type, Value *v, co
 			bool same = wanted == rank;
 			for (int j = 0; same && j < rank; j++) same = dim_equal(dims[j], v->as.tensor.dims[j]);
 			if (!same)
-				wrong_shape(e, scope, type, *v, who, span, wanted == rank ? type->dims.data[i] : NULL,
+				wrong_shape(e, scope, type, *v, who, span, wanted == rank ? type->dims.data[i] : NULL, -1,
 				            shape_text(e->arena, wanted, dims), wanted);
 			return same;
 		}
 	if (wanted > rank || (wanted < rank && !type->leading_dots))
-		return wrong_shape(e, scope, type, *v, who, span, NULL, NULL, wanted), false;
+		return wrong_shape(e, scope, type, *v, who, span, NULL, -1, NULL, wanted), false;
 	Dim *dims = NEW_ARRAY(e->arena, Dim, rank + 1);
 	for (int i = 0; i < rank; i++) dims[i] = v->as.tensor.dims[i];
 	for (int i = 0; i < wanted; i++) {
@@ -197,7 +206,7 @@ static bool match_dims(Elab *e, Scope *scope, const TypeExpr *type, Value *v, co
 		Dim d;
 		if (!eval_int(e, scope, written, "a size", &d)) return false;
 		if (!dim_equal(d, dims[rank - wanted + i]))
-			return wrong_shape(e, scope, type, *v, who, span, written, NULL, wanted), false;
+			return wrong_shape(e, scope, type, *v, who, span, written, rank - wanted + i, NULL, wanted), false;
 		if (written->kind == EXPR_NAME) dims[rank - wanted + i].name = written->name.text;
 	}
 	v->as.tensor.dims = dims;
@@ -208,6 +217,7 @@ static Value wrong_dtype(Elab *e, const TypeExpr *type, Value v, const char *who
 	elab_error(e, span, "%s wants `%s`, not %s", who, type_expr_text(e, NULL, type), value_text(e, v));
 	note_value(e, "the value", v);
 	if (integers && value_dtype(&v) == DTYPE_BOOL) elab_help(e, "write `as i32` after it");
+	else if (integers) elab_help(e, "labels and indices are integers: declare it `class[n]` or `i32`, or write `as i32` after it");
 	else if (!integers) elab_help(e, "nothing is converted by itself: write `as %s` after it", dtype_info[dtype].text);
 	return value_poison();
 }

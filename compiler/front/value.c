@@ -74,6 +74,12 @@ const char *value_text(Elab *e, Value v) {
 	return "a value";
 }
 
+void help_call(Elab *e, Value v) {
+	const char *name = v.kind == VALUE_FUNCTION ? v.as.function.decl->name.text
+		: v.kind == VALUE_BUILTIN ? v.as.builtin->name : v.kind == VALUE_INSTANCE ? v.as.instance->name : NULL;
+	if (name) elab_help(e, "call it: `%s(...)`", name);
+}
+
 bool dtype_named(const char *name, DType *dtype) {
 	for (int i = 0; i < DTYPE_COUNT; i++)
 		if (!strcmp(dtype_info[i].text, name)) return *dtype = (DType)i, true;
@@ -107,7 +113,11 @@ Value to_tensor(Elab *e, Value v, DType dtype, Span span) {
 	if (value_static(v)) return static_to_tensor(e, v, dtype, span);
 	if (v.kind == VALUE_INDEX) v = elab_index_number(e, v, span);
 	if (v.kind == VALUE_POISON) return v;
-	if (v.kind != VALUE_TENSOR) return elab_error(e, span, "a tensor is wanted here, not %s", value_text(e, v));
+	if (v.kind != VALUE_TENSOR) {
+		elab_error(e, span, "a tensor is wanted here, not %s", value_text(e, v));
+		help_call(e, v);
+		return value_poison();
+	}
 	DType from = value_dtype(&v);
 	if (from == dtype) return v;
 	bool widens = !dtype_is_float(from) && from != DTYPE_BOOL && dtype == DTYPE_I32;

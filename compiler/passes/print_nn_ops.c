@@ -393,6 +393,6 @@ void print_definition(Print *p, const Val *v) {
 		return;
 	default:
 		if (in_place(v) || v->op == OpConst) print_elements(p, v);
-		else text_add(p->out, "\t# %s = %s: the language has no text for it\n", p->name[v->id], op_info[v->op].text);
+		else die("`%s` has no text in the language: nothing that is printed contains it", op_info[v->op].text);
 	}
 }

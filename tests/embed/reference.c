@@ -1,5 +1,6 @@
 /* reference.c: in: FILE.nn, and a file to write; out: the hash of everything a training leaves behind, in process:
  *     jit WORKERS STEPS HASH     compiled for this machine
+ *     shared WORKERS STEPS HASH  the same, where the workers share every kernel they can
  *     interpreter 0 STEPS HASH   by the f32 interpreter
  * and, in the file, the macros by which driver.c calls the object of the same program. */
 #include <stdio.h>
@@ -69,13 +70,14 @@ static void run(const Reference *r, const char *how, const Executable *init, con
 	pool_free(pool);
 }
 
-static void run_compiled(const Reference *r, int workers, int steps) {
+static void run_compiled(const Reference *r, int workers, int steps, bool share) {
 	CompileOptions one = {.target = target_host(r->arena), .workers = 1, .no_cache = true}, options = one;
 	options.workers = workers;
+	options.always_share = share;
 	Compiled init = compile_fn(r->arena, r->init, r->p, &r->layout, &one),
 	         step = compile_fn(r->arena, r->step, r->p, &r->layout, &options);
 	if (!init.executable.entry || !step.executable.entry) die("the program cannot be compiled");
-	run(r, "jit", &init.executable, &step.executable, workers, steps);
+	run(r, share ? "shared" : "jit", &init.executable, &step.executable, workers, steps);
 	compiled_free(&init);
 	compiled_free(&step);
 }
@@ -153,9 +155,10 @@ int main(int argc, char **argv) {
 	if (!write_macros(&r, argv[2])) die("cannot write %s", argv[2]);
 	run(&r, "interpreter", exec_interpret(arena, r.init, r.p, &r.layout), exec_interpret(arena, r.step, r.p, &r.layout), 0,
 	    SHORT_STEPS);
-	run_compiled(&r, 1, SHORT_STEPS);
+	run_compiled(&r, 1, SHORT_STEPS, false);
 	static const int workers[] = {1, 2, 3, 8};
-	for (size_t i = 0; i < COUNT(workers); i++) run_compiled(&r, workers[i], LONG_STEPS);
+	for (size_t i = 0; i < COUNT(workers); i++) run_compiled(&r, workers[i], LONG_STEPS, false);
+	for (int workers = 2; workers <= 3; workers++) run_compiled(&r, workers, LONG_STEPS, true);
 	files_close(files);
 	arena_free(arena);
 	return 0;

@@ -2,7 +2,7 @@
 # Objects against the compiler's own run of the same program: tests/embed/run.sh NNC REFERENCE SOURCE [FILE.nn..]
 #   NNC, REFERENCE: the binaries; SOURCE: the root of the sources; FILE.nn: all of examples/ and tests/embed/ when none is given.
 # For every program and target: no undefined symbols, nothing writable, position-independent code, a header without warnings, the promises of the header
-# (driver.c), and one hash of parameters and optimiser state for interpreter, 1, 2, 3, 8 workers and objects.
+# (driver.c), and one hash of parameters and optimiser state for interpreter, 1, 2, 3, 8 workers, workers who share all they can, and objects.
 set -u
 nnc=$1 reference=$2 root=$3
 shift 3

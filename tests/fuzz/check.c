@@ -466,7 +466,7 @@ void add_tally(Tally *t, const Tally *more) {
 }
 
 void print_tally(FILE *to, const Tally *t) {
-	const char *comma = "";
+	const char *comma = " ";
 #define T(name, text) fprintf(to, "%s%llu %s", comma, (unsigned long long)t->name, text), comma = ", ";
 	FUZZ_TALLY(T)
 #undef T

@@ -218,12 +218,19 @@ static void find_cells(const char *to_text) {
 static FILE *open_log(const char *path, uint64_t from, uint64_t to) {
 	FILE *log = path ? fopen(path, "a") : NULL;
 	if (path && !log) fatal("cannot write %s", path);
+	if (!log) return NULL;
 	char commit[80] = "unknown";
-	FILE *git = log ? popen("git -C " NNC_SOURCE_DIR " rev-parse HEAD 2>/dev/null", "r") : NULL;
+	static const char command[] =
+	    "cd '" NNC_SOURCE_DIR "' && { git rev-parse HEAD | tr -d '\\n';"
+	    " git diff --quiet HEAD -- '*.[ch]' '*.re' '*.nn' '*.def' CMakeLists.txt || printf %s -changed; } 2>/dev/null";
+	FILE *git = popen(command, "r");
 	if (git && fgets(commit, sizeof commit, git)) commit[strcspn(commit, "\n")] = 0;
 	if (git) pclose(git);
-	if (log)
-		fprintf(log, "commit %s, seeds %llu..%llu\n", commit, (unsigned long long)from, (unsigned long long)to - 1), fflush(log);
+	Arena *arena = arena_new();
+	fprintf(log, "commit %s, seeds %llu..%llu, %s, LLVM %s\n", commit, (unsigned long long)from, (unsigned long long)to - 1,
+	        target_host(arena)->cpu, llvm_version_text());
+	arena_free(arena);
+	fflush(log);
 	return log;
 }
 

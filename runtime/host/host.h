@@ -205,5 +205,9 @@ typedef struct TrainResult { int64_t steps, epochs; double loss; EvalResult vali
 int train_run(TrainJob *job, TrainResult *result);
 /* The folder of a run: `out` or FILE.run; made when missing, refused when it is not a run of this file.  NULL: reported. */
 const char *run_folder(Arena *arena, Diag *diag, const char *program_file, const char *out);
+/* Keeps other trainings out of the folder until run_unlock(), or the process's end.  RUN_BUSY: one is under way, reported. */
+enum { RUN_BUSY = -1, RUN_UNLOCKED = -2 };   /* UNLOCKED: the file system has no locks, or there is no folder */
+int run_lock(Diag *diag, const char *folder);
+void run_unlock(int lock);
 
 #endif

@@ -1,13 +1,16 @@
 /* run.c: in: a program's file and --out; out: the folder of the run.
- * Guaranteed: a folder that holds anything but a run of this file is left as it is. */
+ * Guaranteed: a folder that holds anything but a run of this file is left as it is, and so is one that another training writes. */
 #include "host.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const char *base_name(const char *path) {
 	const char *slash = strrchr(path, '/');
@@ -44,23 +47,46 @@ static bool check_run(Diag *diag, const char *folder, const char *marker, const 
 	return ok;
 }
 
-const char *run_folder(Arena *arena, Diag *diag, const char *program_file, const char *out) {
-	const char *folder = out ? out : default_folder(arena, program_file);
-	const char *marker = arena_printf(arena, "%s/run.json", folder);
-	struct stat status;
-	if (mkdir(folder, 0777) != 0) {
-		int error = errno;
-		if (error != EEXIST) {
-			diag_error(diag, (Span){0}, "cannot make the folder '%s': %s", folder, strerror(error));
-			return NULL;
-		}
-		if (stat(marker, &status) == 0 || entries_in(folder) != 0) return check_run(diag, folder, marker, program_file) ? folder : NULL;
-	}
-	json_t *run = json_pack("{s:s, s:s}", "nnc", NNC_VERSION, "file", base_name(program_file));
+int run_lock(Diag *diag, const char *folder) {
+	int lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) == 0) return lock < 0 ? RUN_UNLOCKED : lock;
+	bool busy = errno == EWOULDBLOCK;
+	close(lock);
+	if (!busy) return RUN_UNLOCKED;
+	diag_error(diag, (Span){0}, "another training writes to the folder '%s'", folder);
+	diag_help(diag, "wait for its end, or name another folder with --out");
+	return RUN_BUSY;
+}
+
+void run_unlock(int lock) {
+	if (lock >= 0) close(lock);
+}
+
+static bool write_marker(Diag *diag, const char *marker, const char *file) {
+	json_t *run = json_pack("{s:s, s:s}", "nnc", NNC_VERSION, "file", base_name(file));
 	char *text = json_dumps(run, JSON_COMPACT);
 	json_decref(run);
 	if (!text) fatal("out of memory");
 	bool ok = write_atomic(diag, marker, text, strlen(text));
 	free(text);
+	return ok;
+}
+
+const char *run_folder(Arena *arena, Diag *diag, const char *program_file, const char *out) {
+	const char *folder = out ? out : default_folder(arena, program_file);
+	const char *marker = arena_printf(arena, "%s/run.json", folder);
+	struct stat status;
+	bool made = mkdir(folder, 0777) == 0;
+	int error = errno;
+	if (!made && error != EEXIST) {
+		diag_error(diag, (Span){0}, "cannot make the folder '%s': %s", folder, strerror(error));
+		return NULL;
+	}
+	int lock = run_lock(diag, folder);   /* two that begin at once: one of them makes it a run's */
+	if (lock == RUN_BUSY) return NULL;
+	bool ok;
+	if (stat(marker, &status) == 0 || entries_in(folder) != 0) ok = check_run(diag, folder, marker, program_file);
+	else ok = write_marker(diag, marker, program_file);
+	run_unlock(lock);
 	return ok ? folder : NULL;
 }

@@ -156,13 +156,15 @@ static bool set_up(Loop *l, TrainJob *job) {
 	const Train *t = job->train;
 	*l = (Loop){.job = job, .accumulate = MAX(t->accumulate, 1), .batches = job->data.count / MAX(t->batch, 1), .saved = now_seconds()};
 	if (!l->batches) {
-		diag_error(job->diag, t->span, "the data has %lld samples, fewer than one batch of %lld", (long long)job->data.count, (long long)t->batch);
+		diag_error(job->diag, t->span, "the data has %s, fewer than one batch of %lld", arena_count(job->diag->arena, job->data.count, "sample"),
+		           (long long)t->batch);
 		return false;
 	}
 	int64_t steps = t->steps > 0 ? t->steps : MAX(t->epochs, 1) * l->batches / l->accumulate;
 	l->loops = steps * l->accumulate;
 	if (!steps) {
-		diag_error(job->diag, t->span, "the data has %lld batches, fewer than the %lld of one step", (long long)l->batches, (long long)l->accumulate);
+		diag_error(job->diag, t->span, "the data has %s, fewer than the %lld of one step", arena_count(job->diag->arena, l->batches, "batch"),
+		           (long long)l->accumulate);
 		return false;
 	}
 	l->runner = runner_new(job->step, job->pool, job->persistent);
@@ -185,7 +187,12 @@ static bool set_up(Loop *l, TrainJob *job) {
 int train_run(TrainJob *job, TrainResult *result) {
 	Loop loop, *l = &loop;
 	*result = (TrainResult){0};
-	if (!set_up(l, job)) return EXIT_INPUT;
+	int lock = job->out ? run_lock(job->diag, job->out) : RUN_UNLOCKED;
+	if (lock == RUN_BUSY) return EXIT_INPUT;
+	if (!set_up(l, job)) {
+		run_unlock(lock);
+		return EXIT_INPUT;
+	}
 	struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND}, before;
 	interrupted = 0;
 	sigaction(SIGINT, &action, &before);
@@ -200,5 +207,6 @@ int train_run(TrainJob *job, TrainResult *result) {
 	evaluate_close(&l->eval);
 	runner_free(l->runner);
 	block_free(l->snapshot, l->snapshot ? job->layout->bytes : 0);
+	run_unlock(lock);
 	return status;
 }

@@ -300,6 +300,30 @@ static void writes_a_run(void **state) {
 	world_free(w);
 }
 
+/* While a training writes to a folder, another one is refused and changes nothing. */
+static void one_at_a_time(void **state) {
+	(void)state;
+	World *w = world_new(0);
+	Diag *diag = w->program->diag;
+	TrainJob job = job_of(w);
+	const char *file = arena_printf(w->arena, "%s/twice.nn", folder);
+	job.out = run_folder(w->arena, diag, file, NULL);
+	assert_non_null(job.out);
+	int lock = run_lock(diag, job.out);
+	assert_true(lock >= 0);
+	assert_null(run_folder(w->arena, diag, file, NULL));
+	TrainResult result;
+	assert_int_equal(train_run(&job, &result), EXIT_INPUT);
+	assert_int_equal(diag->errors, 1);   /* said once */
+	assert_int_not_equal(access(arena_printf(w->arena, "%s/log.jsonl", job.out), F_OK), 0);
+	run_unlock(lock);
+	assert_non_null(run_folder(w->arena, diag, file, NULL));
+	assert_int_equal(train_run(&job, &result), EXIT_DONE);
+	assert_int_equal(train_run(&job, &result), EXIT_DONE);
+	assert_int_equal(diag->errors, 1);   /* said once */
+	world_free(w);
+}
+
 /* What a run of one step an epoch leaves in the arena; lines: of its epochs in the log. */
 static size_t bytes_of_epochs(int epochs, int *lines) {
 	World *w = world_new(0);
@@ -409,7 +433,7 @@ static int tear_down(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(learns), cmocka_unit_test(exact_evaluation), cmocka_unit_test(filled_by_all), cmocka_unit_test(writes_a_run), cmocka_unit_test(many_epochs), cmocka_unit_test(not_finite),
+		cmocka_unit_test(learns), cmocka_unit_test(exact_evaluation), cmocka_unit_test(filled_by_all), cmocka_unit_test(writes_a_run), cmocka_unit_test(many_epochs), cmocka_unit_test(one_at_a_time), cmocka_unit_test(not_finite),
 		cmocka_unit_test(too_few_samples), cmocka_unit_test(interrupt),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -113,6 +113,12 @@ char *arena_printf(Arena *arena, const char *format, ...) {
 	return out;
 }
 
+const char *arena_count(Arena *arena, int64_t n, const char *noun) {
+	size_t length = strlen(noun);
+	bool hisses = length > 1 && (noun[length - 1] == 's' || (noun[length - 2] == 'c' && noun[length - 1] == 'h'));
+	return arena_printf(arena, "%lld %s%s", (long long)n, noun, n == 1 ? "" : hisses ? "es" : "s");
+}
+
 const char *arena_intern(Arena *arena, const char *text, size_t length) {
 	if (!arena->buckets) arena->buckets = NEW_ARRAY(arena, Interned *, INTERN_BUCKETS);
 	Interned **bucket = &arena->buckets[hash_bytes(text, length, 0) % INTERN_BUCKETS];

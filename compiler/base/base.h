@@ -34,6 +34,8 @@ void *arena_alloc(Arena *arena, size_t size);
 void *arena_copy(Arena *arena, const void *data, size_t size);
 char *arena_printf(Arena *arena, const char *format, ...) PRINTF_LIKE(2, 3);
 char *arena_vprintf(Arena *arena, const char *format, va_list args);
+/* "1 sample", "5 samples", "2 batches": for messages. */
+const char *arena_count(Arena *arena, int64_t n, const char *noun);
 char *arena_text(Arena *arena, const char *text, size_t length); /* copy + NUL */
 /* One pointer per distinct text: interned strings are compared with ==. */
 const char *arena_intern(Arena *arena, const char *text, size_t length);

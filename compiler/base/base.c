@@ -115,7 +115,7 @@ char *arena_printf(Arena *arena, const char *format, ...) {
 
 const char *arena_count(Arena *arena, int64_t n, const char *noun) {
 	size_t length = strlen(noun);
-	bool hisses = length > 1 && (noun[length - 1] == 's' || (noun[length - 2] == 'c' && noun[length - 1] == 'h'));
+	bool hisses = length > 2 && (noun[length - 1] == 's' || !strcmp(noun + length - 3, "tch"));
 	return arena_printf(arena, "%lld %s%s", (long long)n, noun, n == 1 ? "" : hisses ? "es" : "s");
 }
 

@@ -139,7 +139,7 @@ static int first_step(Bench *b, int number) {
 	b->samples = split ? samples_split(b->start.data, t->validate_fraction, t->seed, false) : samples_all(b->start.data);
 	b->batches = b->samples.count / t->batch;
 	if (!b->batches) {
-		diag_error(s->diag, t->span, "the data has %lld samples, fewer than one batch of %lld", (long long)b->samples.count,
+		diag_error(s->diag, t->span, "the data has %s, fewer than one batch of %lld", arena_count(s->arena, b->samples.count, "sample"),
 		           (long long)t->batch);
 		return session_report(s);
 	}

@@ -70,7 +70,7 @@ static void print_json(const Check *c, bool ok) {
 }
 
 static void print_derivatives(const Check *c) {
-	printf("derivatives in f64 against difference quotients, %lld samples%s\n", (long long)c->train->batch,
+	printf("derivatives in f64 against difference quotients, %s%s\n", arena_count(c->s->arena, c->train->batch, "sample"),
 	       c->made_up ? " (made up: the data's files are absent)" : "");
 	for (int i = 0; i < c->nderivatives; i++) {
 		const Derivative *d = &c->derivatives[i];

@@ -158,8 +158,8 @@ bool check_derivatives(Check *c) {
 	}
 	double base = *(double *)outputs[0].data;
 	if (!isfinite(base)) {
-		diag_error(s->diag, c->train->span, "the loss is %s on the first %lld samples%s: no derivative of it can be checked",
-		           isnan(base) ? "nan" : "infinite", (long long)c->train->batch,
+		diag_error(s->diag, c->train->span, "the loss is %s on the first %s%s: no derivative of it can be checked",
+		           isnan(base) ? "nan" : "infinite", arena_count(s->arena, c->train->batch, "sample"),
 		           c->made_up ? " (made up, the data's files being absent)" : "");
 		diag_help(s->diag, "`nnc train %s` names the first value that is not finite, and its line", s->options->file);
 		return false;

@@ -38,8 +38,8 @@ static int eval_program(Session *s) {
 		fprintf(stderr, "note: the train block names no validation data; these are figures on its training data, `%s`\n",
 		        set->name);
 	if (split && !held_out_count(data->samples, t->validate_fraction)) {
-		diag_error(s->diag, t->span, "`validate = %g` of %lld sample%s holds out none: there is nothing to evaluate",
-		           t->validate_fraction, (long long)data->samples, data->samples == 1 ? "" : "s");
+		diag_error(s->diag, t->span, "`validate = %g` of %s holds out none: there is nothing to evaluate",
+		           t->validate_fraction, arena_count(s->arena, data->samples, "sample"));
 		data_free(data);
 		block_free(block, s->layout.bytes);
 		return session_report(s);
@@ -58,7 +58,7 @@ static int eval_program(Session *s) {
 	int reported = session_report(s);
 	if (code == EXIT_DONE && reported == EXIT_DONE && s->options->json) print_result(t, set, &result);
 	else if (code == EXIT_DONE && reported == EXIT_DONE) {
-		printf("%s: %lld samples  loss %.6g", set->name, (long long)result.samples, result.loss);
+		printf("%s: %s  loss %.6g", set->name, arena_count(s->arena, result.samples, "sample"), result.loss);
 		for (int i = 0; i < t->nmetrics; i++) printf("  %s %.6g", t->metrics[i].name, result.metrics[i]);
 		putchar('\n');
 	}

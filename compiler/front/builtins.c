@@ -55,7 +55,7 @@ Val *reduce_axes(Elab *e, const char *reduction, Val *val, int naxes, const int6
 	const struct Reduction *r = NULL;
 	for (int i = 0; i < (int)COUNT(reductions); i++)
 		if (!strcmp(reductions[i].name, reduction)) r = &reductions[i];
-	if (!r) return elab_error(e, span, "unknown reduction `%s`", reduction), NULL;
+	if (!r) die("unknown reduction '%s'", reduction);
 	Fn *f = fn_of(e);
 	f->span = blame(e, span);
 	bool mean = !strcmp(reduction, "mean"), sums = mean || r->op == OpReduceSum;

@@ -95,7 +95,7 @@ bool bind_arguments(Elab *e, Scope *scope, const Decl *decl, const Expr *call, i
 		}
 		named |= a->name.text != NULL;
 		if (at >= n) {
-			elab_error(e, a->span, "`%s` takes %d argument%s, here are %d", decl->name.text, n - first, n - first == 1 ? "" : "s",
+			elab_error(e, a->span, "`%s` takes %s, not %d", decl->name.text, arena_count(e->arena, n - first, "argument"),
 			           call->arguments.length);
 			elab_help(e, "it is declared `%s`", signature_text(e, decl, first));
 			return false;
@@ -263,7 +263,7 @@ static Val *adjoint_for(Elab *e, const Decl *decl, const Decl *rule, Value v, co
 static Value apply_rule(Elab *e, Scope *scope, const Decl *decl, const Decl *rule, const Value *args, Value y) {
 	int n = rule->inputs.length, count = 0;
 	if (n != decl->params.length) {
-		elab_error(e, rule->name.span, "`vjp %s` has %d input%s, the function has %d", rule->name.text, n, n == 1 ? "" : "s",
+		elab_error(e, rule->name.span, "`vjp %s` has %s, the function has %d", rule->name.text, arena_count(e->arena, n, "input"),
 		           decl->params.length);
 		elab_note(e, decl->name.span, "the function");
 		return value_poison();
@@ -285,8 +285,8 @@ static Value apply_rule(Elab *e, Scope *scope, const Decl *decl, const Decl *rul
 	int nvalues = returned.kind == VALUE_TUPLE ? returned.as.list.count : 1;
 	if (!value_ok(returned)) return returned;
 	if (returned.kind == VALUE_NOTHING || nvalues != n) {
-		elab_error(e, rule->name.span, "`vjp %s` must return one cotangent for each of its %d input%s", rule->name.text, n,
-		           n == 1 ? "" : "s");
+		elab_error(e, rule->name.span, "`vjp %s` must return one cotangent for each of its %s", rule->name.text,
+		           arena_count(e->arena, n, "input"));
 		elab_note(e, decl->name.span, "the function");
 		return value_poison();
 	}
@@ -423,7 +423,7 @@ static Value call_instance_values(Elab *e, Instance *x, int n, const Value *give
 	int next = 0, holes = 0;
 	for (int i = 0; i < x->decl->params.length; i++) holes += x->args[i].kind == VALUE_HOLE;
 	if (n != holes)
-		return elab_error(e, call, "`%s` leaves %d argument%s open, here are %d", x->name, holes, holes == 1 ? "" : "s", n);
+		return elab_error(e, call, "`%s` leaves %s open, here are %d", x->name, arena_count(e->arena, holes, "argument"), n);
 	for (int i = 0; i < x->decl->params.length; i++) {
 		bool hole = x->args[i].kind == VALUE_HOLE;
 		args[i] = hole ? given[next++] : x->args[i];
@@ -440,7 +440,7 @@ Value call_value(Elab *e, Scope *scope, Value callee, int n, Value *args, Span c
 	if (callee.kind != VALUE_FUNCTION) return elab_error(e, call, "%s cannot be called", value_text(e, callee));
 	const Decl *decl = callee.as.function.decl;
 	if (n > decl->params.length || n > MAX_ARGUMENTS)
-		return elab_error(e, call, "`%s` takes %d arguments, here are %d", decl->name.text, decl->params.length, n);
+		return elab_error(e, call, "`%s` takes %s, not %d", decl->name.text, arena_count(e->arena, decl->params.length, "argument"), n);
 	Value all[MAX_ARGUMENTS];
 	Span spans[MAX_ARGUMENTS];
 	for (int i = 0; i < decl->params.length && i < MAX_ARGUMENTS; i++)

@@ -115,11 +115,12 @@ static bool read_source(Elab *e, Scope *scope, DataField *f, const Expr *x) {
 	}
 	if (f->kind == SOURCE_CSV && !f->ncolumns) f->ncolumns = (int)MIN(elements, INT32_MAX);
 	if (f->kind == SOURCE_CSV && f->ncolumns != elements) {
-		elab_error(e, x->span, "%d columns for a field of %lld elements", f->ncolumns, (long long)elements);
+		elab_error(e, x->span, "%s for a field of %s", arena_count(e->arena, f->ncolumns, "column"),
+		           arena_count(e->arena, elements, "element"));
 		return false;
 	}
 	if (f->kind == SOURCE_CHARS && f->window != elements) {
-		elab_error(e, x->span, "`window` is %lld, the field has %lld elements", (long long)f->window, (long long)elements);
+		elab_error(e, x->span, "`window` is %lld, the field has %s", (long long)f->window, arena_count(e->arena, elements, "element"));
 		return false;
 	}
 	return true;
@@ -130,7 +131,7 @@ static bool read_source(Elab *e, Scope *scope, DataField *f, const Expr *x) {
 typedef struct Literal { VEC(double) values; DataField *field; Span span; } Literal;
 
 static void wrong_length(Elab *e, const Literal *l, Value v, int depth) {
-	elab_error(e, v.span, "%d items, the type says %lld", v.as.list.count, (long long)l->field->type.dim[depth - 1]);
+	elab_error(e, v.span, "%s, the type says %lld", arena_count(e->arena, v.as.list.count, "item"), (long long)l->field->type.dim[depth - 1]);
 	if (depth == 1) elab_help(e, "the type of a field is that of one sample");
 }
 
@@ -197,15 +198,14 @@ static bool read_field(Elab *e, Scope *scope, const Field *field, const DataSet 
 		if (!eval_type(e, scope, field->type, &dtype, &f->classes, &rank, dims)) return false;
 		f->type = (Type){.dtype = dtype, .rank = rank};
 		for (int i = 0; i < rank; i++)
-			if (!dim_known(dims[i], &f->type.dim[i]))
-				return elab_error(e, field->type->span, "a field's sizes are per sample, without B"), false;
+			if (!dim_known(dims[i], &f->type.dim[i])) die("a size of the field '%s' contains B", f->name);
 		if (rank == MAX_RANK) return elab_error(e, field->type->span, "more than %d dims, with the batch", MAX_RANK), false;
 	} else if (model) {
 		const DataField *like = like_field(e, model, field->name);
 		if (!like) return false;
 		f->type = like->type;
 		f->classes = like->classes;
-	} else return elab_error(e, field->name.span, "`%s` needs a type", field->name.text), false;
+	} else die("the field '%s' has no type", field->name.text);
 	if (!field->value || field->value->kind == EXPR_ERROR) return false;
 	return field->value->kind == EXPR_CALL ? read_source(e, scope, f, field->value) : read_literal(e, scope, f, field->value);
 }
@@ -219,7 +219,7 @@ static bool check_counts(Elab *e, const DataSet *set) {
 		if (!first) first = f;
 		int64_t have = first->nvalues / type_count(first->type);
 		if (n == have) continue;
-		elab_error(e, f->span, "`%s` has %lld samples, `%s` has %lld", f->name, (long long)n, first->name, (long long)have);
+		elab_error(e, f->span, "`%s` has %s, `%s` has %lld", f->name, arena_count(e->arena, n, "sample"), first->name, (long long)have);
 		elab_note(e, first->span, "`%s` is given here", first->name);
 		return false;
 	}

@@ -46,12 +46,7 @@ static Value eval_cast(Elab *e, Scope *scope, const Expr *expr) {
 	Value v = eval_expr(e, scope, expr->left);
 	DType dtype;
 	if (dtype_named(expr->name.text, &dtype)) return apply_cast(e, v, dtype, expr->span);
-	const char *names[DTYPE_COUNT];
-	for (int i = 0; i < DTYPE_COUNT; i++) names[i] = dtype_info[i].text;
-	const char *near = nearest_name(expr->name.text, names, DTYPE_COUNT);
-	elab_error(e, expr->name.span, "unknown type `%s`", expr->name.text);
-	if (near) elab_help(e, "did you mean `%s`?", near);
-	return value_poison();
+	die("a cast to '%s'", expr->name.text);   /* the parser knows all dtypes */
 }
 
 static Value list_subscript(Elab *e, Scope *scope, const Expr *expr, Value list) {

@@ -10,7 +10,7 @@
 Value elab_index_number(Elab *e, Value index, Span span) {
 	if (index.kind != VALUE_INDEX) return index;
 	IndexVar *var = index.as.index;
-	if (var->binder && var->binder->dots) return elab_error(e, span, "`..` stands only in subscripts");
+	if (var->binder && var->binder->dots) die("`..` as a number");
 	if (!need_range(e, var, span)) return value_poison();
 	int64_t n = dim_value(e, var->extent);
 	if (n > INT32_MAX) return elab_error(e, span, "index `%s` is too large to be a number", var->name);
@@ -203,7 +203,6 @@ static Value reduce_body(Elab *e, Scope *scope, const Expr *expr) {
 }
 
 Value elab_reduce(Elab *e, Scope *scope, const Expr *expr) {
-	if (!expr->indices.length) return elab_error(e, expr->span, "`%s[..]` needs an index", expr->name.text);
 	bool own = !binder_of(e, &expr->indices.data[0]);
 	IndexPlan *plan = own ? plan_enter(e, NULL, expr) : NULL;
 	Scope *inner = bind_indices(e, scope, &expr->indices, own, expr->left);

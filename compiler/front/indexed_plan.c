@@ -364,9 +364,9 @@ bool bind_dots(Elab *e, Binder *dots, int count, const Expr *use, Value tensor, 
 		dots->bound_by = written(e, use->left);
 	}
 	if (dots->members == count) return true;
-	elab_error(e, span, "`..` stands for %d dim%s in `%s` but for %d in `%s`", dots->members, dots->members == 1 ? "" : "s",
+	elab_error(e, span, "`..` stands for %s in `%s` but for %d in `%s`", arena_count(e->arena, dots->members, "dim"),
 		dots->bound_by, count, written(e, use->left));
-	elab_note(e, dots->bound_at, "`..` stands for %d dim%s here", dots->members, dots->members == 1 ? "" : "s");
+	elab_note(e, dots->bound_at, "`..` stands for %s here", arena_count(e->arena, dots->members, "dim"));
 	note_tensor(e, use->left, tensor);
 	return false;
 }

@@ -151,8 +151,8 @@ static bool classify_all(Sub *s) {
 		return false;
 	}
 	if (dots ? count - 1 > rank : count != rank) {
-		elab_error(s->e, s->expr->span, "%d subscript%s for `%s`, which has %d dimension%s: %s", count, count == 1 ? "" : "s",
-			name, rank, rank == 1 ? "" : "s", value_text(s->e, s->base));
+		elab_error(s->e, s->expr->span, "%s for `%s`, which has %s: %s", arena_count(s->e->arena, count, "subscript"), name,
+			arena_count(s->e->arena, rank, "dimension"), value_text(s->e, s->base));
 		note_tensor(s->e, s->expr->left, s->base);
 		if (count < rank && !dots) elab_help(s->e, "`..` stands for the dims that are not named: `%s[.., i]`", name);
 		return false;

@@ -183,7 +183,7 @@ Value train_counter(Elab *e, const char *name, Span span) {
 	train->total_steps = train->steps > 0 ? train->steps : train->epochs * batches / train->accumulate;
 	count = all ? train->total_steps : train->steps_per_epoch;
 	if (count > 0) return value_int(count, span);
-	return elab_error(e, span, "`%s` is 0: %lld samples in batches of %lld, %lld of them a step", name, (long long)n,
+	return elab_error(e, span, "`%s` is 0: %s in batches of %lld, %lld of them a step", name, arena_count(e->arena, n, "sample"),
 	                  (long long)train->batch, (long long)train->accumulate);
 }
 

@@ -26,18 +26,12 @@ const char *type_expr_text(Elab *e, Scope *scope, const TypeExpr *type) {
 	return arena_text(e->arena, s->text + type->span.begin, type->span.end - type->span.begin);
 }
 
-static bool eval_dtype(Elab *e, const TypeExpr *type, DType *dtype) {
-	*dtype = DTYPE_F32;
-	if (!type->dtype.text) return true;
-	if (type->classes || dtype_is(type, "class") || dtype_is(type, "index") || dtype_is(type, "int"))
-		return *dtype = DTYPE_I32, true;
-	if (dtype_named(type->dtype.text, dtype)) return true;
-	const char *names[DTYPE_COUNT + 2] = {"class", "index"};
-	for (int i = 0; i < DTYPE_COUNT; i++) names[i + 2] = dtype_info[i].text;
-	const char *near = nearest_name(type->dtype.text, names, DTYPE_COUNT + 2);
-	elab_error(e, type->dtype.span, "unknown type `%s`", type->dtype.text);
-	if (near) elab_help(e, "did you mean `%s`?", near);
-	return false;
+static DType eval_dtype(const TypeExpr *type) {
+	DType dtype = DTYPE_F32;
+	if (!type->dtype.text) return DTYPE_F32;
+	if (type->classes || dtype_is(type, "class") || dtype_is(type, "index") || dtype_is(type, "int")) return DTYPE_I32;
+	if (!dtype_named(type->dtype.text, &dtype)) die("a type '%s'", type->dtype.text);   /* the parser knows all of them */
+	return dtype;
 }
 
 /* Puts ints, and lists of ints, one after the other. */
@@ -63,7 +57,7 @@ bool collect_dims(Elab *e, int n, const Value *values, const Span *spans, int *r
 bool eval_type(Elab *e, Scope *scope, const TypeExpr *type, DType *dtype, int64_t *classes, int *rank, Dim *dims) {
 	*rank = 0;
 	*classes = dtype_is(type, "index") ? -1 : 0;
-	if (!eval_dtype(e, type, dtype)) return false;
+	*dtype = eval_dtype(type);
 	if (type->leading_dots) {
 		elab_error(e, type->span, "`..` stands for the dims of an argument; here every size must be given");
 		return false;
@@ -162,7 +156,7 @@ static Value wrong_shape(Elab *e, Scope *scope, const TypeExpr *type, Value v, c
 	int rank = v.as.tensor.rank;
 	const char *written = spliced ? spliced : type_expr_text(e, scope, type),
 	           *shape = shape_text(e->arena, rank, v.as.tensor.dims);
-	if (!dim) elab_error(e, span, "%s has %d dim%s %s, expected %s%d: `%s`", who, rank, rank == 1 ? "" : "s", shape,
+	if (!dim) elab_error(e, span, "%s has %s %s, expected %s%d: `%s`", who, arena_count(e->arena, rank, "dim"), shape,
 		type->leading_dots ? "at least " : "", wanted, written);
 	else elab_error(e, span, "%s is %s, expected `%s`", who, value_text(e, v), written);
 	if (v.span.source && v.span.begin != span.begin) note_value(e, "the value", v);
@@ -230,8 +224,7 @@ Value match_type(Elab *e, Scope *scope, const TypeExpr *type, Value v, const cha
 		if (v.kind == VALUE_TENSOR) bind_names(e, scope, type, &v, span);
 		return v;
 	}
-	DType dtype;
-	if (!eval_dtype(e, type, &dtype)) return value_poison();
+	DType dtype = eval_dtype(type);
 	if (value_static(v) || (v.kind == VALUE_TENSOR && v.as.tensor.weak)) {
 		v = to_tensor(e, v, dtype, span);
 		if (!value_ok(v)) return v;
@@ -249,7 +242,8 @@ Value match_type(Elab *e, Scope *scope, const TypeExpr *type, Value v, const cha
 		if (is_bare(scope, type->classes) && !scope_find(scope, type->classes->name.text)) return v;
 		if (!eval_int(e, scope, type->classes, "the number of classes", &n) || !dim_known(n, &classes)) return value_poison();
 		if (v.as.tensor.classes > 0 && v.as.tensor.classes != classes) {
-			elab_error(e, span, "%s has %lld classes, expected %lld", who, (long long)v.as.tensor.classes, (long long)classes);
+			elab_error(e, span, "%s has %s, expected %lld", who, arena_count(e->arena, v.as.tensor.classes, "class"),
+			           (long long)classes);
 			note_value(e, "the value", v);
 			return value_poison();
 		}

@@ -198,8 +198,8 @@ static bool csv_begin(Csv *csv, Diag *diag, const File *file, const DataField *f
 		return true;
 	}
 	if (field->first_column < 0 || columns->count > columns->width - field->first_column) {
-		diag_error(diag, field->span, "'%s' has %d columns; the field wants %d from number %d on (they count from 0)", file->path,
-		           columns->width, columns->count, field->first_column);
+		diag_error(diag, field->span, "'%s' has %s; the field wants %d from number %d on (they count from 0)", file->path,
+		           arena_count(diag->arena, columns->width, "column"), columns->count, field->first_column);
 		return false;
 	}
 	bool names = false;
@@ -246,8 +246,8 @@ static bool bad_cell(Csv *csv, Diag *diag, const File *file, const DataField *fi
 static bool read_record(Csv *csv, Diag *diag, const File *file, const DataField *field, const Columns *columns, char *row) {
 	if (!quotes_close(csv, diag, file, field)) return false;
 	if (csv->cells.length != columns->width) {
-		diag_error(diag, field->span, "'%s', line %" PRId64 ": %d cells; the first line has %d", file->path, csv->record_line,
-		           csv->cells.length, columns->width);
+		diag_error(diag, field->span, "'%s', line %" PRId64 ": %s; the first line has %d", file->path, csv->record_line,
+		           arena_count(diag->arena, csv->cells.length, "cell"), columns->width);
 		return false;
 	}
 	DType dtype = field->type.dtype;
@@ -266,10 +266,8 @@ char *csv_read(File *file, Diag *diag, const DataField *field, int64_t *samples)
 	size_t length;
 	const char *text = file_text(file, diag, field->span, &length);
 	if (!text) return NULL;
-	if (type_count(field->type) != field->ncolumns) {
-		diag_error(diag, field->span, "field `%s` is %s and takes %d columns", field->name, type_text(diag->arena, field->type), field->ncolumns);
-		return NULL;
-	}
+	if (type_count(field->type) != field->ncolumns)
+		die("field '%s' is %s and takes %d columns", field->name, type_text(diag->arena, field->type), field->ncolumns);
 	Arena *arena = arena_new();
 	Csv csv = csv_open(arena, text, length);
 	Columns columns;

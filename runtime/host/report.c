@@ -82,9 +82,10 @@ void report_start(Report *r, int64_t dropped) {
 		                      (json_int_t)job->train->batch, "steps", (json_int_t)r->steps, "epochs", (json_int_t)r->epochs, "threads",
 		                      job->step->workers), true);
 	if (job->quiet) return;
-	printf("%lld samples, %lld steps of %lld in %lld epoch%s, %d thread%s\n", (long long)job->data.count, (long long)r->steps,
-	       (long long)(job->train->batch * MAX(job->train->accumulate, 1)), (long long)r->epochs, r->epochs == 1 ? "" : "s",
-	       job->step->workers, job->step->workers == 1 ? "" : "s");
+	Arena *arena = job->arena;
+	printf("%s, %s of %lld in %s, %s\n", arena_count(arena, job->data.count, "sample"), arena_count(arena, r->steps, "step"),
+	       (long long)(job->train->batch * MAX(job->train->accumulate, 1)), arena_count(arena, r->epochs, "epoch"),
+	       arena_count(arena, job->step->workers, "thread"));
 	if (dropped) printf("the last %lld sample%s of each epoch's order make no whole batch and are left out\n", (long long)dropped, dropped == 1 ? "" : "s");
 	fflush(stdout);
 }

@@ -345,7 +345,7 @@ static const struct { const char *source, *want[4]; int errors;
      {"`precision` is not supported yet", "`patience` is not supported yet", "`save` is not supported yet"},
      3},
     {"data d { x: f32[2] = [[1, 2], [1]]; c: class[3] = [0, 3] }\ntrain { data = d; loss = mse(x, x); optimizer = sgd() }",
-     {"1 items, the type says 2", "the number 3 is not in 0..2"},
+     {"1 item, the type says 2", "the number 3 is not in 0..2"},
      2},
     {DATA "model m(x: [B, 3]) -> [B, 3] = x |> dense(3)\ntrain { data = d; loss = mse(m(x), y); optimizer = { \"m/dens/*\": "
           "none; \"*\": sgd() } }",

@@ -367,7 +367,7 @@ static void csv_hostile(void **state) {
 	csv_refuse("a,b\n1,1.5\n", "b", i32, 0, "'1.5' does not fit i32");
 	csv_refuse("a,b\n1,3\n", "b", i32, 3, "'3' is no class of 0..2");
 	csv_refuse("a,b\n1,2,3\n", "b", f32, 0, "line 2: 3 cells; the first line has 2");
-	csv_refuse("a,b\n1\n", "b", f32, 0, "line 2: 1 cells; the first line has 2");
+	csv_refuse("a,b\n1\n", "b", f32, 0, "line 2: 1 cell; the first line has 2");
 	csv_refuse("a,b\n1,\"2\n3,4\n", "b", f32, 0, "line 2, column 2");
 	csv_refuse("area,rooms\n1,2\n", "roms", f32, 0, "did you mean `rooms`?");
 	csv_refuse("area,rooms\n1,2\n", "price", f32, 0, "its columns are area, rooms");
@@ -377,7 +377,7 @@ static void csv_hostile(void **state) {
 	Fixture f = begin();
 	put(&f, "thin.csv", "1\n2\n", 4);
 	DataField x = table("thin.csv", NULL, 3, vector(DTYPE_F32, 3));
-	refuse(x, "has 1 columns; the field wants 3");
+	refuse(x, "has 1 column; the field wants 3");
 	end(&f);
 }
 
@@ -442,7 +442,7 @@ static void raw_and_literal(void **state) {
 	data_free(d);
 	list[1] = 2;
 	assert_null(load(&f, fields, 3, &set));
-	expect_message(&f, "row 1: 2 does not fit class[2]");
+	expect_message(&f, "field `x`, row 1: 2 does not fit class[2]");
 	list[1] = 1;
 	fields[2].nvalues = 2;
 	assert_null(load(&f, fields, 3, &set));

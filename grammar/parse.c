@@ -179,6 +179,7 @@ const char *parse_string(Parser *parser, const char *what, Span *span) {
 void too_deep(Parser *parser, Span span) {
 	if (parser->panic) return;
 	diag_error(parser->diag, span, "nested too deeply: the limit is %d levels", MAX_NESTING);
+	diag_help(parser->diag, "give parts of it names with `let`; each operator of a row, as in `a + b + c`, is a level");
 	stop(parser);
 }
 

@@ -86,7 +86,8 @@ Session *session_open(const Options *options, int64_t default_batch, int *exit_c
 	s->workers = pool_clamp((int)options->threads);
 	if (options->threads > s->workers)
 		fprintf(stderr, "note: --threads %lld: this process may use %s, so %s\n", (long long)options->threads,
-		        arena_count(arena, s->workers, "processor"), s->workers == 1 ? "one worker runs" : arena_printf(arena, "%d workers run", s->workers));
+		        arena_count(arena, s->workers, "processor"),
+		        s->workers == 1 ? "one worker runs" : arena_printf(arena, "%d workers run", s->workers));
 	*exit_code = EXIT_DONE;
 	return s;
 fail:

@@ -131,7 +131,8 @@ static bool read_source(Elab *e, Scope *scope, DataField *f, const Expr *x) {
 typedef struct Literal { VEC(double) values; DataField *field; Span span; } Literal;
 
 static void wrong_length(Elab *e, const Literal *l, Value v, int depth) {
-	elab_error(e, v.span, "%s, the type says %lld", arena_count(e->arena, v.as.list.count, "item"), (long long)l->field->type.dim[depth - 1]);
+	elab_error(e, v.span, "%s, the type says %lld", arena_count(e->arena, v.as.list.count, "item"),
+	           (long long)l->field->type.dim[depth - 1]);
 	if (depth == 1) elab_help(e, "the type of a field is that of one sample");
 }
 

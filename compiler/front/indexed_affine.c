@@ -116,10 +116,7 @@ static bool names_index(Scope *scope, const Expr *x, int depth) {
 }
 
 static Form form_at(Elab *e, Scope *scope, const Expr *x, int depth) {
-	if (depth > MAX_DEPTH) {
-		elab_error(e, x->span, "too deep a subscript");
-		return failed();
-	}
+	if (depth > MAX_DEPTH) die("a subscript deeper than the parser lets pass");
 	if (x->kind == EXPR_NAME) {
 		IndexVar *var = index_named(scope, x->name.text);
 		if (var) return variable(var);

@@ -233,8 +233,13 @@ static const char *other_way(const char *name) {
 	return NULL;
 }
 
-/* Returns whether a nearer name was proposed, or another way. */
+/* Returns whether a nearer name was proposed, or another way.  Errors that nobody will see get no proposal: it looks at
+ * every name there is. */
 bool unknown_name(Elab *e, Scope *scope, Name name) {
+	if (e->diag->errors >= MAX_ERRORS) {
+		elab_error(e, name.span, "unknown name `%s`", name.text);
+		return true;
+	}
 	VEC(const char *) names = {0};
 	Session *s = e->session;
 	int count;

@@ -115,7 +115,9 @@ static Linked *compile(Arena *arena, const Target *target, Case *x, ContractPlan
 	if (x->fill_b) c.b.fill = contract_fill_elements, c.b.context = &eb;
 	if (x->epilogue) c.epilogue = see, c.context = x;
 	*plan = contract_plan(target, &c);
-	ContractArguments arguments = {v[0], v[1], v[2], v[3], v[4], v[5], x->by_panels ? v[6] : NULL, x->by_panels ? v[7] : NULL};
+	ContractArguments arguments = {.a = v[0], .b = v[1], .c = v[2], .scratch = v[3], .row = v[4], .rows = v[5]};
+	if (x->by_panels) arguments.panel = v[6], arguments.panels = v[7];
+	if (x->epilogue) arguments.streams[arguments.nstreams++] = (ContractStream){v[1], c.c_row};   /* fetched, whatever it is */
 	contract_emit(e, &c, plan, arguments);
 	LLVMBuildRetVoid(e->builder);
 	if (getenv("SHOW")) printf("%s\n", emit_text(e));

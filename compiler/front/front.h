@@ -148,6 +148,7 @@ typedef struct Activation {
 struct Scope {
 	Scope *parent;            /* NULL: file->names, imports, std come next */
 	VEC(Binding *) bindings;
+	int *slot, slots;         /* where there are many: a hash table of their numbers + 1; slots is a power of 2 */
 	File *file;
 	Activation *activation;
 };

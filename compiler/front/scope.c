@@ -14,22 +14,51 @@ Scope *scope_new(Elab *e, Scope *parent) {
 	return s;
 }
 
-Binding *scope_bind(Elab *e, Scope *scope, Name name, Value value) {
-	Binding *b = NULL;
-	for (int i = 0; i < scope->bindings.length; i++)
-		if (scope->bindings.data[i]->name == name.text) b = scope->bindings.data[i];
-	if (!b) {
-		b = NEW(e->arena, Binding);
-		vec_push(e->arena, &scope->bindings, b);
+enum { FEW = 16 };
+
+static Binding *find_here(const Scope *s, const char *name) {
+	for (int i = 0; !s->slots && i < s->bindings.length; i++)
+		if (s->bindings.data[i]->name == name) return s->bindings.data[i];
+	if (!s->slots) return NULL;
+	for (uint64_t at = hash_mix((uintptr_t)name);; at++) {
+		int i = s->slot[at & (uint64_t)(s->slots - 1)];
+		if (!i || s->bindings.data[i - 1]->name == name) return i ? s->bindings.data[i - 1] : NULL;
 	}
+}
+
+/* The last binding becomes findable. */
+static void index_last(Elab *e, Scope *s) {
+	int n = s->bindings.length, first = n - 1;
+	if (n <= FEW) return;
+	if (2 * n > s->slots) {
+		s->slots = s->slots ? 4 * s->slots : 8 * FEW;
+		s->slot = NEW_ARRAY(e->arena, int, s->slots);
+		first = 0;
+	}
+	for (int i = first; i < n; i++) {
+		uint64_t at = hash_mix((uintptr_t)s->bindings.data[i]->name);
+		while (s->slot[at & (uint64_t)(s->slots - 1)]) at++;
+		s->slot[at & (uint64_t)(s->slots - 1)] = i + 1;
+	}
+}
+
+Binding *scope_bind(Elab *e, Scope *scope, Name name, Value value) {
+	Binding *b = find_here(scope, name.text);
+	bool fresh = !b;
+	if (fresh) b = NEW(e->arena, Binding);
 	*b = (Binding){.name = name.text, .value = value, .persistent = -1, .span = name.span};
+	if (fresh) {
+		vec_push(e->arena, &scope->bindings, b);
+		index_last(e, scope);
+	}
 	return b;
 }
 
 Binding *scope_find(Scope *scope, const char *name) {
-	for (; scope; scope = scope->parent)
-		for (int i = 0; i < scope->bindings.length; i++)
-			if (scope->bindings.data[i]->name == name) return scope->bindings.data[i];
+	for (; scope; scope = scope->parent) {
+		Binding *b = find_here(scope, name);
+		if (b) return b;
+	}
 	return NULL;
 }
 

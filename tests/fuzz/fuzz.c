@@ -105,7 +105,7 @@ static void run_jobs(Shared *s, int jobs, bool stop, FILE *log) {
 		running--;
 		for (int j = 0; j < jobs; j++) {
 			if (pid[j] != ended || (WIFEXITED(status) && WEXITSTATUS(status) == 0)) continue;
-			report_end(s, j, status, log);
+			if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGTERM) report_end(s, j, status, log);   /* it was told to end */
 			fflush(stdout);
 			if (stop) atomic_store(&s->next, s->to);
 			pid[j] = fork();

@@ -6,14 +6,15 @@
  *   2. Each stored value joins the latest kernel that computes, at the same index, something it reads (so it becomes
  *      an epilogue), or a map of the same dims, or starts a kernel of its own; never so that a kernel would have to
  *      run before itself.
- *   3. What only its own kernel reads, at the same index, is not stored after all.
+ *      A reduction over the last axis starts a kernel of rows; what reads it row by row, reductions among it, joins that.
+ *   3. What only its own kernel reads, at the same index or in the same row, is not stored after all.
  * Guarantees: deterministic; every non-inline operand of a kernel is stored by an earlier one. */
 #include "exec.h"
 #include "kernel.h"
 
 #include <string.h>
 
-enum { DEAR = 4, TOO_LARGE = 200, MOST_ROOTS = 16, MOST_FILL = 40 };
+enum { TOO_LARGE = 200, MOST_ROOTS = 16, MOST_FILL = 40, MOST_WIDTH = 1 << 16 };
 
 typedef struct Fuse {
 	KernelProgram *kp;
@@ -24,13 +25,14 @@ typedef struct Fuse {
 	char *seen;              /* by kernel: visited by a search */
 } Fuse;
 
-const char *const kernel_kind_text[KERNEL_KINDS] = {"map", "reduce", "contract"};
+const char *const kernel_kind_text[KERNEL_KINDS] = {"map", "rows", "contract"};
 
 const Val *kernel_unsupported(const Fn *f) {
 	for (int i = 0; i < f->vals.length; i++) {
 		const Val *v = f->vals.data[i];
 		switch (v->op) {
-		case OpFold: case OpCumSum: case OpArgSort: case OpScatterAdd: case OpScan: case OpProject: case OpGrad: case OpCotangent:
+		case OpFold: case OpCumSum: case OpArgSort: case OpScatterAdd: case OpScan: case OpReduceLse: case OpProject: case OpGrad:
+		case OpCotangent:
 			return v;
 		case OpContract:
 			if (v->type.dtype != DTYPE_F32) return v;
@@ -47,8 +49,7 @@ static bool is_anchor(const Val *v) { return v->op == OpContract || v->op == OpA
 /* Is it a reduction over the operand's last axis (16 lanes), not over a column? */
 static bool reduces_last(const Val *v) { return (is_reduce(v) || v->op == OpArgMax) && v->list[0].data[0] == v->arg[0]->type.rank - 1; }
 
-/* Rough cycles per 16 elements: only their order of magnitude matters. */
-static double op_cost(const Val *v) {
+double op_cost(const Val *v) {
 	switch (v->op) {
 	case OpExp: case OpExpm1: return 12;
 	case OpLog: case OpLog1p: case OpErf: case OpTanh: return 20;
@@ -163,13 +164,18 @@ static bool kernel_depends(Fuse *f, int kernel, int on) {
 	return depends(f->kp, kernel, on, f->seen);
 }
 
+/* Is this leaf, which kernel `k` itself computes, there when it is read? */
+static bool keeps_index(const Fuse *f, int k, const Leaf *leaf) {
+	return f->kp->kernels.data[k].kind == KERNEL_ROWS ? leaf->row : leaf->identity;
+}
+
 /* May `root` be computed by kernel `into`, given what it reads? */
 static bool may_join(Fuse *f, const LeafList *leaves, int into) {
 	for (int i = 0; i < leaves->length; i++) {
 		int from = f->kernel_of[leaves->data[i].val->id];
 		if (from < 0) continue;
 		if (from == into) {
-			if (!leaves->data[i].identity) return false;
+			if (!keeps_index(f, into, &leaves->data[i])) return false;
 		} else if (kernel_depends(f, from, into)) {
 			return false;
 		}
@@ -203,10 +209,44 @@ static void add_root(Fuse *f, Val *root, const LeafList *leaves, int into) {
 	}
 }
 
+static int64_t row_width(const Val *reduction) { return reduction->arg[0]->type.dim[reduction->arg[0]->type.rank - 1]; }
+
+/* Has `root` a place in the passes of this kernel of rows?  One that makes a single value takes no elements: the norm of
+ * everything would draw in all updates, and one worker would do them. */
+static bool takes(const Kernel *k, const Val *root) {
+	Type d = k->domain, t = root->type;
+	if (k->kind != KERNEL_ROWS || k->roots.length >= MOST_ROOTS) return false;
+	if (is_reduce(root)) return d.rank > 0 && reduces_last(root) && type_same_dims(d, t) && row_width(root) == k->width;
+	if (!is_pointwise(root)) return false;
+	if (type_same_dims(d, t)) return true;
+	if (d.rank == 0 || t.rank != d.rank + 1 || t.dim[d.rank] != k->width || k->width > MOST_WIDTH) return false;
+	t.rank--;
+	return type_same_dims(d, t);
+}
+
+/* The latest kernel of rows that computes something `root` reads, and can compute `root` in the same rows; or -1.  A reduction
+ * also joins one that reads what it reads. */
+static int find_rows(Fuse *f, Val *root, const LeafList *leaves) {
+	KernelProgram *kp = f->kp;
+	int into = -1;
+	for (int shares = 0; shares < (is_reduce(root) ? 2 : 1) && into < 0; shares++)
+		for (int k = kp->kernels.length - 1; k >= 0 && into < 0; k--) {
+			const Kernel *kernel = &kp->kernels.data[k];
+			if (!takes(kernel, root)) continue;
+			bool reads = shares && share_leaf(leaves, &kernel->leaves);
+			for (int i = 0; i < leaves->length; i++) reads = reads || f->kernel_of[leaves->data[i].val->id] == k;
+			if (!reads) continue;
+			LeafList of_rows = {0};
+			value_leaves(kp, root, -1, kernel->domain.rank, &of_rows);
+			if (may_join(f, &of_rows, k)) into = k;
+		}
+	return into;
+}
+
 static int new_kernel(Fuse *f, Val *root) {
 	Kernel k = {.kind = KERNEL_MAP, .domain = root->type, .partition = root->type.rank ? 0 : -1, .position = -1};
 	if (root->op == OpContract) k.kind = KERNEL_CONTRACT, k.anchor = root;
-	else if (reduces_last(root)) k.kind = KERNEL_REDUCE, k.anchor = root;
+	else if (reduces_last(root)) k.kind = KERNEL_ROWS, k.width = row_width(root);
 	vec_push(f->kp->arena, &f->kp->kernels, k);
 	return f->kp->kernels.length - 1;
 }
@@ -215,12 +255,13 @@ static int new_kernel(Fuse *f, Val *root) {
 static void place(Fuse *f, Val *root) {
 	KernelProgram *kp = f->kp;
 	LeafList leaves = {0};
-	value_leaves(kp, root, -1, &leaves);
-	int into = -1;
+	value_leaves(kp, root, -1, -1, &leaves);
+	int into = find_rows(f, root, &leaves);
 	if (root->op != OpContract && !reduces_last(root)) {
 		for (int i = 0; i < leaves.length; i++) {
 			int from = f->kernel_of[leaves.data[i].val->id];
 			if (from <= into || !leaves.data[i].identity || kp->kernels.data[from].roots.length >= MOST_ROOTS) continue;
+			if (kp->kernels.data[from].kind == KERNEL_ROWS) continue;
 			if (may_join(f, &leaves, from)) into = from;
 		}
 		for (int k = kp->kernels.length - 1; k >= 0 && into < 0; k--) {
@@ -244,7 +285,7 @@ static void unstore(Fuse *f) {
 		kernel_leaves(kp, &kp->kernels.data[k], leaves);
 		for (int i = 0; i < leaves->length; i++) {
 			int id = leaves->data[i].val->id;
-			if (f->kernel_of[id] != k || !leaves->data[i].identity) keep[id] = true;
+			if (f->kernel_of[id] != k || !keeps_index(f, k, &leaves->data[i])) keep[id] = true;
 		}
 	}
 	for (int k = 0; k < kp->kernels.length; k++) {
@@ -252,6 +293,7 @@ static void unstore(Fuse *f) {
 		int n = 0;
 		for (int i = 0; i < kernel->roots.length; i++) {
 			Val *r = kernel->roots.data[i];
+			if (kernel->kind == KERNEL_ROWS) vec_push(kp->arena, &kernel->members, (RowValue){.val = r});
 			if (keep[r->id]) kernel->roots.data[n++] = r;
 			else kp->buffer_of[r->id] = -1;
 		}
@@ -288,9 +330,11 @@ KernelProgram *kernel_fuse(Arena *arena, Fn *fn, const InputPlace *places) {
 	for (int i = 0; i < fn->vals.length; i++)
 		if (fn->vals.data[i]->op != OpInput && kp->buffer_of[i] >= 0) place(&f, fn->vals.data[i]);
 	unstore(&f);
+	int *member = NEW_ARRAY(arena, int, n), *seen = NEW_ARRAY(arena, int, n);
 	for (int i = 0; i < kp->kernels.length; i++) {
 		Kernel *k = &kp->kernels.data[i];
 		if (k->kind == KERNEL_CONTRACT) kernel_describe_contract(kp, k);
+		if (k->kind == KERNEL_ROWS) rows_plan(kp, k, member, seen);
 		k->leaves.length = 0;
 		kernel_leaves(kp, k, &k->leaves);
 	}

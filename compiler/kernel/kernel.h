@@ -5,8 +5,9 @@
  *
  * A value is *stored* (it has a Buffer) or *inline* (recomputed by whoever reads it, from stored values; views are
  * always inline: they only change the index).  A kernel computes one group of stored values, its roots, over one
- * domain: the roots' common dims.  It may have an anchor: the contract or reduction whose result feeds the roots at
- * the same index (its epilogue), and which then need not be stored itself. */
+ * domain: the roots' common dims.  It may have an anchor: the contract whose result feeds the roots at the same index
+ * (its epilogue), and which then need not be stored itself.  A kernel of rows computes reductions over the last axis together
+ * with what stands between and after them; its domain is what a reduction leaves, its members may be one axis wider. */
 #ifndef NNC_KERNEL_H
 #define NNC_KERNEL_H
 
@@ -31,7 +32,7 @@ typedef struct View { int buffer; int64_t offset; int64_t stride[MAX_RANK]; } Vi
 
 typedef enum KernelKind {
 	KERNEL_MAP,                      /* roots element by element; column reductions run inside each element */
-	KERNEL_REDUCE,                   /* anchor: a reduction over the operand's last axis; roots: functions of its result */
+	KERNEL_ROWS,                     /* members: reductions of rows, and elements of rows, in as many passes over each row */
 	KERNEL_CONTRACT,                 /* anchor: a contract; roots: functions of its result */
 	KERNEL_KINDS
 } KernelKind;
@@ -48,13 +49,23 @@ typedef struct Contraction {
 } Contraction;
 
 /* A stored value that a kernel reads.  identity: every path to it keeps the whole index; axis: the axis of the leaf
- * along which every path carries the kernel's partition axis unchanged, or -1. */
-typedef struct Leaf { Val *val; bool identity; int axis; } Leaf;
+ * along which every path carries the kernel's partition axis unchanged, or -1.  row: every path keeps the kernel's row: to an
+ * element of it, at the same index, to the whole of it, through a reduction, or to one value for all of it. */
+typedef struct Leaf { Val *val; bool identity, row; int axis; } Leaf;
 typedef struct LeafList { Leaf *data; int length, capacity; } LeafList;
+
+/* What a kernel of rows computes, stored or not: a reduction over the last axis, a value of the domain's dims, or a wide one of
+ * an axis more.  pass: the pass over the row in which a reduction runs, or in which a value can first be computed.  kept: a wide
+ * value that later passes want, in the worker's scratch. */
+typedef struct RowValue { Val *val; int pass; bool kept; } RowValue;
 
 typedef struct Kernel {
 	KernelKind kind;
-	Val *anchor;                     /* REDUCE, CONTRACT */
+	Val *anchor;                     /* CONTRACT */
+	VEC(RowValue) members;             /* ROWS: in canonical order, the stored ones among them */
+	int64_t width;                   /* ROWS: elements of a row */
+	int passes;                      /* ROWS: over each row */
+	double element_cost;             /* ROWS: cycles per 16 elements of a row */
 	VEC(Val *) roots;                /* stored results in canonical order (may include the anchor) */
 	Type domain;                     /* dims of roots and anchor's result */
 	Contraction contraction;
@@ -105,6 +116,12 @@ Contraction contract_shape(const Val *v);
 void kernel_describe_contract(const KernelProgram *kp, Kernel *k);
 /* The first value that no kernel can compute yet (window, fold, scan ...), or NULL. */
 const Val *kernel_unsupported(const Fn *f);
+/* Rough cycles per 16 elements: only their order of magnitude matters. */
+double op_cost(const Val *v);
+enum { DEAR = 4 };                   /* what is worth keeping rather than computing again */
+/* rows.c: passes of a kernel of rows, whose members are listed and whose stored values are known.  member, seen: by Val.id, all
+ * zero, and left so. */
+void rows_plan(const KernelProgram *kp, Kernel *k, int *member, int *seen);
 /* schedule.c: order, in-place updates, workers, barriers. */
 void kernel_schedule(KernelProgram *kp, int workers, const Machine *machine);
 /* How many rows each worker takes (the last ones fewer, or none). */
@@ -122,15 +139,18 @@ void kernel_key(Text *out, const KernelProgram *kp, const Kernel *k, const int *
 void buffer_strides(const Buffer *b, int64_t stride[MAX_RANK]);
 /* The strided window by which v can be read from a stored value, through views only; false when it cannot. */
 bool view_resolve(const KernelProgram *kp, const Val *v, View *out);
-/* All leaves of computing `root` (root itself is not a leaf) in a kernel with that partition axis. */
-void value_leaves(const KernelProgram *kp, Val *root, int partition, LeafList *out);
+/* All leaves of computing `root` (root itself is not a leaf) in a kernel with that partition axis.  rank: of the domain of a
+ * kernel of rows, or -1. */
+void value_leaves(const KernelProgram *kp, Val *root, int partition, int rank, LeafList *out);
 void kernel_leaves(const KernelProgram *kp, const Kernel *k, LeafList *out);
 /* Is this op computed element by element from its operands at the same index? */
 static inline bool is_pointwise(const Val *v) {
 	return op_info[v->op].pointwise || v->op == OpCast || v->op == OpMark || v->op == OpCustom;
 }
 static inline bool is_reduce(const Val *v) {
-	return v->op == OpReduceSum || v->op == OpReduceMax || v->op == OpReduceMin || v->op == OpReduceProd || v->op == OpReduceLse;
+	return v->op == OpReduceSum || v->op == OpReduceMax || v->op == OpReduceMin || v->op == OpReduceProd;
 }
+/* One of the members of a kernel of rows that has an axis more than its domain? */
+static inline bool is_wide(const Kernel *k, const Val *v) { return v->type.rank > k->domain.rank; }
 
 #endif

@@ -155,7 +155,7 @@ static double tree_cost(const KernelProgram *kp, const Val *v, bool top, double 
 	case OpDiv: case OpSqrt: own = 8; break;
 	default: own = 1;
 	}
-	if (is_reduce(v)) own = (double)v->arg[0]->type.dim[v->list[0].data[0]] * (v->op == OpReduceLse ? 14 : 1);
+	if (is_reduce(v)) own = (double)v->arg[0]->type.dim[v->list[0].data[0]];
 	if (v->op == OpContract) return 0;
 	for (int i = 0; i < (v->op == OpCustom ? 1 : v->nargs); i++) {
 		double below = tree_cost(kp, v->arg[i], false, known);
@@ -167,13 +167,12 @@ static double tree_cost(const KernelProgram *kp, const Val *v, bool top, double 
 /* Nanoseconds on one worker, to within a factor of two or so: only ratios between kernels matter. */
 static double kernel_cost(const KernelProgram *kp, const Kernel *k, const Machine *m, double *known) {
 	double per_vector = 0, elements = (double)type_count(k->domain);
+	if (k->kind == KERNEL_ROWS) {
+		double vectors = (double)((k->width + LANES - 1) / LANES * LANES) / MAX(m->lanes, 1);
+		return 5 + elements * (20 + 10 * (k->passes - 1) + vectors * k->element_cost) / 3.5;
+	}
 	for (int i = 0; i < k->roots.length; i++) per_vector += tree_cost(kp, k->roots.data[i], true, known);
 	double ns = 5 + elements / MAX(m->lanes, 1) * per_vector / 3.5;
-	if (k->kind == KERNEL_REDUCE) {
-		double n = (double)k->anchor->arg[0]->type.dim[k->anchor->arg[0]->type.rank - 1];
-		double passes = k->anchor->op == OpReduceLse ? 14 : 1;
-		ns = 5 + elements * (20 + n / m->lanes * (passes + tree_cost(kp, k->anchor->arg[0], false, known))) / 3.5;
-	}
 	if (k->kind == KERNEL_CONTRACT) {
 		const Contraction *c = &k->contraction;
 		double wide = (double)((c->n + LANES - 1) / LANES * LANES);

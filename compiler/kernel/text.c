@@ -85,6 +85,11 @@ static void print_body(Text *out, Names *n, const Kernel *k) {
 		text_add(out, c->dot ? " dot\n" : "\n");
 	}
 	if (k->anchor) print_value(out, n, k->anchor, true);
+	for (int i = 0; i < k->members.length; i++) {
+		const RowValue *m = &k->members.data[i];
+		print_value(out, n, m->val, true);
+		text_add(out, "    pass %d %%%d%s\n", m->pass, n->key ? (int)n->value[m->val->id] : m->val->id, m->kept ? " kept" : "");
+	}
 	for (int i = 0; i < k->roots.length; i++) print_value(out, n, k->roots.data[i], true);
 	for (int i = 0; i < k->roots.length; i++) {
 		const Val *r = k->roots.data[i];
@@ -99,6 +104,7 @@ static const char *const buffer_kind_text[] = {"arena", "persistent", "io"};
 static void print_shape(Text *out, const Kernel *k) {
 	text_add(out, "%s domain ", kernel_kind_text[k->kind]);
 	print_dims(out, k->domain);
+	if (k->kind == KERNEL_ROWS) text_add(out, " width %lld passes %d", (long long)k->width, k->passes);
 	text_add(out, " workers %d rows %lld grain %lld partition %d panels %lld\n", k->workers, (long long)k->rows, (long long)k->grain,
 	         k->partition, (long long)k->panels);
 }

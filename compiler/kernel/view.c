@@ -102,7 +102,7 @@ static int axis_below(const Val *v, int k, int axis) {
 		if (axis == v->list[0].data[0] || axis == v->list[0].data[0] + 1) return -1;
 		return axis > v->list[0].data[0] ? axis - 1 : axis;
 	case OpConcat: return axis == v->list[0].data[0] ? -1 : axis;
-	case OpReduceSum: case OpReduceMax: case OpReduceMin: case OpReduceProd: case OpReduceLse: case OpArgMax:
+	case OpReduceSum: case OpReduceMax: case OpReduceMin: case OpReduceProd: case OpArgMax:
 		return axis >= v->list[0].data[0] ? axis + 1 : axis;
 	case OpContract: {
 		int64_t label = v->list[2].data[axis];
@@ -118,50 +118,70 @@ static int axis_below(const Val *v, int k, int axis) {
 typedef struct Walk {
 	const KernelProgram *kp;
 	LeafList *out;
+	int rank;          /* of the rows' domain, or -1 */
 	VEC(int) marked;   /* whose marks in kp->walked are to be cleared */
 } Walk;
 
+/* How much of the index a path keeps. */
+typedef enum Kept { NOTHING, ITS_ROW, ALL } Kept;
+
 /* Has this inline value been met at the same index before?  A chain like x = a x + b x has 2^n paths, n values. */
-static bool walked_before(Walk *w, const Val *v, bool identity, int axis) {
-	uint32_t *marks = &w->kp->walked[v->id], bit = 1u << (2 * (axis + 1) + identity);
+static bool walked_before(Walk *w, const Val *v, Kept kept, int axis) {
+	uint32_t *marks = &w->kp->walked[v->id], bit = 1u << (3 * (axis + 1) + (int)kept);
 	if (*marks & bit) return true;
 	if (!*marks) vec_push(w->kp->arena, &w->marked, v->id);
 	*marks |= bit;
 	return false;
 }
 
-static void add_leaf(Walk *w, Val *v, bool identity, int axis) {
+static void add_leaf(Walk *w, Val *v, Kept kept, int axis) {
+	bool identity = kept == ALL, row = kept != NOTHING;
 	for (int i = 0; i < w->out->length; i++)
 		if (w->out->data[i].val == v) {
 			Leaf *l = &w->out->data[i];
 			l->identity = l->identity && identity;
+			l->row = l->row && row;
 			if (l->axis != axis) l->axis = -1;
 			return;
 		}
-	vec_push(w->kp->arena, w->out, ((Leaf){v, identity, axis}));
+	vec_push(w->kp->arena, w->out, ((Leaf){v, identity, row, axis}));
 }
 
-static void walk(Walk *w, Val *v, bool identity, int axis) {
+/* What is kept of the index below `v`: a reduction leads from a value of the row to the row, a broadcast from a wide value to it. */
+static Kept kept_below(const Walk *w, const Val *v, Kept kept) {
+	if (is_pointwise(v)) return kept;
+	if (kept == NOTHING || w->rank < 0) return NOTHING;
+	if (is_reduce(v)) return v->type.rank == w->rank && v->list[0].data[0] == w->rank ? ITS_ROW : NOTHING;
+	if (v->op != OpBroadcast || v->type.rank != w->rank + 1 || v->arg[0]->type.rank != w->rank) return NOTHING;
+	for (int i = 0; i < w->rank; i++)
+		if (v->list[0].data[i] != i) return NOTHING;
+	return ITS_ROW;
+}
+
+static void walk(Walk *w, Val *v, Kept kept, int axis) {
 	if (w->kp->buffer_of[v->id] >= 0) {
-		add_leaf(w, v, identity, axis);
+		add_leaf(w, v, kept, axis);
 		return;
 	}
-	if (v->nargs == 0 || walked_before(w, v, identity, axis)) return;
-	bool keeps = identity && is_pointwise(v);
+	if (v->nargs == 0 || walked_before(w, v, kept, axis)) return;
+	Kept below = kept_below(w, v, kept);
 	/* of a custom value only the value itself is computed; its inputs and adjoints belong to the derivative */
 	int nargs = v->op == OpCustom ? 1 : v->nargs;
-	for (int k = 0; k < nargs; k++) walk(w, v->arg[k], keeps, axis_below(v, k, axis));
+	for (int k = 0; k < nargs; k++) walk(w, v->arg[k], below, axis_below(v, k, axis));
 }
 
-void value_leaves(const KernelProgram *kp, Val *root, int partition, LeafList *out) {
-	Walk w = {.kp = kp, .out = out};
+void value_leaves(const KernelProgram *kp, Val *root, int partition, int rank, LeafList *out) {
+	Walk w = {.kp = kp, .out = out, .rank = rank};
+	Kept below = kept_below(&w, root, ALL);
 	int nargs = root->op == OpCustom ? 1 : root->nargs;
-	for (int k = 0; k < nargs; k++) walk(&w, root->arg[k], is_pointwise(root), axis_below(root, k, partition));
-	if (root->op == OpInput) add_leaf(&w, root, true, partition);
+	for (int k = 0; k < nargs; k++) walk(&w, root->arg[k], below, axis_below(root, k, partition));
+	if (root->op == OpInput) add_leaf(&w, root, ALL, partition);
 	for (int i = 0; i < w.marked.length; i++) kp->walked[w.marked.data[i]] = 0;
 }
 
 void kernel_leaves(const KernelProgram *kp, const Kernel *k, LeafList *out) {
-	for (int i = 0; i < k->roots.length; i++) value_leaves(kp, k->roots.data[i], k->partition, out);
-	if (k->anchor) value_leaves(kp, k->anchor, k->partition, out);
+	int rank = k->kind == KERNEL_ROWS ? k->domain.rank : -1;
+	for (int i = 0; i < k->members.length; i++) value_leaves(kp, k->members.data[i].val, k->partition, rank, out);
+	for (int i = 0; i < k->roots.length; i++) value_leaves(kp, k->roots.data[i], k->partition, rank, out);
+	if (k->anchor) value_leaves(kp, k->anchor, k->partition, rank, out);
 }

@@ -120,84 +120,13 @@ static void write_map_row(KernelWriter *w, At *at) {
 	int last = d.rank - 1;
 	bool shared = last == k->kernel->partition;
 	int64_t n = d.dim[last];
-	if (n == 1 && !shared) {   /* rows of one element are not padded: no lanes */
+	if (n == 1) {   /* rows of one element are not padded: no lanes */
 		at->axis[last] = index_constant(0);
 		write_roots(k, at, NULL);
 		return;
 	}
 	w->split = needs_split(k->kp, k->kernel, n);
 	write_lanes(w, at, last, n, shared ? w->begin : emit_index(k->e, 0), shared ? w->end : emit_index(k->e, n), NULL);
-}
-
-/* One block of a reduction over the last axis: 16 accumulators over `from` .. `to`, folded. */
-static Value reduce_block(Lower *k, Val *a, const At *at, Op op, Value maximum, Value from, Value to, int64_t n, bool all_whole) {
-	Emit *e = k->e;
-	int last = a->type.rank - 1;
-	At below = *at;
-	Value lanes = reduce_start(e, op, a->type.dtype, LANES);
-	int64_t whole = n - n % LANES;
-	EmitLoop loop;
-	if (whole > 0) {
-		level_open(k, &loop, from, all_whole ? to : emit_min(e, to, emit_index(e, whole)), LANES, n, true);
-		Value accumulator = emit_loop_carry(e, &loop, lanes);
-		below.axis[last] = index_variable(k->depth);
-		Value x = lower_as_lanes(k, lower_value(k, a, &below, NULL));
-		if (maximum) x = lower_exp(e, LLVMBuildFSub(e->builder, x, emit_splat(e, maximum, LANES), ""));
-		emit_loop_next(e, &loop, 0, reduce_step(e, op, accumulator, x));
-		level_close(k, &loop);
-		lanes = loop.result[0];
-	}
-	if (!all_whole) {   /* the last, partial group of lanes: once, or not at all */
-		level_open(k, &loop, emit_maximum(e, from, emit_index(e, whole)), to, LANES, n, true);
-		k->tail = (int)(n % LANES);
-		Value accumulator = emit_loop_carry(e, &loop, lanes);
-		below.axis[last] = index_variable(k->depth);
-		Value x = lower_as_lanes(k, lower_value(k, a, &below, NULL));
-		if (maximum) x = lower_exp(e, LLVMBuildFSub(e->builder, x, emit_splat(e, maximum, LANES), ""));
-		Value mask[LANES];
-		for (int i = 0; i < LANES; i++) mask[i] = LLVMConstInt(e->i1, (unsigned)(i < k->tail), false);
-		Value next = LLVMBuildSelect(e->builder, LLVMConstVector(mask, LANES), reduce_step(e, op, accumulator, x), accumulator, "");
-		emit_loop_next(e, &loop, 0, next);
-		k->tail = 0;
-		level_close(k, &loop);
-		lanes = loop.result[0];
-	}
-	return reduce_fold(e, op, lanes);
-}
-
-static Value reduce_last(Lower *k, Val *a, const At *at, Op op, Value maximum) {
-	Emit *e = k->e;
-	int64_t n = a->type.dim[a->type.rank - 1];
-	if (n <= SUM_BLOCK) return reduce_block(k, a, at, op, maximum, emit_index(e, 0), emit_index(e, n), n, n % LANES == 0);
-	EmitLoop blocks;
-	level_open(k, &blocks, emit_index(e, 0), emit_index(e, n), SUM_BLOCK, n, false);
-	Value total = emit_loop_carry(e, &blocks, reduce_start(e, op, a->type.dtype, 1));
-	Value to = emit_min(e, emit_add(e, blocks.i, emit_index(e, SUM_BLOCK)), emit_index(e, n));
-	Value sum = reduce_block(k, a, at, op, maximum, blocks.i, to, n, n % LANES == 0);
-	Value first = LLVMBuildICmp(e->builder, LLVMIntEQ, blocks.i, emit_index(e, 0), "");
-	emit_loop_next(e, &blocks, 0, LLVMBuildSelect(e->builder, first, sum, reduce_step(e, op, total, sum), ""));
-	level_close(k, &blocks);
-	return blocks.result[0];
-}
-
-static void write_reduce_row(KernelWriter *w, At *at) {
-	Lower *k = &w->lower;
-	Val *anchor = k->kernel->anchor;
-	if (anchor->op != OpArgMax) {
-		Val *a = anchor->arg[0];
-		Value result;
-		if (anchor->op == OpReduceLse) {
-			Value m = reduce_last(k, a, at, OpReduceMax, NULL);
-			result = lower_finish_lse(k, m, reduce_last(k, a, at, OpReduceSum, m));
-		} else {
-			result = reduce_last(k, a, at, anchor->op, NULL);
-		}
-		Memo *given = NEW(k->e->arena, Memo);
-		*given = (Memo){.v = anchor, .value = result};
-		k->given = given;
-	}
-	write_roots(k, at, NULL);
-	k->given = NULL;
 }
 
 typedef struct IdList { int *data; int length, capacity; } IdList;
@@ -347,6 +276,7 @@ int64_t kernel_panels(const void *target, const KernelProgram *kp, const Kernel 
 }
 
 size_t kernel_scratch(const Target *target, const KernelProgram *kp, const Kernel *kernel) {
+	if (kernel->kind == KERNEL_ROWS) return rows_scratch(kernel);
 	if (kernel->kind != KERNEL_CONTRACT) return 0;
 	Contract contract = contract_of(kp, kernel);
 	return contract_plan(target, &contract).scratch_bytes;
@@ -443,7 +373,7 @@ static Value write_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel
 	At at = {0};
 	switch (kernel->kind) {
 	case KERNEL_MAP: write_axes(w, &at, 0, MAX(kernel->domain.rank - 1, 0), write_map_row); break;
-	case KERNEL_REDUCE: write_axes(w, &at, 0, kernel->domain.rank, write_reduce_row); break;
+	case KERNEL_ROWS: lower_rows(&w->lower, w->begin, w->end, w->scratch); break;
 	default: write_contract(w); break;
 	}
 	LLVMBuildRetVoid(e->builder);

@@ -20,6 +20,9 @@ typedef struct At { bool flat; Affine axis[MAX_RANK]; } At;
 /* Element values: a scalar where nothing depends on the lanes, else a vector of LANES. */
 typedef struct Memo { const Val *v; At at; Value mask; Value value; struct Memo *next; } Memo;
 
+/* The row of a wide value in the worker's scratch, in whole vectors. */
+typedef struct Kept { const Val *v; Value row; struct Kept *next; } Kept;
+
 typedef struct Level {
 	Value variable;                  /* index type; NULL at level 0 (the function's entry) */
 	int64_t extent;                  /* the variable is in 0 .. extent - 1 */
@@ -44,7 +47,8 @@ typedef struct Lower {
 	Value tile, tile_row, tile_column;   /* the tile's address; its first row and column */
 	int64_t tile_stride;
 	int tile_row_level;
-	Memo *given;                     /* results of the anchor, by value: at any index */
+	Memo *given;                     /* results of the row's reductions, by value: at any index */
+	Kept *kept;                      /* elements of the row that an earlier pass has computed */
 } Lower;
 
 /* scalar.c: the forward columns of ops.def and math.def as LLVM code; operands scalar or vector alike. */
@@ -54,8 +58,6 @@ Value lower_cast(Emit *e, Value a, DType from, DType to);
 Value lower_narrow(Emit *e, Value v, DType dtype);
 Value lower_maximum(Emit *e, Value a, Value b);
 Value lower_minimum(Emit *e, Value a, Value b);
-Value lower_exp(Emit *e, Value a);
-Value lower_log(Emit *e, Value a);
 /* One 32-bit word of Philox4x32-10 as a float in [0, 1); counter and key as i32, scalar or vector; site as i64. */
 Value lower_random(Emit *e, Value element, Value index, Value step, Value seed_low, Value seed_high, Value site, int word);
 
@@ -88,8 +90,12 @@ void level_single(Lower *k);                            /* a level whose variabl
 Value reduce_start(Emit *e, Op op, DType dtype, int lanes);
 Value reduce_step(Emit *e, Op op, Value accumulator, Value x);
 Value reduce_fold(Emit *e, Op op, Value lanes);
-/* log(sum) + maximum, or the maximum itself where that is infinite or NaN. */
-Value lower_finish_lse(Lower *k, Value maximum, Value sum);
+/* Keeps the elements at the present index in their row. */
+void lower_keep(Lower *k, const Kept *kept, Value elements);
+
+/* rows.c: a kernel of rows, rows begin .. end of its first axis. */
+void lower_rows(Lower *k, Value begin, Value end, Value scratch);
+size_t rows_scratch(const Kernel *kernel);
 
 /* kernels.c: kernel number `number` as a local function (its buffers, scratch, sites, begin, end); one function serves all kernels
  * with the same key.  known: the codes of the kernels before it. */

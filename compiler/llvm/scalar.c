@@ -47,8 +47,6 @@ Value lower_minimum(Emit *e, Value a, Value b) {
 	return choose(e, takes, a, b);
 }
 
-Value lower_exp(Emit *e, Value a) { return lower_math_exp(e, a); }
-Value lower_log(Emit *e, Value a) { return lower_math_log(e, a); }
 
 /* Floor division and its rest; 0 for the divisor 0; -1 apart, since the machine traps on the least integer / -1. */
 static Value floor_division(Emit *e, Value a, Value b, bool rest) {

@@ -176,6 +176,22 @@ void lower_store(Lower *k, Val *root, const At *from, Value value) {
 	else emit_store(e, raw, pointer);
 }
 
+static Value kept_address(Lower *k, const Kept *kept, int64_t shift) {
+	Value start = emit_add(k->e, k->level[k->lane_level].variable, emit_index(k->e, shift));
+	return emit_at(k->e, kept->row, memory_type(k->e, kept->v->type.dtype), start);
+}
+
+void lower_keep(Lower *k, const Kept *kept, Value elements) {
+	emit_store(k->e, to_memory(k, lower_as_lanes(k, elements), kept->v->type.dtype), kept_address(k, kept, 0));
+}
+
+static Value load_kept(Lower *k, const Kept *kept, const At *at) {
+	DType dtype = kept->v->type.dtype;
+	const Affine *i = &at->axis[kept->v->type.rank - 1];
+	if (k->lane_level < 0 || at->flat || i->computed || i->coefficient[k->lane_level] != 1) die("a row that is kept is read along itself");
+	return from_memory(k, emit_load(k->e, memory_type(k->e, dtype), LANES, kept_address(k, kept, i->constant)), dtype);
+}
+
 static Value load_tile(Lower *k, const Val *v, const At *at) {
 	Emit *e = k->e;
 	const Contraction *c = &k->kernel->contraction;
@@ -197,8 +213,9 @@ static Value load_tile(Lower *k, const Val *v, const At *at) {
 }
 
 /* A reduction over an axis that is not the last (or any, inside a scalar): a loop in the midst of the element's code. */
-static Value reduce_loop(Lower *k, Val *v, const At *at, Value mask, Op op, Value maximum) {
+static Value reduce_loop(Lower *k, Val *v, const At *at, Value mask) {
 	Emit *e = k->e;
+	Op op = v->op;
 	Val *a = v->arg[0];
 	int axis = (int)v->list[0].data[0];
 	int64_t n = a->type.dim[axis];
@@ -222,7 +239,6 @@ static Value reduce_loop(Lower *k, Val *v, const At *at, Value mask, Op op, Valu
 		below.axis[i] = i == axis ? index_variable(k->depth) : at->axis[i > axis ? i - 1 : i];
 	Value x = lower_value(k, a, &below, mask);
 	if (lanes > 1) x = lower_as_lanes(k, x);
-	if (maximum) x = lower_exp(e, LLVMBuildFSub(e->builder, x, maximum, ""));
 	emit_loop_next(e, &loop, 0, reduce_step(e, op, accumulator, x));
 	level_close(k, &loop);
 	Value result = loop.result[0];
@@ -236,14 +252,6 @@ static Value reduce_loop(Lower *k, Val *v, const At *at, Value mask, Op op, Valu
 	}
 	k->lane_level = lane_level;
 	return result;
-}
-
-Value lower_finish_lse(Lower *k, Value maximum, Value sum) {
-	Emit *e = k->e;
-	Value infinite = LLVMBuildFCmp(e->builder, LLVMRealUNE, LLVMBuildFSub(e->builder, maximum, maximum, ""),
-	                               LLVMConstNull(LLVMTypeOf(maximum)), "");   /* inf - inf and NaN - NaN are NaN */
-	Value value = LLVMBuildFAdd(e->builder, maximum, lower_log(e, sum), "");
-	return LLVMBuildSelect(e->builder, infinite, maximum, value, "");
 }
 
 static Value argmax_loop(Lower *k, Val *v, const At *at, Value mask) {
@@ -415,6 +423,8 @@ static Value compute(Lower *k, Val *v, const At *from, Value mask) {
 	bool own = false;
 	for (int i = 0; i < k->kernel->roots.length; i++) own = own || k->kernel->roots.data[i] == v;
 	if (v == k->tile_value) return load_tile(k, v, from);
+	for (const Kept *kept = k->kept; kept; kept = kept->next)
+		if (kept->v == v) return load_kept(k, kept, from);
 	if (buffer >= 0 && !own) return load_buffer(k, buffer, from, mask);
 	if (is_pointwise(v)) return pointwise_value(k, v, from, mask);
 	At at = *from, below = {0};
@@ -458,12 +468,8 @@ static Value compute(Lower *k, Val *v, const At *from, Value mask) {
 	case OpConcat: return concat_value(k, v, &at, mask);
 	case OpGather: return gather_value(k, v, &at, mask);
 	case OpArgMax: return argmax_loop(k, v, &at, mask);
-	case OpReduceLse: {
-		Value m = reduce_loop(k, v, &at, mask, OpReduceMax, NULL);
-		return lower_finish_lse(k, m, reduce_loop(k, v, &at, mask, OpReduceSum, m));
-	}
 	case OpReduceSum: case OpReduceMax: case OpReduceMin: case OpReduceProd:
-		return lower_narrow(k->e, reduce_loop(k, v, &at, mask, v->op, NULL), v->type.dtype);
+		return lower_narrow(k->e, reduce_loop(k, v, &at, mask), v->type.dtype);
 	default: die("no code for op '%s'", op_info[v->op].text);
 	}
 }

@@ -2,6 +2,7 @@
  * get, by give().  Each rule is written with ops of the table only, so derivatives have derivatives.  Masks pass
  * through whatever only moves elements; sums and products of several elements want the whole adjoint. */
 #include "grad.h"
+#include "logsumexp.h"
 
 #include <math.h>
 
@@ -173,16 +174,15 @@ void grad_reduce_prod(Sweep *s, Val *y, Adjoint g) {
 	give(s, a, row);
 }
 
-/* g * exp(a - y).  A row of -inf has y = -inf and a - y = NaN; with 0 in y's place exp gives the 0 that is due. */
+/* g e / s with e = exp(a - m), s = sum e.  m stands still: the result does not depend on it. */
 void grad_reduce_lse(Sweep *s, Val *y, Adjoint g) {
-	Val *a = y->arg[0];
-	int axis = (int)y->list[0].data[0];
-	Val *dead = ir_Eq(s->f, y, ir_like(s->f, y, -INFINITY));
-	Val *level = repeat(s->f, ir_Where(s->f, dead, ir_like(s->f, y, 0), y), a->type, axis);
+	LsePart p = lse_part(s->f, y->arg[0], (int)y->list[0].data[0], true);
+	g.value = ir_Mul(s->f, g.value, ir_Where(s->f, p.finite, ir_Div(s->f, ir_like(s->f, p.sum, 1), p.sum), ir_like(s->f, p.sum, 1)));
+	g.clean = false;
 	Adjoint row = each(s, g, y, back_sum);
-	row.value = ir_Mul(s->f, row.value, ir_Exp(s->f, ir_Sub(s->f, a, level)));
+	row.value = ir_Mul(s->f, p.e, row.value);
 	row.clean = false;
-	give(s, a, row);
+	give(s, y->arg[0], row);
 }
 
 /* ---- windows, contractions, indices ---- */

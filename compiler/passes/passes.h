@@ -13,6 +13,7 @@ extern const int pass_count;
 Fn *pass_grad(Fn *f);
 /* simplify: exact local rewrites to a fixed point; no reassociation, nothing that changes a bit or loses a NaN. */
 Fn *pass_simplify(Fn *f);
+Fn *pass_logsumexp(Fn *f);
 
 /* Runs passes[from .. to) on f with verification. */
 Fn *run_passes(Fn *f, int from, int to);

@@ -16,8 +16,14 @@ typedef struct Walk { Coverage *coverage; const KernelProgram *kp; const Kernel 
 /* Is it computed inside an element, as a loop over another axis than the operand's last? */
 static bool is_column(const Val *v) { return is_reduce(v) || v->op == OpArgMax; }
 
+static bool is_member(const Kernel *k, const Val *v) {
+	for (int i = 0; i < k->members.length; i++)
+		if (k->members.data[i].val == v) return true;
+	return false;
+}
+
 static void walk(Walk *w, const Val *v, Position place, bool top) {
-	if (v == w->kernel->anchor && !top) return;
+	if (!top && (v == w->kernel->anchor || is_member(w->kernel, v))) return;
 	if ((!top && w->kp->buffer_of[v->id] >= 0) || w->seen[place][v->id]) return;
 	w->seen[place][v->id] = true;
 	w->coverage->count[v->op * POSITIONS + place]++;
@@ -31,10 +37,10 @@ static void cover_features(Coverage *c, const KernelProgram *kp, const Kernel *k
 	bool alone = k->workers == 1;
 	feature(c,
 	        k->kind == KERNEL_MAP      ? FEATURE_MAP_ALONE
-	        : k->kind == KERNEL_REDUCE ? FEATURE_REDUCE_ALONE
+	        : k->kind == KERNEL_ROWS ? FEATURE_REDUCE_ALONE
 	                                   : FEATURE_CONTRACT_ALONE,
 	        alone);
-	feature(c, k->kind == KERNEL_MAP ? FEATURE_MAP_SHARED : k->kind == KERNEL_REDUCE ? FEATURE_REDUCE_SHARED
+	feature(c, k->kind == KERNEL_MAP ? FEATURE_MAP_SHARED : k->kind == KERNEL_ROWS ? FEATURE_REDUCE_SHARED
 	        : k->panels ? FEATURE_CONTRACT_PANELS : FEATURE_CONTRACT_SHARED, !alone);
 	feature(c, FEATURE_DOT, k->kind == KERNEL_CONTRACT && k->contraction.dot);
 	feature(c, FEATURE_BATCHED, k->kind == KERNEL_CONTRACT && k->contraction.batch > 1);
@@ -43,15 +49,20 @@ static void cover_features(Coverage *c, const KernelProgram *kp, const Kernel *k
 	feature(c, k->barrier_before ? FEATURE_BARRIER : FEATURE_NO_BARRIER, !alone && position > 0);
 	for (int i = 0; i < k->roots.length; i++) {
 		const Val *r = k->roots.data[i];
-		feature(c, FEATURE_STORED_ANCHOR, r == k->anchor && k->roots.length > 1);
+		feature(c, FEATURE_STORED_ANCHOR, (r == k->anchor || (k->kind == KERNEL_ROWS && is_column(r))) && k->roots.length > 1);
 		bool persistent = kp->buffers.data[kp->buffer_of[r->id]].kind == BUFFER_PERSISTENT;
 		feature(c, r->op == OpMark ? FEATURE_COPIED : FEATURE_IN_PLACE, persistent);
 	}
 }
 
+static void cover_anchor(Walk *w, const Val *v, Position operands) {
+	w->coverage->count[v->op * POSITIONS + AT_ANCHOR]++;
+	for (int a = 0; a < v->nargs; a++) walk(w, v->arg[a], operands, false);
+}
+
 void cover_kernels(Coverage *c, const KernelProgram *kp) {
 	static const Position of_root[] = {
-	    [KERNEL_MAP] = AT_MAP, [KERNEL_REDUCE] = AT_AFTER_REDUCE, [KERNEL_CONTRACT] = AT_AFTER_CONTRACT};
+	    [KERNEL_MAP] = AT_MAP, [KERNEL_CONTRACT] = AT_AFTER_CONTRACT};
 	Walk w = {.coverage = c, .kp = kp};
 	int n = kp->fn->vals.length;
 	for (int p = 0; p < POSITIONS; p++) w.seen[p] = NEW_ARRAY(kp->arena, bool, n + 1);
@@ -59,13 +70,14 @@ void cover_kernels(Coverage *c, const KernelProgram *kp) {
 		const Kernel *k = &kp->kernels.data[i];
 		w.kernel = k;
 		for (int p = 0; p < POSITIONS; p++) memset(w.seen[p], 0, (size_t)n);
-		if (k->anchor) {
-			c->count[k->anchor->op * POSITIONS + AT_ANCHOR]++;
-			for (int a = 0; a < k->anchor->nargs; a++)
-				walk(&w, k->anchor->arg[a], k->kind == KERNEL_CONTRACT ? AT_OPERAND : AT_ROW, false);
+		if (k->anchor) cover_anchor(&w, k->anchor, AT_OPERAND);
+		for (int m = 0; m < k->members.length; m++) {
+			const Val *v = k->members.data[m].val;
+			if (is_column(v)) cover_anchor(&w, v, AT_ROW);
+			else walk(&w, v, is_wide(k, v) ? AT_ROW : AT_AFTER_REDUCE, true);
 		}
 		for (int r = 0; r < k->roots.length; r++)
-			if (k->roots.data[r] != k->anchor) walk(&w, k->roots.data[r], of_root[k->kind], true);
+			if (k->roots.data[r] != k->anchor && !is_member(k, k->roots.data[r])) walk(&w, k->roots.data[r], of_root[k->kind], true);
 		cover_features(c, kp, k, i);
 	}
 }

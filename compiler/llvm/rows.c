@@ -1,0 +1,244 @@
+/* rows.c: in: a kernel of rows, planned; out: the loops that compute it: for each row a few passes over its elements, and after
+ * each the results of the reductions that ran in it.
+ *
+ * What later passes want again stands in the worker's scratch; a row of one vector is done in registers, without loops.
+ * Guarantees: sums in the order that ir/eval_body.h fixes: 16 lanes, blocks of 4096, one tree. */
+#include "lower.h"
+
+typedef struct Rows {
+	Lower *lower;
+	const Kernel *kernel;
+	Kept *kept;                /* by member: its row in the scratch, if it is kept */
+	At row, wide;              /* the present row; the present elements of it */
+	int pass;
+} Rows;
+
+enum { AHEAD = 4 };            /* vectors that are combined before they meet the largest so far */
+
+static int64_t kept_bytes(const Kernel *k) { return (k->width + LANES - 1) / LANES * LANES * (int64_t)sizeof(float); }
+
+size_t rows_scratch(const Kernel *kernel) {
+	int64_t bytes = 0;
+	for (int i = 0; i < kernel->members.length; i++)
+		if (kernel->members.data[i].kept) bytes += kept_bytes(kernel);
+	return (size_t)bytes;
+}
+
+static bool reduces_now(const Rows *r, int i) {
+	const RowValue *m = &r->kernel->members.data[i];
+	return m->pass == r->pass && is_reduce(m->val);
+}
+
+static bool stores_now(const Rows *r) { return r->pass == r->kernel->passes - 1; }
+
+/* The roots of the row, or of its elements: all computed, then all stored, since one may overwrite what another one reads. */
+static void store_roots(Rows *r, bool wide) {
+	Lower *k = r->lower;
+	int n = r->kernel->roots.length;
+	Val **roots = r->kernel->roots.data;
+	const At *at = wide ? &r->wide : &r->row;
+	Value *values = NEW_ARRAY(k->e->arena, Value, n + 1);
+	for (int i = 0; i < n; i++)
+		if (is_wide(r->kernel, roots[i]) == wide) values[i] = lower_value(k, roots[i], at, NULL);
+	for (int i = 0; i < n; i++)
+		if (is_wide(r->kernel, roots[i]) == wide) lower_store(k, roots[i], at, values[i]);
+}
+
+/* What a reduction adds for the `vectors` vectors from the present index on.  More than one only of a maximum or minimum: those
+ * may be combined in any grouping, since of equals the last and of NaNs the first is taken. */
+static Value elements_of(Rows *r, const Val *reduction, int first, int vectors) {
+	Lower *k = r->lower;
+	if (vectors > 1) {
+		Value a = elements_of(r, reduction, first, vectors / 2);
+		return reduce_step(k->e, reduction->op, a, elements_of(r, reduction, first + vectors / 2, vectors / 2));
+	}
+	At at = r->wide;
+	at.axis[r->kernel->domain.rank].constant = first * LANES;
+	return lower_as_lanes(k, lower_value(k, reduction->arg[0], &at, NULL));
+}
+
+/* The present pass at the present index.  total: by member. */
+static void write_elements(Rows *r, int vectors, Value *total) {
+	Lower *k = r->lower;
+	Emit *e = k->e;
+	r->wide.axis[r->kernel->domain.rank] = index_variable(k->depth);
+	for (int i = 0; i < r->kernel->members.length; i++) {
+		const RowValue *m = &r->kernel->members.data[i];
+		if (m->pass == r->pass && m->kept) lower_keep(k, &r->kept[i], lower_value(k, m->val, &r->wide, NULL));
+		if (!reduces_now(r, i)) continue;
+		Value next = reduce_step(e, m->val->op, total[i], elements_of(r, m->val, 0, vectors));
+		if (k->tail) {
+			Value exist[LANES];
+			for (int l = 0; l < LANES; l++) exist[l] = LLVMConstInt(e->i1, (unsigned)(l < k->tail), false);
+			next = LLVMBuildSelect(e->builder, LLVMConstVector(exist, LANES), next, total[i], "");
+		}
+		total[i] = next;
+	}
+	if (stores_now(r)) store_roots(r, true);
+}
+
+static void start_totals(Rows *r, Value *total, int lanes) {
+	for (int i = 0; i < r->kernel->members.length; i++) {
+		const Val *v = r->kernel->members.data[i].val;
+		if (reduces_now(r, i)) total[i] = reduce_start(r->lower->e, v->op, v->arg[0]->type.dtype, lanes);
+	}
+}
+
+static void fold_totals(Rows *r, Value *total) {
+	for (int i = 0; i < r->kernel->members.length; i++)
+		if (reduces_now(r, i)) total[i] = reduce_fold(r->lower->e, r->kernel->members.data[i].val->op, total[i]);
+}
+
+/* From now on `v` has this value in the row. */
+static void give(Rows *r, const Val *v, Value value) {
+	Memo *given = NEW(r->lower->e->arena, Memo);
+	*given = (Memo){.v = v, .value = value, .next = r->lower->given};
+	r->lower->given = given;
+}
+
+/* A loop over from .. to; the totals are carried. */
+static void write_vectors(Rows *r, Value from, Value to, int vectors, int tail, Value *total) {
+	Lower *k = r->lower;
+	int n = r->kernel->members.length;
+	EmitLoop loop;
+	level_open(k, &loop, from, to, LANES * vectors, r->kernel->width, true);
+	k->tail = tail;
+	for (int i = 0; i < n; i++)
+		if (reduces_now(r, i)) total[i] = emit_loop_carry(k->e, &loop, total[i]);
+	write_elements(r, vectors, total);
+	for (int i = 0, c = 0; i < n; i++)
+		if (reduces_now(r, i)) emit_loop_next(k->e, &loop, c++, total[i]);
+	k->tail = 0;
+	level_close(k, &loop);
+	for (int i = 0, c = 0; i < n; i++)
+		if (reduces_now(r, i)) total[i] = loop.result[c++];
+}
+
+/* Does this pass nothing but look for the largest and smallest? */
+static bool only_compares(const Rows *r) {
+	bool any = false;
+	for (int i = 0; i < r->kernel->members.length; i++) {
+		const RowValue *m = &r->kernel->members.data[i];
+		if (m->pass != r->pass) continue;
+		if (m->kept || (is_reduce(m->val) && m->val->op != OpReduceMax && m->val->op != OpReduceMin)) return false;
+		any = any || is_reduce(m->val);
+	}
+	for (int i = 0; i < r->kernel->roots.length && stores_now(r); i++)
+		if (is_wide(r->kernel, r->kernel->roots.data[i])) return false;
+	return any;
+}
+
+/* The present pass over from .. to of the row: whole vectors, then what is left. */
+static void write_part(Rows *r, Value from, Value to, Value *total) {
+	Emit *e = r->lower->e;
+	int64_t n = r->kernel->width, whole = n - n % LANES;
+	Value stop = whole < n ? emit_min(e, to, emit_index(e, whole)) : to;
+	Value begin = from;
+	if (only_compares(r) && n >= AHEAD * LANES) {
+		Value many = LLVMBuildAnd(e->builder, emit_sub(e, stop, from), emit_index(e, -AHEAD * LANES), "");
+		begin = emit_add(e, from, many);
+		write_vectors(r, from, begin, AHEAD, 0, total);
+	}
+	write_vectors(r, begin, stop, 1, 0, total);
+	if (whole == n) return;
+	Value rest = n <= SUM_BLOCK ? emit_index(e, whole) : emit_intrinsic(e, "llvm.smax", e->index, 2, (Value[]){from, emit_index(e, whole)});
+	write_vectors(r, rest, to, 1, (int)(n % LANES), total);   /* once, or not at all */
+}
+
+/* The present pass over the row, block by block where it adds up more than one. */
+static void write_pass(Rows *r) {
+	Lower *k = r->lower;
+	Emit *e = k->e;
+	int members = r->kernel->members.length;
+	int64_t n = r->kernel->width;
+	Value *total = NEW_ARRAY(e->arena, Value, members + 1), *sum = NEW_ARRAY(e->arena, Value, members + 1);
+	bool reduces = false;
+	for (int i = 0; i < members; i++) reduces = reduces || reduces_now(r, i);
+	start_totals(r, total, n > SUM_BLOCK && reduces ? 1 : LANES);
+	if (n <= SUM_BLOCK || !reduces) {
+		write_part(r, emit_index(e, 0), emit_index(e, n), total);
+		fold_totals(r, total);
+	} else {
+		EmitLoop blocks;
+		level_open(k, &blocks, emit_index(e, 0), emit_index(e, n), SUM_BLOCK, n, false);
+		for (int i = 0; i < members; i++)
+			if (reduces_now(r, i)) total[i] = emit_loop_carry(e, &blocks, total[i]);
+		start_totals(r, sum, LANES);
+		write_part(r, blocks.i, emit_min(e, emit_add(e, blocks.i, emit_index(e, SUM_BLOCK)), emit_index(e, n)), sum);
+		fold_totals(r, sum);
+		/* the first block's total is taken as it is: adding it to the start would lose the sign of a zero */
+		Value first = LLVMBuildICmp(e->builder, LLVMIntEQ, blocks.i, emit_index(e, 0), "");
+		for (int i = 0, c = 0; i < members; i++) {
+			if (!reduces_now(r, i)) continue;
+			Value all = reduce_step(e, r->kernel->members.data[i].val->op, total[i], sum[i]);
+			emit_loop_next(e, &blocks, c++, LLVMBuildSelect(e->builder, first, sum[i], all, ""));
+		}
+		level_close(k, &blocks);
+		for (int i = 0, c = 0; i < members; i++)
+			if (reduces_now(r, i)) total[i] = blocks.result[c++];
+	}
+	for (int i = 0; i < members; i++)
+		if (reduces_now(r, i)) give(r, r->kernel->members.data[i].val, total[i]);
+}
+
+/* All passes over a row of at most one vector: what one computes the next has in registers. */
+static void write_short_row(Rows *r) {
+	Lower *k = r->lower;
+	int members = r->kernel->members.length;
+	Value *total = NEW_ARRAY(k->e->arena, Value, members + 1);
+	level_single(k);
+	k->level[k->depth].extent = r->kernel->width;
+	k->lane_level = k->depth;
+	k->tail = (int)(r->kernel->width % LANES);
+	for (r->pass = 0; r->pass < r->kernel->passes; r->pass++) {
+		start_totals(r, total, LANES);
+		write_elements(r, 1, total);
+		fold_totals(r, total);
+		for (int i = 0; i < members; i++)
+			if (reduces_now(r, i)) give(r, r->kernel->members.data[i].val, total[i]);
+	}
+	k->tail = 0;
+	k->lane_level = -1;
+	k->depth--;
+}
+
+static void write_row(Rows *r) {
+	Lower *k = r->lower;
+	int members = r->kernel->members.length;
+	for (int i = 0; i < members; i++) {
+		Val *v = r->kernel->members.data[i].val;
+		if (v->op == OpArgMax) give(r, v, lower_value(k, v, &r->row, NULL));
+	}
+	if (r->kernel->width <= LANES) write_short_row(r);
+	for (r->pass = 0; r->pass < r->kernel->passes && r->kernel->width > LANES; r->pass++) {
+		write_pass(r);
+		for (int i = 0; i < members; i++) {
+			const RowValue *m = &r->kernel->members.data[i];
+			if (m->pass == r->pass && m->kept) r->kept[i].next = k->kept, k->kept = &r->kept[i];
+		}
+	}
+	store_roots(r, false);
+	k->given = NULL;
+	k->kept = NULL;
+}
+
+void lower_rows(Lower *k, Value begin, Value end, Value scratch) {
+	Emit *e = k->e;
+	const Kernel *kernel = k->kernel;
+	Rows r = {.lower = k, .kernel = kernel, .kept = NEW_ARRAY(e->arena, Kept, kernel->members.length + 1)};
+	int64_t at = 0;
+	for (int i = 0; i < kernel->members.length; i++) {
+		if (!kernel->members.data[i].kept) continue;
+		r.kept[i] = (Kept){.v = kernel->members.data[i].val, .row = emit_at_constant(e, scratch, e->i8, at)};
+		at += kept_bytes(kernel);
+	}
+	EmitLoop loop[MAX_RANK];
+	for (int axis = 0; axis < kernel->domain.rank; axis++) {
+		bool shared = axis == kernel->partition;
+		int64_t n = kernel->domain.dim[axis];
+		level_open(k, &loop[axis], shared ? begin : emit_index(e, 0), shared ? end : emit_index(e, n), 1, n, false);
+		r.row.axis[axis] = r.wide.axis[axis] = index_variable(k->depth);
+	}
+	write_row(&r);
+	for (int axis = kernel->domain.rank - 1; axis >= 0; axis--) level_close(k, &loop[axis]);
+}

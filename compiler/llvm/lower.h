@@ -43,6 +43,7 @@ typedef struct Lower {
 	int lane_level;                  /* whose variable is the first of LANES elements, or -1 */
 	int tail;                        /* only the first `tail` lanes exist (0: all; -1: as tail_lanes says) */
 	Value tail_lanes;                /* <LANES x i1> */
+	Value zero;                      /* of kernels of rows: always 0, which LLVM does not know */
 	const Val *tile_value;           /* a contract's result in its tile */
 	Value tile, tile_row, tile_column;   /* the tile's address; its first row and column */
 	int64_t tile_stride;

@@ -225,6 +225,7 @@ static void write_row(Rows *r) {
 void lower_rows(Lower *k, Value begin, Value end, Value scratch) {
 	Emit *e = k->e;
 	const Kernel *kernel = k->kernel;
+	k->zero = emit_min(e, begin, emit_index(e, 0));
 	Rows r = {.lower = k, .kernel = kernel, .kept = NEW_ARRAY(e->arena, Kept, kernel->members.length + 1)};
 	int64_t at = 0;
 	for (int i = 0; i < kernel->members.length; i++) {

@@ -90,7 +90,8 @@ static Value all_mask(Lower *k, Value mask) {
 	mask = lower_as_lanes(k, mask);
 	if (!k->tail) return mask;
 	const Level *lanes = &k->level[k->lane_level];
-	Value exist = k->tail < 0 ? k->tail_lanes : emit_tail_mask(e, LANES, emit_sub(e, emit_index(e, lanes->extent), lanes->variable));
+	Value at = LLVMIsConstant(lanes->variable) ? k->zero : lanes->variable;   /* of a row in registers: no loop, so no variable */
+	Value exist = k->tail < 0 ? k->tail_lanes : emit_tail_mask(e, LANES, emit_sub(e, emit_index(e, lanes->extent), at));
 	return LLVMBuildAnd(e->builder, mask, exist, "");
 }
 

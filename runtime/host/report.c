@@ -86,7 +86,7 @@ void report_start(Report *r, int64_t dropped) {
 	printf("%s, %s of %lld in %s, %s\n", arena_count(arena, job->data.count, "sample"), arena_count(arena, r->steps, "step"),
 	       (long long)(job->train->batch * MAX(job->train->accumulate, 1)), arena_count(arena, r->epochs, "epoch"),
 	       arena_count(arena, job->step->workers, "thread"));
-	if (dropped) printf("the last %lld sample%s of each epoch's order make no whole batch and are left out\n", (long long)dropped, dropped == 1 ? "" : "s");
+	if (dropped) printf("the last %s of each epoch's order make no whole batch and are left out\n", arena_count(arena, dropped, "sample"));
 	fflush(stdout);
 }
 

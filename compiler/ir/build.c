@@ -252,6 +252,33 @@ Val *ir_contract(Fn *f, Val *a, const int64_t *la, Val *b, const int64_t *lb, in
 	return build(f, OpContract, type, 2, (Val *[]){a, b}, (IntList[]){{names[0], na}, {names[1], nb}, {names[2], ny}}, 3);
 }
 
+static bool list_has(const IntList *list, int64_t label) { return find_label(list->length, list->data, label) >= 0; }
+
+ContractOrder contract_order(const Val *v) {
+	enum { BLOCK = 4096 };
+	const IntList *a = &v->list[0], *b = &v->list[1], *y = &v->list[2];
+	ContractOrder order = {.dot = true, .terms = 1};
+	for (int i = 0; i < b->length; i++)
+		if (!list_has(a, b->data[i]) && v->arg[1]->type.dim[i] > 1) order.dot = false;
+	int64_t last = y->length ? y->data[y->length - 1] : -1;
+	bool batch_last = last >= 0 && list_has(a, last) && list_has(b, last);
+	for (int i = 0; i < a->length && batch_last; i++)
+		if (!list_has(b, a->data[i]) && v->arg[0]->type.dim[i] > 1) order.dot = false;
+	int64_t whole = 1;
+	order.run = order.block = 0;
+	for (int i = a->length - 1; i >= 0; i--) {
+		int64_t dim = v->arg[0]->type.dim[i];
+		if (list_has(y, a->data[i])) continue;
+		order.terms *= dim;
+		if (order.run) continue;
+		if (whole * dim <= BLOCK) whole *= dim;
+		else order.run = whole * dim, order.block = BLOCK / whole * whole;
+	}
+	if (!order.run) order.run = order.block = order.terms;
+	if (order.dot) order.run = order.terms, order.block = MIN(BLOCK, order.terms);
+	return order;
+}
+
 Val *ir_gather(Fn *f, Val *table, Val *index, int batch) {
 	int rank = index->type.rank + table->type.rank - batch - 1;
 	if (batch < 0 || batch >= table->type.rank || rank < 0 || rank > MAX_RANK) die("gather: batch %d, rank %d", batch, rank);

@@ -175,25 +175,27 @@ ALWAYS_INLINE T NAME(dot)(const T *a, const T *b, int64_t depth) {
 	return total;
 }
 
-/* One row of outputs, one chain each: y (n) = a (depth) times b (depth, n).  `sum` is room for a block's chains. */
-ALWAYS_INLINE void NAME(row)(const T *a, const T *b, T *restrict y, T *restrict sum, int64_t depth, int64_t n) {
-	for (int64_t block = 0; block < depth; block += SUM_BLOCK) {
-		for (int64_t j = 0; j < n; j++) sum[j] = 0;
-		for (int64_t k = block; k < MIN(depth, block + SUM_BLOCK); k++)
-			for (int64_t j = 0; j < n; j++) sum[j] = FMA(a[k], b[k * n + j], sum[j]);
-		for (int64_t j = 0; j < n; j++) y[j] = block == 0 ? sum[j] : ADD(y[j], sum[j]);
-	}
-}
+typedef struct NAME(Product) { const T *a, *b; T *y, *sum; int64_t batch, m, n; ContractOrder order; } NAME(Product);
 
-typedef struct NAME(Product) { const T *a, *b; T *y, *sum; int64_t batch, m, n, depth; } NAME(Product);
+/* One row of outputs, one chain each: y (n) = a (terms) times b (terms, n).  `sum` is room for a block's chains. */
+ALWAYS_INLINE void NAME(row)(const NAME(Product) *p, const T *a, const T *b, T *restrict y, T *restrict sum) {
+	int64_t n = p->n, run = p->order.run;
+	for (int64_t start = 0; start < p->order.terms; start += run)
+		for (int64_t block = start; block < start + run; block += p->order.block) {
+			for (int64_t j = 0; j < n; j++) sum[j] = 0;
+			for (int64_t k = block; k < MIN(start + run, block + p->order.block); k++)
+				for (int64_t j = 0; j < n; j++) sum[j] = FMA(a[k], b[k * n + j], sum[j]);
+			for (int64_t j = 0; j < n; j++) y[j] = block == 0 ? sum[j] : ADD(y[j], sum[j]);
+		}
+}
 
 ALWAYS_INLINE void NAME(product)(const NAME(Product) *p) {
 	for (int64_t t = 0; t < p->batch; t++)
 		for (int64_t i = 0; i < p->m; i++) {
-			const T *a = p->a + (t * p->m + i) * p->depth, *b = p->b + t * p->depth * p->n;
+			const T *a = p->a + (t * p->m + i) * p->order.terms, *b = p->b + t * p->order.terms * p->n;
 			T *y = p->y + (t * p->m + i) * p->n;
-			if (p->n == 1) *y = NAME(dot)(a, b, p->depth);
-			else NAME(row)(a, b, y, p->sum, p->depth, p->n);
+			if (p->order.dot) *y = NAME(dot)(a, b, p->order.terms);
+			else NAME(row)(p, a, b, y, p->sum);
 		}
 }
 
@@ -256,7 +258,7 @@ static void NAME(contract)(const Val *v, const Tensor *arg, T *y) {
 	T *py = NEW_ARRAY(scratch, T, type_count(v->type));
 	NAME(arrange)((const NAME(Axes) *const[]){&batch, &m, &k}, 'a', pa, arg[0].data, true);
 	NAME(arrange)((const NAME(Axes) *const[]){&batch, &k, &n}, 'b', pb, arg[1].data, true);
-	NAME(Product) p = {pa, pb, py, NEW_ARRAY(scratch, T, n.total), batch.total, m.total, n.total, k.total};
+	NAME(Product) p = {pa, pb, py, NEW_ARRAY(scratch, T, n.total), batch.total, m.total, n.total, contract_order(v)};
 #ifdef FAST_TARGET
 	if (FAST_SUPPORTED) NAME(product_fast)(&p);
 	else NAME(product_plain)(&p);

@@ -143,12 +143,19 @@ Val *ir_argmax(Fn *f, Val *a, int axis);
 Val *ir_cumsum(Fn *f, Val *a, int axis);
 Val *ir_argsort(Fn *f, Val *a, int axis);
 /* Labels are renamed on building: a's axes become 0, 1, .., then what only b has, in b's order; so la[i] == i in every value.
- * The summed index runs over the labels that y lacks, in a's order, row-major.  N is the product of the labels only b has:
- * N = 1 (a dot) sums in 16 lanes, everything else is one FMA chain per output; so put the operand that carries the batch first.
+ * The summed index runs over the labels that y lacks, in a's order, row-major.  The order of the sum: contract_order().
  * Labels are small integers, one per axis, distinct within a tensor.  A label in a and b and y is a batch
  * axis; in a and b only: summed; each label of y occurs in a or b.  A label of one operand alone that y lacks
  * is not allowed (reduce first).  y's order: as given in `ly`. */
 Val *ir_contract(Fn *f, Val *a, const int64_t *la, Val *b, const int64_t *lb, int ny, const int64_t *ly);
+/* How a contract adds up.  dot: what b alone has is of size 1 (N = 1), unless y ends with a batch axis and a alone has more than
+ * that (each channel by itself): 16 lanes in blocks of 4096, a fixed tree; so put the operand that carries the batch first.
+ * Otherwise one FMA chain per output, cut into blocks whose totals are
+ * added in ascending order.  Blocks keep to the axes: the innermost summed axes that together have at most 4096 terms stay whole;
+ * a block is as many indices of the axis before them as fit 4096 terms, and starts anew with every index of the axes before that.
+ * So the summed index is runs of `run` terms, each cut into blocks of `block`; the last block of a run may be shorter. */
+typedef struct ContractOrder { bool dot; int64_t terms, run, block; } ContractOrder;
+ContractOrder contract_order(const Val *v);
 Val *ir_gather(Fn *f, Val *table, Val *index, int batch);
 Val *ir_scatter_add(Fn *f, Val *rows, Val *index, int batch, int64_t n);
 /* The scan itself is no tensor (its type is written i32[]): it is read through ir_project only.  Body inputs: index i32[],

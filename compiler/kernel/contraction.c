@@ -1,5 +1,15 @@
-/* contraction.c: in: a contract kernel whose operands are stored, or views of what is; out: its extents and strides. */
+/* contraction.c: in: a contract whose operands are stored, or views of what is; out: its loops.
+ *
+ * Labels become loops.  Those of a kind that lie alike in every tensor that has them are one loop.  The last axis of the result gives
+ * the columns; of the axes that only the other operand has, the innermost one that is long enough for register tiles gives the rows;
+ * what is left runs around the product.  So a convolution is, for each sample and row of the image, a product of matrices whose sum
+ * has two loops, taps down the image and then taps times channels, read where they lie. */
+#include "exec.h"
 #include "kernel.h"
+
+#include <string.h>
+
+enum { ENOUGH_ROWS = 8 };
 
 static int label_axis(IntList labels, int64_t label) {
 	for (int i = 0; i < labels.length; i++)
@@ -7,50 +17,130 @@ static int label_axis(IntList labels, int64_t label) {
 	return -1;
 }
 
-Contraction contract_shape(const Val *v) {
-	Contraction c = {.batch = 1, .m = 1, .n = 1, .k = 1, .axis_batch = -1, .axis_m = -1, .axis_n = -1};
-	for (int i = 0; i < v->list[2].length; i++) {
-		int64_t label = v->list[2].data[i], dim = v->type.dim[i];
-		bool in_a = label_axis(v->list[0], label) >= 0, in_b = label_axis(v->list[1], label) >= 0;
-		if (in_a && in_b) c.batch = dim, c.axis_batch = i;
-		else if (in_a) c.m = dim, c.axis_m = i;
-		else c.n = dim, c.axis_n = i;
-	}
-	for (int i = 0; i < v->list[0].length; i++)
-		if (label_axis(v->list[2], v->list[0].data[i]) < 0) c.k = v->arg[0]->type.dim[i];
-	c.dot = c.n == 1;
-	/* The matrix along whose rows the result's last axis runs is b; the workers share the rows of a. */
-	if (c.axis_m > c.axis_n && c.axis_n >= 0 && c.m > 1 && !c.dot) {
-		int64_t m = c.m;
-		int axis = c.axis_m;
-		c.m = c.n, c.n = m;
-		c.axis_m = c.axis_n, c.axis_n = axis;
-		c.swapped = true;
-	}
-	return c;
+static bool has_both(const Val *v, int64_t label) { return label_axis(v->list[0], label) >= 0 && label_axis(v->list[1], label) >= 0; }
+
+bool contract_is_element_wise(const Val *v) {
+	int n = v->list[2].length;
+	return n && !contract_order(v).dot && has_both(v, v->list[2].data[n - 1]);
 }
 
-/* Strides of one operand by role: batch, the axis `own` of the result, summed. */
-static View operand_view(const Contraction *c, const Val *v, int operand, const View *given, int own, bool own_first) {
-	View out = {.buffer = given->buffer, .offset = given->offset};
-	for (int i = 0; i < v->list[operand].length; i++) {
-		int axis = label_axis(v->list[2], v->list[operand].data[i]);
-		int role = axis < 0 ? (own_first ? 2 : 1) : axis == c->axis_batch ? 0 : axis == own ? (own_first ? 1 : 2) : -1;
-		if (role >= 0) out.stride[role] = given->stride[i];
+bool contract_is_swapped(const Val *v) {
+	int n = v->list[2].length;
+	return n && !contract_order(v).dot && label_axis(v->list[1], v->list[2].data[n - 1]) < 0;
+}
+
+/* Strides of the result: as it is stored, or as it would be in the arena. */
+static void result_strides(const KernelProgram *kp, const Val *v, int64_t stride[MAX_RANK]) {
+	int buffer = kp->buffer_of[v->id];
+	Buffer own = {.type = v->type, .row = padded_row(v->type)};
+	buffer_strides(buffer >= 0 ? &kp->buffers.data[buffer] : &own, stride);
+}
+
+/* Can `inner` run as part of one loop with `around`, which then covers both?  The step of a loop of one turn is of no account. */
+static bool merge(ContractLoop *inner, const ContractLoop *around) {
+	int64_t n = inner->extent;
+	bool alike = around->a == inner->a * n && around->b == inner->b * n && around->y == inner->y * n;
+	if (around->in_a != inner->in_a || around->in_b != inner->in_b || (!alike && n > 1 && around->extent > 1)) return false;
+	ContractLoop both = n > 1 ? *inner : *around;
+	both.extent = n * around->extent;
+	both.naxes = inner->naxes;
+	memcpy(both.axis, around->axis, sizeof both.axis);
+	memcpy(both.axis + around->naxes, inner->axis, sizeof *inner->axis * (size_t)inner->naxes);
+	both.naxes += around->naxes;
+	*inner = both;
+	return true;
+}
+
+static void remove_loop(ContractLoop *loops, int *count, int at) {
+	memmove(&loops[at], &loops[at + 1], sizeof *loops * (size_t)(*count - at - 1));
+	(*count)--;
+}
+
+static bool is_row(const ContractLoop *l) { return l->in_a && !l->in_b; }
+
+/* Columns, then rows, out of the loops over the result's axes; the rest stays around. */
+static void choose_rows(Contraction *c, bool with_columns, bool epilogue) {
+	if (with_columns) {
+		c->columns = c->outer[--c->nouter];
+		while (!epilogue && c->nouter && merge(&c->columns, &c->outer[c->nouter - 1])) c->nouter--;
 	}
-	return out;
+	for (int i = c->nouter - 1; i > 0; i--) {   /* loops of rows that lie alike */
+		if (!is_row(&c->outer[i]) || !merge(&c->outer[i], &c->outer[i - 1])) continue;
+		remove_loop(c->outer, &c->nouter, i - 1);
+	}
+	int best = -1;
+	for (int i = c->nouter - 1; i >= 0; i--) {
+		if (!is_row(&c->outer[i])) continue;
+		if (best < 0 || (c->outer[best].extent < ENOUGH_ROWS && c->outer[i].extent > c->outer[best].extent)) best = i;
+	}
+	if (best < 0) return;
+	c->rows = c->outer[best];
+	remove_loop(c->outer, &c->nouter, best);
+}
+
+/* The summed axes; blocks must not reach over the axis that they are cut along. */
+static void merge_sums(Contraction *c, ContractOrder order) {
+	int64_t inside = 1;
+	c->cut = c->nsum - 1;
+	for (int i = c->nsum - 1; i >= 0; i--) {
+		inside *= c->sum[i].extent;
+		if (inside >= order.run) {
+			c->cut = i;
+			break;
+		}
+	}
+	for (int i = c->nsum - 1; i > 0; i--) {
+		if (i == c->cut && !c->dot && order.terms > order.run) continue;
+		if (!merge(&c->sum[i], &c->sum[i - 1])) continue;
+		remove_loop(c->sum, &c->nsum, i - 1);
+		if (c->cut >= i) c->cut--;
+	}
+	int64_t within = 1;
+	for (int i = c->cut + 1; i < c->nsum; i++) within *= c->sum[i].extent;
+	c->per_block = MAX(1, order.block / within);
+}
+
+bool contract_describe(const KernelProgram *kp, const Val *v, bool epilogue, Contraction *c) {
+	ContractOrder order = contract_order(v);
+	*c = (Contraction){.rows = {.extent = 1}, .columns = {.extent = 1}, .terms = order.terms, .dot = order.dot};
+	c->swapped = contract_is_swapped(v);
+	int first = c->swapped ? 1 : 0;
+	c->a = (View){.buffer = -1};
+	bool stored = view_resolve(kp, v->arg[first], &c->a);
+	if (!stored) c->fill = v->arg[first], memset(c->a.stride, 0, sizeof c->a.stride);
+	if (!view_resolve(kp, v->arg[1 - first], &c->b)) return false;
+	if (c->fill) buffer_strides(&(Buffer){.type = c->fill->type, .row = c->fill->type.rank ? c->fill->type.dim[c->fill->type.rank - 1] : 1}, c->a.stride);
+	int64_t stride[MAX_RANK];
+	result_strides(kp, v, stride);
+	IntList la = v->list[first], lb = v->list[1 - first];
+	for (int i = 0; i < v->list[2].length; i++) {
+		int a = label_axis(la, v->list[2].data[i]), b = label_axis(lb, v->list[2].data[i]);
+		c->outer[c->nouter++] = (ContractLoop){.extent = v->type.dim[i], .a = a >= 0 ? c->a.stride[a] : 0, .b = b >= 0 ? c->b.stride[b] : 0,
+		                                       .y = stride[i], .in_a = a >= 0, .in_b = b >= 0, .axis = {i}, .naxes = 1};
+	}
+	for (int i = 0; i < v->list[0].length; i++) {
+		int64_t label = v->list[0].data[i];
+		if (label_axis(v->list[2], label) >= 0) continue;
+		c->sum[c->nsum++] = (ContractLoop){.extent = v->arg[0]->type.dim[i], .a = c->a.stride[label_axis(la, label)],
+		                                   .b = c->b.stride[label_axis(lb, label)], .in_a = true, .in_b = true};
+	}
+	if (c->nsum == 0) c->sum[c->nsum++] = (ContractLoop){.extent = 1, .in_a = true, .in_b = true};
+	bool columns = v->list[2].length && !order.dot;
+	choose_rows(c, columns, epilogue);
+	merge_sums(c, order);
+	return true;
+}
+
+/* The axis that workers share: the outermost one that is no column's. */
+static int partition_axis(const Contraction *c) {
+	int axis = c->rows.naxes ? c->rows.axis[0] : -1;
+	for (int i = 0; i < c->nouter; i++)
+		if (c->outer[i].in_a && (axis < 0 || c->outer[i].axis[0] < axis)) axis = c->outer[i].axis[0];
+	return axis;
 }
 
 void kernel_describe_contract(const KernelProgram *kp, Kernel *k) {
-	const Val *v = k->anchor;
-	Contraction *c = &k->contraction;
-	*c = contract_shape(v);
-	int first = c->swapped ? 1 : 0;
-	View a = {.buffer = -1}, b;
-	if (!view_resolve(kp, v->arg[first], &a)) c->fill = v->arg[first];
-	if (!view_resolve(kp, v->arg[1 - first], &b)) die("contract operand is not addressable");
-	c->a = operand_view(c, v, first, &a, c->axis_m, true);
-	c->b = operand_view(c, v, 1 - first, &b, c->axis_n, false);
-	if (c->fill) c->a = (View){.buffer = -1};
-	k->partition = c->axis_batch == 0 && c->batch > 1 ? 0 : c->axis_m >= 0 ? c->axis_m : -1;
+	bool stored = kp->buffer_of[k->anchor->id] >= 0;
+	if (!contract_describe(kp, k->anchor, k->roots.length > stored, &k->contraction)) die("contract operand is not addressable");
+	k->partition = partition_axis(&k->contraction);
 }

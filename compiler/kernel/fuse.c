@@ -44,6 +44,8 @@ const Val *kernel_unsupported(const Fn *f) {
 	return NULL;
 }
 
+static bool is_product(const Val *v) { return v->op == OpContract && !contract_is_element_wise(v); }
+
 static bool is_anchor(const Val *v) { return v->op == OpContract || v->op == OpArgMax || is_reduce(v); }
 
 /* Is it a reduction over the operand's last axis (16 lanes), not over a column? */
@@ -79,21 +81,45 @@ static void store(Fuse *f, Val *v) {
 	if (f->kp->buffer_of[v->id] < 0) add_buffer(f->kp, v, (Buffer){.kind = BUFFER_ARENA});
 }
 
-/* Makes `v` addressable by strides: stores the value under its outermost transposes and slices. */
+/* Makes `v` addressable by strides: stores the value under its outermost views.  Under windows rows are not padded, so that taps and
+ * channels are one run. */
 static void store_operand(Fuse *f, Val *v) {
 	View view;
+	bool windows = false;
 	if (view_resolve(f->kp, v, &view)) return;
-	while (v->op == OpTranspose || v->op == OpSlice || v->op == OpBroadcast) v = v->arg[0];
-	store(f, v);
+	for (; v->op == OpTranspose || v->op == OpSlice || v->op == OpBroadcast || v->op == OpWindow; v = v->arg[0]) windows = windows || v->op == OpWindow;
+	if (f->kp->buffer_of[v->id] >= 0) return;
+	add_buffer(f->kp, v, (Buffer){.kind = BUFFER_ARENA, .row = windows && v->type.rank ? v->type.dim[v->type.rank - 1] : 0});
 }
 
 /* Can operand `k` be computed while its tiles are packed, so that it needs no memory?  Only the one whose rows the workers
  * share: each of its elements is then packed once. */
 static bool may_fill(const Fuse *f, const Val *contract, int k) {
 	const Val *a = contract->arg[k];
-	Contraction c = contract_shape(contract);
-	if (c.swapped != (k == 1) || c.n == 1 || f->uses[a->id] > 1 || !is_pointwise(a) || f->kp->buffer_of[a->id] >= 0) return false;
-	return f->cost[a->id] <= MOST_FILL && !f->near_anchor[a->id];
+	if (contract_is_swapped(contract) != (k == 1) || contract_order(contract).dot || f->uses[a->id] > 1 || !is_pointwise(a)) return false;
+	return f->kp->buffer_of[a->id] < 0 && f->cost[a->id] <= MOST_FILL && !f->near_anchor[a->id];
+}
+
+/* Is b to be packed once for each turn of outer loops that do not change it, or not as a plain matrix?  Then it is better turned
+ * beforehand. */
+static bool better_turned(const Contraction *c) {
+	bool varies = c->nouter == 0;
+	for (int i = 0; i < c->nouter; i++) varies = varies || c->outer[i].in_b;
+	return !c->dot && c->columns.extent > 1 && c->columns.b != 1 && (c->nsum > 1 || !varies);
+}
+
+/* Stores what the product must address. */
+static void store_operands(Fuse *f, Val *contract) {
+	bool swapped = contract_is_swapped(contract);
+	Val *a = contract->arg[swapped], *b = contract->arg[!swapped];
+	Contraction c;
+	store_operand(f, b);
+	if (!may_fill(f, contract, swapped)) store_operand(f, a);
+	for (int epilogue = 0; epilogue < 2; epilogue++) {   /* what joins the kernel is not known yet */
+		if (!contract_describe(f->kp, contract, epilogue, &c)) die("contract operand is not addressable");
+		if (c.fill && (c.nouter > 0 || c.nsum > 1)) store_operand(f, a);   /* packers know rows and one k */
+		if (better_turned(&c)) store(f, b);
+	}
 }
 
 static void bind_inputs(Fuse *f, const InputPlace *places) {
@@ -136,8 +162,7 @@ static void decide(Fuse *f, Val *v) {
 	}
 	f->near_anchor[v->id] = near && is_pointwise(v);
 	f->cost[v->id] = cost;
-	for (int k = 0; k < 2 && v->op == OpContract; k++)
-		if (!may_fill(f, v, k)) store_operand(f, v->arg[k]);
+	if (is_product(v)) store_operands(f, v);
 	if (v->op == OpGather) store_operand(f, v->arg[0]);
 	if (v->op == OpBroadcast) {
 		Val *a = v->arg[0];
@@ -245,7 +270,7 @@ static int find_rows(Fuse *f, Val *root, const LeafList *leaves) {
 
 static int new_kernel(Fuse *f, Val *root) {
 	Kernel k = {.kind = KERNEL_MAP, .domain = root->type, .partition = root->type.rank ? 0 : -1, .position = -1};
-	if (root->op == OpContract) k.kind = KERNEL_CONTRACT, k.anchor = root;
+	if (is_product(root)) k.kind = KERNEL_CONTRACT, k.anchor = root;
 	else if (reduces_last(root)) k.kind = KERNEL_ROWS, k.width = row_width(root);
 	vec_push(f->kp->arena, &f->kp->kernels, k);
 	return f->kp->kernels.length - 1;
@@ -257,7 +282,7 @@ static void place(Fuse *f, Val *root) {
 	LeafList leaves = {0};
 	value_leaves(kp, root, -1, -1, &leaves);
 	int into = find_rows(f, root, &leaves);
-	if (root->op != OpContract && !reduces_last(root)) {
+	if (!is_product(root) && !reduces_last(root)) {
 		for (int i = 0; i < leaves.length; i++) {
 			int from = f->kernel_of[leaves.data[i].val->id];
 			if (from <= into || !leaves.data[i].identity || kp->kernels.data[from].roots.length >= MOST_ROOTS) continue;

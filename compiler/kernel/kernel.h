@@ -38,12 +38,19 @@ typedef enum KernelKind {
 } KernelKind;
 extern const char *const kernel_kind_text[KERNEL_KINDS];
 
-/* A contract as extents and strides: y[p, i, j] = sum over k of a[p, i, k] * b[p, k, j]. */
+/* One loop of a contract: over an axis of the result, a summed axis, or several that lie alike in every tensor.  a, b, y: the step
+ * of each tensor in elements, 0 where it has no such axis.  axis: which of the result's axes, outermost first; none: summed. */
+typedef struct ContractLoop { int64_t extent, a, b, y; bool in_a, in_b; int axis[MAX_RANK], naxes; } ContractLoop;
+
+/* A contract as loops:  for outer.. { y[row, column] = sum over sum.. of a[row, ..] * b[.., column] }.  rows and columns have extent
+ * 1 where there are none.  Columns are adjacent in y.  Sum loops run outermost first; a chain of products covers `per_block`
+ * indices of sum loop `cut` (contract_order() in ir.h). */
 typedef struct Contraction {
-	int64_t batch, m, n, k;
-	bool dot;                        /* the 16-lane order (the IR's N is 1) instead of one chain */
-	View a, b;                       /* strides in the order batch, m, k and batch, k, n */
-	int axis_batch, axis_m, axis_n;  /* y's axis for each, or -1 where it has none */
+	ContractLoop rows, columns, outer[MAX_RANK], sum[MAX_RANK];
+	int nouter, nsum, cut;
+	int64_t terms, per_block;
+	bool dot;                        /* 16 lanes instead of a chain */
+	View a, b;                       /* where element 0 stands; strides say nothing */
 	bool swapped;                    /* a here is the IR's second operand */
 	Val *fill;                       /* a is not stored: this value is computed while its tiles are packed; a says nothing then */
 } Contraction;
@@ -104,15 +111,20 @@ typedef struct Machine {
 	const void *target;
 } Machine;
 
-/* prepare.c: Fn -> Fn: contracts with at most one axis each for batch, m, n, k; every output a value of its own. */
+/* prepare.c: Fn -> Fn: operands of contracts with their axes in order; every output a value of its own. */
 Fn *kernel_prepare(Fn *f);
 /* Where a persistent input stands in its block: byte offset, and the stored length of its last axis. */
 typedef struct InputPlace { size_t offset; int64_t row; } InputPlace;
 /* fuse.c: which values are stored, grouped into kernels.  `f` is prepared; places[i] is for f->inputs[i]. */
 KernelProgram *kernel_fuse(Arena *arena, Fn *f, const InputPlace *places);
-/* Extents, result axes and orientation of a contract, whatever its operands are. */
-Contraction contract_shape(const Val *v);
-/* contraction.c: fills k->contraction and k->partition; again whenever an operand has moved to another buffer. */
+/* Is the IR's second operand the one along whose rows the result's last axis does not run? */
+bool contract_is_swapped(const Val *v);
+/* Does the result end with an axis that both operands have?  Then it is computed element by element, not as a product of matrices. */
+bool contract_is_element_wise(const Val *v);
+/* contraction.c: the loops of a contract whose operands are stored, or views of what is; false when an operand is not (a: unless
+ * it is to be filled).  epilogue: something beside the product is computed at its index. */
+bool contract_describe(const KernelProgram *kp, const Val *v, bool epilogue, Contraction *out);
+/* Fills k->contraction and k->partition; again whenever an operand has moved to another buffer. */
 void kernel_describe_contract(const KernelProgram *kp, Kernel *k);
 /* The first value that no kernel can compute yet (window, fold, scan ...), or NULL. */
 const Val *kernel_unsupported(const Fn *f);

@@ -1,6 +1,6 @@
 /* prepare.c: in: a Fn after all passes; out: the same function with
- *   - each contract having at most one axis each of batch, m, n and k (several are merged by transpose + reshape), the batch
- *     being the first axis of the result;
+ *   - the operands of each contract in the order batch, m, k and batch, k, n; a dot having at most one axis of each (several are
+ *     merged by transpose + reshape), the batch being the first axis of the result;
  *   - reshapes of what is computed element by element from inputs standing at the inputs;
  *   - every output a computed value of its own (no bare input, no value shared by two outputs).
  * Guarantees: the same inputs and outputs in the same order, the same bits. */
@@ -22,19 +22,19 @@ static int label_axis(IntList list, int64_t label) {
 	die("contract: label %d is missing", (int)label);
 }
 
-/* Labels by role, each role in the order of the operand that has it first. */
+/* Labels by role: summed ones in the order of a, the others in that of the result. */
 static Groups label_groups(const Val *v) {
 	IntList la = v->list[0], lb = v->list[1], ly = v->list[2];
 	Groups g = {0};
-	for (int i = 0; i < la.length; i++) {
-		int label = (int)la.data[i];
-		bool in_b = has_label(lb, label), in_y = has_label(ly, label);
-		if (in_b && in_y) g.batch[g.nbatch++] = label;
-		else if (in_y) g.m[g.nm++] = label;
-		else g.k[g.nk++] = label;
+	for (int i = 0; i < la.length; i++)
+		if (!has_label(ly, la.data[i])) g.k[g.nk++] = (int)la.data[i];
+	for (int i = 0; i < ly.length; i++) {
+		int label = (int)ly.data[i];
+		bool in_a = has_label(la, label), in_b = has_label(lb, label);
+		if (in_a && in_b) g.batch[g.nbatch++] = label;
+		else if (in_a) g.m[g.nm++] = label;
+		else g.n[g.nn++] = label;
 	}
-	for (int i = 0; i < lb.length; i++)
-		if (!has_label(la, lb.data[i])) g.n[g.nn++] = (int)lb.data[i];
 	return g;
 }
 
@@ -53,8 +53,34 @@ static Val *merge_operand(Fn *f, Val *v, IntList labels, const int *groups[3], c
 	return ir_reshape(f, ir_transpose(f, v, perm), rank, dim);
 }
 
-static Val *merge_contract(Fn *f, const Val *v, Val **args) {
+/* Operand `v` with its axes in the order of the three groups, and their labels. */
+static Val *order_operand(Fn *f, Val *v, IntList labels, const int *groups[3], const int counts[3], int64_t *ordered) {
+	int64_t perm[MAX_RANK];
+	int n = 0;
+	for (int g = 0; g < 3; g++)
+		for (int i = 0; i < counts[g]; i++) {
+			ordered[n] = groups[g][i];
+			perm[n++] = label_axis(labels, groups[g][i]);
+		}
+	return ir_transpose(f, v, perm);
+}
+
+/* The operand that gives the result's columns ends with them, the other one with the summed axes. */
+static Val *order_contract(Fn *f, const Val *v, Val **args, const Groups *g) {
+	int64_t la[MAX_RANK], lb[MAX_RANK];
+	bool swapped = contract_is_swapped(v);
+	const int *rows = swapped ? g->n : g->m, *columns = swapped ? g->m : g->n;
+	int nrows = swapped ? g->nn : g->nm, ncolumns = swapped ? g->nm : g->nn, first = swapped ? 1 : 0;
+	int64_t *l[2] = {swapped ? lb : la, swapped ? la : lb};
+	Val *to[2];
+	to[0] = order_operand(f, args[first], v->list[first], (const int *[]){g->batch, rows, g->k}, (int[]){g->nbatch, nrows, g->nk}, l[0]);
+	to[1] = order_operand(f, args[!first], v->list[!first], (const int *[]){g->batch, g->k, columns}, (int[]){g->nbatch, g->nk, ncolumns}, l[1]);
+	return ir_contract(f, to[first], la, to[!first], lb, v->list[2].length, v->list[2].data);
+}
+
+static Val *prepare_contract(Fn *f, const Val *v, Val **args) {
 	Groups g = label_groups(v);
+	if (!contract_order(v).dot) return order_contract(f, v, args, &g);
 	bool batch_first = g.nbatch == 0 || v->list[2].data[0] == g.batch[0];
 	if (g.nbatch <= 1 && g.nm <= 1 && g.nn <= 1 && g.nk <= 1 && batch_first) return fn_rebuild(f, (Val *)v, args);
 	enum { BATCH, M, N, K };
@@ -132,7 +158,7 @@ Fn *kernel_prepare(Fn *from) {
 		Val *small[4], **args = v->nargs <= 4 ? small : NEW_ARRAY(f->arena, Val *, v->nargs);
 		for (int k = 0; k < v->nargs; k++) args[k] = now[v->arg[k]->id];
 		f->span = v->span;
-		if (v->op == OpContract) now[v->id] = merge_contract(f, v, args);
+		if (v->op == OpContract) now[v->id] = prepare_contract(f, v, args);
 		else if (v->op == OpReshape && v->arg[0]->op != OpInput && comes_from_inputs(v->arg[0], uses, SINK_DEPTH))
 			now[v->id] = sink_reshape(f, v->arg[0], now, v->type.rank, v->type.dim);
 		else now[v->id] = fn_rebuild(f, v, args);

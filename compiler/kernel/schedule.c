@@ -155,11 +155,12 @@ static double tree_cost(const KernelProgram *kp, const Val *v, bool top, double 
 	case OpDiv: case OpSqrt: own = 8; break;
 	default: own = 1;
 	}
-	if (is_reduce(v)) own = (double)v->arg[0]->type.dim[v->list[0].data[0]];
-	if (v->op == OpContract) return 0;
+	double turns = is_reduce(v) ? (double)v->arg[0]->type.dim[v->list[0].data[0]] : v->op == OpContract ? (double)contract_order(v).terms : 1;
+	own *= turns;
+	if (v->op == OpContract && !contract_is_element_wise(v)) return 0;
 	for (int i = 0; i < (v->op == OpCustom ? 1 : v->nargs); i++) {
 		double below = tree_cost(kp, v->arg[i], false, known);
-		own += is_reduce(v) ? below * (double)v->arg[0]->type.dim[v->list[0].data[0]] : v->arg[i]->type.rank ? below : 0;
+		own += turns > 1 || v->arg[i]->type.rank ? below * turns : 0;
 	}
 	return known[v->id] = own;
 }
@@ -175,8 +176,9 @@ static double kernel_cost(const KernelProgram *kp, const Kernel *k, const Machin
 	double ns = 5 + elements / MAX(m->lanes, 1) * per_vector / 3.5;
 	if (k->kind == KERNEL_CONTRACT) {
 		const Contraction *c = &k->contraction;
-		double wide = (double)((c->n + LANES - 1) / LANES * LANES);
-		ns += (double)c->batch * (double)c->m * wide * (double)c->k / (m->lanes * 3.5 * (m->lanes >= 16 ? 1 : 2));
+		double products = (double)((c->columns.extent + LANES - 1) / LANES * LANES) * (double)c->rows.extent * (double)c->terms;
+		for (int i = 0; i < c->nouter; i++) products *= (double)c->outer[i].extent;
+		ns += products / (m->lanes * 3.5 * (m->lanes >= 16 ? 1 : 2));
 	}
 	return ns;
 }

@@ -69,21 +69,25 @@ static void print_value(Text *out, Names *n, const Val *v, bool top) {
 	text_add(out, "\n");
 }
 
-static void print_view(Text *out, const Names *n, const char *name, const View *v) {
-	text_add(out, " %s @%d+%lld", name, buffer_name(n, v->buffer), (long long)v->offset);
-	for (int i = 0; i < 3; i++) text_add(out, i ? ",%lld" : "*%lld", (long long)v->stride[i]);
+static void print_loop(Text *out, const char *kind, const ContractLoop *l) {
+	text_add(out, " %s %lld*%lld,%lld,%lld", kind, (long long)l->extent, (long long)l->a, (long long)l->b, (long long)l->y);
+	for (int i = 0; i < l->naxes; i++) text_add(out, i ? ",%d" : "@%d", l->axis[i]);
+}
+
+static void print_contraction(Text *out, const Names *n, const Contraction *c) {
+	text_add(out, "    contract");
+	for (int i = 0; i < c->nouter; i++) print_loop(out, "outer", &c->outer[i]);
+	print_loop(out, "rows", &c->rows);
+	print_loop(out, "columns", &c->columns);
+	for (int i = 0; i < c->nsum; i++) print_loop(out, "sum", &c->sum[i]);
+	if (c->fill) text_add(out, " a filled");
+	else text_add(out, " a @%d+%lld", buffer_name(n, c->a.buffer), (long long)c->a.offset);
+	text_add(out, " b @%d+%lld cut %d by %lld%s\n", buffer_name(n, c->b.buffer), (long long)c->b.offset, c->cut, (long long)c->per_block,
+	         c->dot ? " dot" : "");
 }
 
 static void print_body(Text *out, Names *n, const Kernel *k) {
-	if (k->kind == KERNEL_CONTRACT) {
-		const Contraction *c = &k->contraction;
-		text_add(out, "    contract batch %lld m %lld n %lld k %lld axes %d,%d,%d", (long long)c->batch, (long long)c->m, (long long)c->n,
-		         (long long)c->k, c->axis_batch, c->axis_m, c->axis_n);
-		if (c->fill) text_add(out, " a filled");
-		else print_view(out, n, "a", &c->a);
-		print_view(out, n, "b", &c->b);
-		text_add(out, c->dot ? " dot\n" : "\n");
-	}
+	if (k->kind == KERNEL_CONTRACT) print_contraction(out, n, &k->contraction);
 	if (k->anchor) print_value(out, n, k->anchor, true);
 	for (int i = 0; i < k->members.length; i++) {
 		const RowValue *m = &k->members.data[i];

@@ -54,7 +54,8 @@ bool view_resolve(const KernelProgram *kp, const Val *v, View *out) {
 		return true;
 	}
 	View in;
-	if (v->nargs < 1 || (v->op != OpTranspose && v->op != OpReshape && v->op != OpSlice && v->op != OpBroadcast)) return false;
+	if (v->nargs < 1 || (v->op != OpTranspose && v->op != OpReshape && v->op != OpSlice && v->op != OpBroadcast && v->op != OpWindow))
+		return false;
 	if (!view_resolve(kp, v->arg[0], &in)) return false;
 	*out = in;
 	memset(out->stride, 0, sizeof out->stride);
@@ -71,6 +72,13 @@ bool view_resolve(const KernelProgram *kp, const Val *v, View *out) {
 			out->stride[i] = in.stride[i] * v->list[1].data[i];
 		}
 		return true;
+	case OpWindow: {
+		int axis = (int)v->list[0].data[0];
+		for (int i = 0; i < v->type.rank; i++) out->stride[i] = in.stride[i > axis ? i - 1 : i];
+		out->stride[axis] *= v->list[1].data[0];
+		out->stride[axis + 1] *= v->list[2].data[0];
+		return true;
+	}
 	default: return reshape_strides(v->arg[0]->type, in.stride, v->type, out->stride);
 	}
 }

@@ -2,9 +2,12 @@
  *
  * In: a Contract, whose extents and strides are all constants.  Out: code at the builder's place that computes a range of
  * rows and of column panels.  Guaranteed bits, whatever the target, tiles, caches and ranges are: each output is one
- * chain acc = fma(a, b, acc) in ascending k from +0.0; blocks of 4096 of k have chains of their own, their totals are added
- * in ascending order.  n == 1: 16 lanes (lane k % 16) per block of 4096, folded lane l += lane l + 8, + 4, + 2, + 1; block totals
+ * chain acc = fma(a, b, acc) in ascending k from +0.0; blocks of k have chains of their own, their totals are added
+ * in ascending order.  A dot: 16 lanes (lane k % 16) per block of 4096, folded lane l += lane l + 8, + 4, + 2, + 1; block totals
  * added in ascending order.
+ *
+ * The sum may have more loops around k (`around`): a convolution's runs over taps down the image, and for each over k, taps across and
+ * channels, which lie in one piece.
  *
  *     Contract c = {.m = 128, .n = 512, .k = 784, .a = {.row = 784, .column = 1}, .b = {.row = 512, .column = 1}, .c_row = 512};
  *     ContractPlan plan = contract_plan(e->target, &c);
@@ -38,8 +41,16 @@ typedef struct ContractOperand {
 typedef struct ContractTile { Value at; int64_t stride; Value row, rows, column, columns; } ContractTile;
 typedef void ContractEpilogue(Emit *e, void *context, const ContractTile *tile);
 
+/* A loop of the sum around k: how far A and B are from one turn to the next. */
+typedef struct ContractSum { int64_t extent, a, b; } ContractSum;
+enum { MAX_AROUND = 8 };
+
 typedef struct Contract {
 	int64_t m, n, k;
+	bool dot;                /* n is 1 */
+	ContractSum around[MAX_AROUND]; int naround;    /* outermost first */
+	/* A block is `per_block` turns of around[cut], or of k when cut == naround; 0: 4096 of k. */
+	int cut; int64_t per_block;
 	ContractOperand a, b;
 	int64_t c_row;           /* floats from one row of C to the next; columns are adjacent */
 	int64_t c_pad;           /* floats past column n of every row of C that may be overwritten with anything */
@@ -52,7 +63,7 @@ typedef struct Contract {
 
 /* How it will be done: a function of target and Contract alone. */
 typedef struct ContractPlan {
-	bool dot;                            /* n == 1 */
+	bool dot;
 	int lanes;                           /* f32 lanes of a vector */
 	int height;                          /* most rows of a register tile; all tiles are height or a little less */
 	int heights[MAX_HEIGHTS], nheights;  /* tile heights in use, one microkernel each */
@@ -61,6 +72,10 @@ typedef struct ContractPlan {
 	int64_t panel_columns;               /* vectors * lanes */
 	bool pack_a, pack_b;
 	int64_t k_block;                     /* k per pass over C */
+	int cut; int64_t per_block;          /* as in Contract, never 0 */
+	bool segments;                       /* the microkernel runs over the innermost loop around k as well */
+	bool chained;                        /* more than one pass over C */
+	bool waiting;                        /* sums of a block wait in scratch for its next pass */
 	int64_t panel_block;                 /* panels per column block */
 	int64_t row_block;                   /* rows per row block */
 	int64_t epilogue_columns;

@@ -3,8 +3,9 @@
  *     column blocks j { row blocks i { passes over k { [pack B] tiles of rows { [pack A] panels { microkernel } [epilogue] } } }
  * }
  *
- * B is packed outside the row blocks when there is one pass.  Sums of a pass wait in C for the next one; when k is longer than
- * 4096, or C is dropped, they wait in scratch. */
+ * B is packed outside the row blocks when there is one pass.  Sums of a pass wait in C for the next one; when there are several
+ * blocks of the sum, or C is dropped, they wait in scratch.  Passes are the loops around k that the microkernel does not run itself,
+ * and pieces of k. */
 #include "contract_parts.h"
 
 typedef struct Nest {
@@ -12,15 +13,15 @@ typedef struct Nest {
 	const Contract *c;
 	const ContractPlan *plan;
 	ContractArguments x;
-	bool chained; /* several passes over k */
-	Value panel_end;
 	/* What the number of rows decides: tiles of `base` rows, the first `taller` of a range one row more. */
 	Value tiles, base, taller;
 	Value kernel[2][PANEL_KINDS]; /* [taller]; NULL: no such tile */
 	Value pack_a[2];
 	/* The current column block, row block and pass. */
 	Value panel0, panels, column0, tile0, tile_count, row0;
-	Value k0, k, chain_in, chain_stride, out_is_chain, add, last_pass;
+	Value a, b, k0, k, segments; /* where the pass's first elements of A and B stand; its extent */
+	/* Of a pass, i1 or NULL for always: a chain begins, ends; nothing stands in C yet; C is complete after it. */
+	Value begins, ends, initial, last_pass;
 } Nest;
 
 static Value select_value(Emit *e, Value condition, Value yes, Value no) {
@@ -80,8 +81,8 @@ static void choose_by_rows(Nest *n, const int64_t *counts, int ncounts) {
 				if (kind == PANEL_NARROW && plan->wide_panels == plan->panels) continue;
 				if (kind == PANEL_LAST && !has_last(n)) continue;
 				bool ahead = !plan->pack_a && n->c->a.row == 1 && n->c->k * 64 > e->target->l1 / 2;
-				TileShape shape = {height,     plan->lanes, contract_panel_shape(n->c, plan, kind), contract_a_row(n->c, plan),
-				                   n->chained, ahead};
+				TileShape shape = {height,        plan->lanes,    contract_panel_shape(n->c, plan, kind), contract_a_row(n->c, plan),
+				                   plan->chained, plan->segments, ahead};
 				Value kernel = contract_tile(e, shape);
 				n->kernel[tall][kind] = i ? select_value(e, is, kernel, n->kernel[tall][kind]) : kernel;
 			}
@@ -99,8 +100,7 @@ static void pack_b_from_memory(Nest *n, Value panel, Value column, Value to, Val
 	Emit *e = n->e;
 	const Contract *c = n->c;
 	const ContractPlan *plan = n->plan;
-	Value from = emit_at(e, n->x.b, e->f32, emit_mul(e, n->k0, emit_index(e, c->b.row)));
-	from = emit_at(e, from, e->f32, emit_mul(e, column, emit_index(e, c->b.column)));
+	Value from = emit_at(e, n->b, e->f32, emit_mul(e, column, emit_index(e, c->b.column)));
 	Value kinds[PANEL_KINDS] = {contract_pack_b(e, c, plan, PANEL_WIDE)};
 	bool narrower = plan->wide_panels < plan->panels && plan->vectors > 1;
 	kinds[PANEL_NARROW] = narrower ? contract_pack_b(e, c, plan, PANEL_NARROW) : kinds[PANEL_WIDE];
@@ -139,10 +139,7 @@ static Value tile_of_a(Nest *n, Value row, Value rows, Value is_tall) {
 	const Contract *c = n->c;
 	const ContractPlan *plan = n->plan;
 	Value from = NULL;
-	if (!c->a.fill) {
-		from = emit_at(e, n->x.a, e->f32, emit_mul(e, row, emit_index(e, c->a.row)));
-		from = emit_at(e, from, e->f32, emit_mul(e, n->k0, emit_index(e, c->a.column)));
-	}
+	if (!c->a.fill) from = emit_at(e, n->a, e->f32, emit_mul(e, row, emit_index(e, c->a.row)));
 	if (!plan->pack_a) return from;
 	Value to = emit_at_constant(e, n->x.scratch, e->i8, (int64_t)plan->a_at);
 	if (c->a.fill) {
@@ -168,7 +165,7 @@ static Value place_in(Nest *n, Value row, bool chain) {
 		return emit_at(e, at, e->f32, n->column0);
 	}
 	Value base = emit_at_constant(e, n->x.scratch, e->i8, (int64_t)(chain ? plan->chain_at : plan->c_at));
-	if (!n->chained) return base;
+	if (!n->plan->chained) return base;
 	return emit_at(e, base, e->f32,
 	               emit_mul(e, emit_sub(e, row, n->row0), emit_index(e, chain ? plan->chain_stride : plan->c_stride)));
 }
@@ -194,20 +191,29 @@ static void fetch_streams(Nest *n, Value row, Value rows, Value column) {
 	if (n->last_pass) emit_end_if(e, &branch);
 }
 
+/* The arguments of a chained microkernel: where it goes on from, and whether C has a sum already. */
+static void chain_arguments(Nest *n, Value chain, Value chain_stride, Value *args) {
+	Emit *e = n->e;
+	Value none = LLVMConstNull(e->ptr), no = LLVMConstInt(e->i1, 0, false), yes = LLVMConstInt(e->i1, 1, false);
+	args[0] = n->begins ? select_value(e, n->begins, none, chain) : none;
+	args[1] = chain_stride;
+	Value ends = n->ends ? n->ends : yes;
+	args[2] = n->initial ? select_value(e, n->initial, no, ends) : no;
+}
+
 static void call_kernels(Nest *n, Value is_tall, Value a, Value row, Value rows) {
 	Emit *e = n->e;
 	const Contract *c = n->c;
 	const ContractPlan *plan = n->plan;
-	bool waits_in_chain = n->out_is_chain != NULL;
-	Value c_at = place_in(n, row, false), chain_at = waits_in_chain ? place_in(n, row, true) : c_at;
-	Value out = waits_in_chain ? select_value(e, n->out_is_chain, chain_at, c_at) : c_at;
-	Value c_stride = emit_index(e, plan->c_stride), chain_stride = waits_in_chain ? emit_index(e, plan->chain_stride) : c_stride;
-	Value out_stride = waits_in_chain ? select_value(e, n->out_is_chain, chain_stride, c_stride) : c_stride;
+	Value c_at = place_in(n, row, false), chain_at = plan->waiting ? place_in(n, row, true) : c_at;
+	Value out = plan->waiting ? select_value(e, n->ends, c_at, chain_at) : c_at;
+	Value c_stride = emit_index(e, plan->c_stride), chain_stride = plan->waiting ? emit_index(e, plan->chain_stride) : c_stride;
+	Value out_stride = plan->waiting ? select_value(e, n->ends, c_stride, chain_stride) : c_stride;
 	Value kernel[PANEL_KINDS];
 	for (int kind = 0; kind < PANEL_KINDS; kind++)
 		kernel[kind] = n->kernel[0][kind] ? select_value(e, is_tall, n->kernel[1][kind], n->kernel[0][kind]) : NULL;
 	Value b_base = plan->pack_b ? emit_at_constant(e, n->x.scratch, e->i8, (int64_t)plan->b_at)
-	                            : emit_at(e, n->x.b, e->f32, emit_mul(e, n->k0, emit_index(e, c->b.row)));
+	                            : n->b;
 	Value b_step = emit_index(e, plan->pack_b ? plan->panel_columns : c->b.row);
 	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), n->panels, 1);
 	Value panel = emit_add(e, n->panel0, loop.i), column = panel_column(n, panel), beside = emit_sub(e, column, n->column0);
@@ -215,16 +221,15 @@ static void call_kernels(Nest *n, Value is_tall, Value a, Value row, Value rows)
 	                       : emit_at(e, b_base, e->f32, column);
 	fetch_streams(n, row, rows, column);
 	Value f = by_panel(n, panel, has_last(n), kernel[PANEL_WIDE], kernel[PANEL_NARROW], kernel[PANEL_LAST]);
-	Value args[10] = {a, b, n->k, emit_index(e, contract_a_step(c, plan)), b_step, emit_at(e, out, e->f32, beside), out_stride};
-	LLVMTypeRef params[] = {e->ptr, e->ptr, e->index, e->index, e->index, e->ptr, e->index, e->ptr, e->index, e->i1};
-	if (n->chained) {
-		Value chain = emit_at(e, chain_at, e->f32, beside);
-		args[7] = select_value(e, n->chain_in, chain, LLVMConstNull(e->ptr));
-		args[8] = chain_stride;
-		args[9] = n->add;
+	Value args[TILE_PARAMETERS] = {a, b, n->k, emit_index(e, contract_a_step(c, plan)), b_step, emit_at(e, out, e->f32, beside), out_stride};
+	if (plan->segments) {
+		const ContractSum *around = &c->around[c->naround - 1];
+		args[7] = n->segments, args[8] = emit_index(e, around->a), args[9] = emit_index(e, around->b);
 	}
-	unsigned count = n->chained ? 10 : 7;
-	LLVMBuildCall2(e->builder, LLVMFunctionType(e->void_type, params, count, false), f, args, count, "");
+	if (plan->chained) chain_arguments(n, emit_at(e, chain_at, e->f32, beside), chain_stride, args + (plan->segments ? 10 : 7));
+	LLVMTypeRef type;
+	unsigned count = contract_tile_type(e, plan->segments, plan->chained, &type);
+	LLVMBuildCall2(e->builder, type, f, args, count, "");
 	emit_loop_end(e, &loop);
 }
 
@@ -257,46 +262,132 @@ static void tiles_of_rows(Nest *n) {
 
 /* ---- passes and blocks ---- */
 
-static void passes(Nest *n) {
+static Value both(Emit *e, Value a, Value b) { return !a ? b : !b ? a : LLVMBuildAnd(e->builder, a, b, ""); }
+
+/* The pass whose place is known. */
+static void run_pass(Nest *n) {
+	if (n->plan->pack_b && n->plan->chained) pack_b(n);
+	tiles_of_rows(n);
+}
+
+/* k in blocks, if it is k that they cut, and those in pieces of k_block. */
+static void passes_of_k(Nest *n) {
 	Emit *e = n->e;
 	const Contract *c = n->c;
 	const ContractPlan *plan = n->plan;
-	if (!n->chained) {
-		tiles_of_rows(n);
+	Nest before = *n;
+	Value k = emit_index(e, c->k), zero = emit_index(e, 0), stop = k;
+	bool cut = plan->cut == c->naround && c->k > plan->per_block, pieces = plan->k_block < MIN(c->k, cut ? plan->per_block : c->k);
+	EmitLoop block, piece;
+	n->k0 = zero;
+	n->k = k;
+	if (cut) {
+		block = emit_loop_begin(e, zero, k, plan->per_block);
+		stop = emit_min(e, emit_add(e, block.i, emit_index(e, plan->per_block)), k);
+		n->initial = both(e, n->initial, equal(e, block.i, zero));
+		n->k0 = block.i;
+		n->k = emit_sub(e, stop, block.i);
+	}
+	if (pieces) {
+		Value first = n->k0;
+		piece = emit_loop_begin(e, first, stop, plan->k_block);
+		Value next = emit_min(e, emit_add(e, piece.i, emit_index(e, plan->k_block)), stop);
+		n->begins = both(e, n->begins, equal(e, piece.i, first));
+		n->ends = both(e, n->ends, equal(e, next, stop));
+		n->k0 = piece.i;
+		n->k = emit_sub(e, next, piece.i);
+	}
+	if (cut || pieces) n->last_pass = both(e, n->last_pass, equal(e, emit_add(e, n->k0, n->k), k));
+	n->a = c->a.fill ? NULL : emit_at(e, n->a, e->f32, emit_mul(e, n->k0, emit_index(e, c->a.column)));
+	n->b = c->b.fill ? NULL : emit_at(e, n->b, e->f32, emit_mul(e, n->k0, emit_index(e, c->b.row)));
+	run_pass(n);
+	if (pieces) emit_loop_end(e, &piece);
+	if (cut) emit_loop_end(e, &block);
+	*n = before;
+}
+
+static void passes_around(Nest *n, int level);
+
+/* One turn of a loop around k, or `turns` of them that the microkernel runs itself. */
+static void pass_turn(Nest *n, int level, Value i, Value turns) {
+	Emit *e = n->e;
+	const ContractSum *around = &n->c->around[level];
+	Nest before = *n;
+	Value last = equal(e, emit_add(e, i, turns), emit_index(e, around->extent));
+	n->last_pass = both(e, n->last_pass, last);
+	if (level < n->plan->cut) n->initial = both(e, n->initial, equal(e, i, emit_index(e, 0)));
+	if (level > n->plan->cut) {
+		n->begins = both(e, n->begins, equal(e, i, emit_index(e, 0)));
+		n->ends = both(e, n->ends, last);
+	}
+	n->a = emit_at(e, n->a, e->f32, emit_mul(e, i, emit_index(e, around->a)));
+	n->b = emit_at(e, n->b, e->f32, emit_mul(e, i, emit_index(e, around->b)));
+	n->segments = turns;
+	passes_around(n, level + 1);
+	*n = before;
+}
+
+static void passes_around(Nest *n, int level) {
+	Emit *e = n->e;
+	const Contract *c = n->c;
+	const ContractPlan *plan = n->plan;
+	if (level == c->naround) {
+		passes_of_k(n);
 		return;
 	}
-	bool waits_in_chain = c->k > CONTRACT_BLOCK && plan->k_block < CONTRACT_BLOCK;
-	Value k = emit_index(e, c->k), step = emit_index(e, plan->k_block), zero = emit_index(e, 0);
-	EmitLoop loop = emit_loop_begin(e, zero, k, plan->k_block);
-	n->k0 = loop.i;
-	Value next = emit_add(e, n->k0, step);
-	n->k = emit_min(e, emit_sub(e, k, n->k0), step);
-	n->last_pass = LLVMBuildICmp(e->builder, LLVMIntSGE, next, k, "");
-	Value in_block = LLVMBuildAnd(e->builder, n->k0, emit_index(e, CONTRACT_BLOCK - 1), "");
-	n->chain_in = LLVMBuildICmp(e->builder, LLVMIntNE, c->k > CONTRACT_BLOCK ? in_block : n->k0, zero, "");
-	n->add = LLVMConstInt(e->i1, 0, false);
-	if (c->k > CONTRACT_BLOCK) {
-		Value ends = equal(e, LLVMBuildAnd(e->builder, next, emit_index(e, CONTRACT_BLOCK - 1), ""), zero);
-		ends = LLVMBuildOr(e->builder, ends, n->last_pass, "");
-		Value later = LLVMBuildICmp(e->builder, LLVMIntSGE, n->k0, emit_index(e, CONTRACT_BLOCK), "");
-		n->add = LLVMBuildAnd(e->builder, ends, later, "");
-		if (waits_in_chain) n->out_is_chain = LLVMBuildNot(e->builder, ends, "");
+	int64_t extent = c->around[level].extent, per = level == plan->cut ? MIN(plan->per_block, extent) : extent;
+	bool inside = plan->segments && level == c->naround - 1;   /* the microkernel runs this loop */
+	Value zero = emit_index(e, 0), size = emit_index(e, extent), stop = size;
+	if (inside && per == extent) {
+		n->segments = size;
+		passes_around(n, level + 1);
+		return;
 	}
-	if (plan->pack_b) pack_b(n);
-	tiles_of_rows(n);
-	emit_loop_end(e, &loop);
+	Nest before = *n;
+	EmitLoop block, loop;
+	if (per < extent) {
+		block = emit_loop_begin(e, zero, size, per);
+		stop = emit_min(e, emit_add(e, block.i, emit_index(e, per)), size);
+		n->initial = both(e, n->initial, equal(e, block.i, zero));
+	}
+	Value first = per < extent ? block.i : zero;
+	if (inside) {
+		pass_turn(n, level, first, emit_sub(e, stop, first));
+	} else {
+		loop = emit_loop_begin(e, first, stop, 1);
+		Nest in_block = *n;
+		if (level == plan->cut) {
+			n->begins = both(e, n->begins, equal(e, loop.i, first));
+			n->ends = both(e, n->ends, equal(e, emit_add(e, loop.i, emit_index(e, 1)), stop));
+		}
+		pass_turn(n, level, loop.i, emit_index(e, 1));
+		*n = in_block;
+		emit_loop_end(e, &loop);
+	}
+	if (per < extent) emit_loop_end(e, &block);
+	*n = before;
+}
+
+static void passes(Nest *n) {
+	Nest before = *n;
+	n->a = n->x.a, n->b = n->x.b;
+	n->begins = n->ends = n->initial = n->last_pass = NULL;
+	passes_around(n, 0);
+	*n = before;
 }
 
 static void row_blocks(Nest *n) {
 	Emit *e = n->e;
 	const ContractPlan *plan = n->plan;
 	Value zero = emit_index(e, 0);
-	n->k0 = zero;
-	n->k = emit_index(e, n->c->k);
-	if (plan->pack_b && !n->chained) pack_b(n);
+	if (plan->pack_b && !plan->chained) {
+		n->k0 = zero, n->k = emit_index(e, n->c->k);
+		n->b = n->x.b;
+		pack_b(n);
+	}
 	int64_t most = n->c->m;
 	int64_t per_block = MAX(1, plan->row_block / plan->height);
-	if (!n->chained || plan->row_block >= most) {
+	if (!plan->chained || plan->row_block >= most) {
 		n->tile0 = zero;
 		n->tile_count = n->tiles;
 		n->row0 = n->x.row;
@@ -320,7 +411,7 @@ void contract_emit(Emit *e, const Contract *c, const ContractPlan *plan, Contrac
 		return;
 	}
 	Value zero = emit_index(e, 0);
-	Nest n = {.e = e, .c = c, .plan = plan, .x = x, .chained = c->k > plan->k_block};
+	Nest n = {.e = e, .c = c, .plan = plan, .x = x};
 	if (c->nrow_counts) choose_by_rows(&n, c->row_counts, c->nrow_counts);
 	else choose_by_rows(&n, &c->m, 1);
 	Value panel = x.panel ? x.panel : zero, panels = x.panel ? x.panels : emit_index(e, plan->panels);

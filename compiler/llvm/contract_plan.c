@@ -20,9 +20,14 @@ static int most_rows(const Target *target, int vectors) {
 	return MAX(1, MIN(rows, MOST_HEIGHT));
 }
 
+/* k of one call of a microkernel. */
+static int64_t call_terms(const Contract *c, const ContractPlan *plan) {
+	return c->k * (plan->segments ? c->around[c->naround - 1].extent : 1);
+}
+
 /* Bytes of B per cycle from where it lies: 0 stands for the nearest cache, which costs nothing. */
 static double stream_rate(const Target *target, const Contract *c, const ContractPlan *plan) {
-	int64_t bytes = c->k * plan->panels * plan->panel_columns * 4;
+	int64_t bytes = call_terms(c, plan) * plan->panels * plan->panel_columns * 4;
 	return bytes <= target->l1 / 2 ? 0 : bytes <= target->l2 ? 24 : 12;
 }
 
@@ -43,7 +48,7 @@ static double row_range_cost(const Contract *c, const Target *target, const Cont
 		for (int narrow = 0; narrow < 2 && count > 0; narrow++) {
 			int v = plan->vectors - narrow;
 			double panels = narrow ? (double)(plan->panels - plan->wide_panels) : (double)plan->wide_panels;
-			if (panels > 0) cost += count * panels * ((double)c->k * tile_cycles(target, r, v, rate) + 20 + 2.5 * r * v);
+			if (panels > 0) cost += count * panels * ((double)call_terms(c, plan) * tile_cycles(target, r, v, rate) + 20 + 2.5 * r * v);
 		}
 	}
 	return cost;
@@ -111,6 +116,11 @@ static void choose_packing(const Target *target, const Contract *c, ContractPlan
 	bool awkward_tail = tail && c->b.pad < plan->lanes - tail && !target->has_mask && tiles > 2;
 	bool aliasing = is_aliasing(c->b.row) && c->k > 128 && tiles > 4;
 	plan->pack_b = c->b.fill || c->b.column != 1 || big || few_registers || awkward_tail || aliasing;
+	if (c->naround) {   /* packers know one k */
+		if (c->a.fill || c->b.fill || c->b.column != 1) die("contract: a sum of several loops over an operand that must be packed");
+		plan->pack_a = plan->pack_b = false;
+		return;
+	}
 	bool a_aliasing = is_aliasing(c->a.column == 1 ? c->a.row : c->a.column) && c->k > 128 && plan->panels > 4;
 	/* A read down its columns costs a line of cache for each k and panel: small tiles do not have the time. */
 	bool thin = plan->height * plan->panel_columns < 192 && c->a.column != 1 && c->k * 64 > target->l1 && plan->panels > 3;
@@ -121,9 +131,23 @@ static void choose_packing(const Target *target, const Contract *c, ContractPlan
 static void choose_k_block(const Target *target, const Contract *c, ContractPlan *plan, int64_t rows) {
 	bool few_registers = target->vector_registers < 32;
 	int64_t long_k = few_registers ? 800 : 2048, block = few_registers ? 512 : 1024;
-	if (c->k <= long_k || rows <= 3 * plan->height) plan->k_block = MIN(c->k, CONTRACT_BLOCK);
-	else if (c->k > CONTRACT_BLOCK) plan->k_block = block;
+	if (c->naround) plan->k_block = c->cut == c->naround ? MIN(c->k, c->per_block) : c->k;
+	else if (c->k <= long_k || rows <= 3 * plan->height) plan->k_block = MIN(c->k, c->per_block);
+	else if (c->k > c->per_block) plan->k_block = block;
 	else plan->k_block = round_up(divide_up(c->k, divide_up(c->k, block)), 16);
+}
+
+/* How many passes over C there are, and how many in each block of the sum. */
+static void count_passes(const Contract *c, ContractPlan *plan) {
+	int64_t in_block = 1, all = 1;
+	for (int i = 0; i <= c->naround; i++) {
+		int64_t extent = i < c->naround ? c->around[i].extent : c->k, step = i < c->naround ? 1 : plan->k_block;
+		if (plan->segments && i == c->naround - 1) step = i == c->cut ? MIN(c->per_block, extent) : extent;
+		all *= divide_up(extent, step);
+		if (i >= c->cut) in_block *= divide_up(i == c->cut ? MIN(c->per_block, extent) : extent, step);
+	}
+	plan->chained = all > 1;
+	plan->waiting = in_block > 1 && all > in_block;
 }
 
 /* Columns per column block: a packed block of B takes half of L2; rows handed to the epilogue stay in L1 or near it. */
@@ -141,9 +165,8 @@ static void choose_panel_block(const Target *target, const Contract *c, Contract
 
 /* Row blocks matter only when sums wait in scratch between passes. */
 static void choose_row_block(const Target *target, const Contract *c, ContractPlan *plan, int64_t rows) {
-	bool waiting = c->k > plan->k_block && (c->k > CONTRACT_BLOCK || c->c_dropped);
 	plan->row_block = c->m;
-	if (!waiting) return;
+	if (!plan->waiting && !(plan->chained && c->c_dropped)) return;
 	int64_t bytes = plan->panel_block * plan->panel_columns * 4;
 	int64_t wanted = MAX(target->l2, 64 << 10) / 4 / bytes / plan->height * plan->height;
 	plan->row_block = MIN(rows, MAX(wanted, 4 * plan->height));
@@ -167,12 +190,12 @@ static void place_scratch(const Contract *c, ContractPlan *plan) {
 	}
 	plan->c_stride = c->c_row;
 	if (c->c_dropped) {
-		int64_t rows = c->k > plan->k_block ? plan->row_block + plan->height : plan->height;
+		int64_t rows = plan->chained ? plan->row_block + plan->height : plan->height;
 		plan->c_at = at;
 		plan->c_stride = wide + (is_aliasing(wide) ? 16 : 0);
 		at += (size_t)round_up(plan->c_stride * rows * 4, 64);
 	}
-	if (c->k > CONTRACT_BLOCK && plan->k_block < CONTRACT_BLOCK) {
+	if (plan->waiting) {
 		plan->chain_at = at;
 		plan->chain_stride = wide + (is_aliasing(wide) ? 16 : 0);
 		at += (size_t)round_up(plan->chain_stride * (plan->row_block + plan->height) * 4, 64);
@@ -193,14 +216,18 @@ ContractPlan contract_plan(const Target *target, const Contract *given) {
 	if (!c.nrow_counts) c.row_counts[0] = c.m, c.nrow_counts = 1;
 	int64_t rows = 1;
 	for (int i = 0; i < c.nrow_counts; i++) rows = MAX(rows, c.row_counts[i]);
-	if (c.n == 1) {
+	if (!c.per_block) c.cut = c.naround, c.per_block = CONTRACT_BLOCK;
+	if (c.dot) {
 		contract_dot_plan(target, &c, &plan);
 		return plan;
 	}
 	plan.lanes = power_of_two(c.n, MAX(1, target->lanes));
+	plan.cut = c.cut, plan.per_block = c.per_block;
+	plan.segments = c.naround > 0 && c.cut < c.naround;
 	choose_tile(target, &c, &plan);
 	choose_packing(target, &c, &plan, rows);
 	choose_k_block(target, &c, &plan, rows);
+	count_passes(&c, &plan);
 	choose_panel_block(target, &c, &plan);
 	choose_row_block(target, &c, &plan, rows);
 	place_scratch(&c, &plan);

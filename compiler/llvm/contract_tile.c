@@ -2,6 +2,8 @@
  *
  * The accumulators are carried values of the loop over k; each turn loads a row of the panel of B, then for each row of A
  * broadcasts one element and adds a product to each accumulator.  k is not unrolled: it gains nothing and costs compile time. */
+#include <string.h>
+
 #include "contract_parts.h"
 
 enum { MAX_ROWS = 32, MAX_VECTORS = 16, PREFETCH_TURNS = 24 };
@@ -68,17 +70,10 @@ static void multiply(Emit *e, const TileShape *s, Value a, Value b, EmitLoop *lo
 	}
 }
 
-static void tile_body(Emit *e, const TileShape *s) {
-	Value a = LLVMGetParam(e->function, 0), b = LLVMGetParam(e->function, 1), k = LLVMGetParam(e->function, 2);
-	Value a_step = LLVMGetParam(e->function, 3), b_step = LLVMGetParam(e->function, 4);
-	Value c = LLVMGetParam(e->function, 5), stride = LLVMGetParam(e->function, 6);
+/* The loop over k. */
+static void add_products(Emit *e, const TileShape *s, Value a, Value b, Value *sum) {
+	Value k = LLVMGetParam(e->function, 2), a_step = LLVMGetParam(e->function, 3), b_step = LLVMGetParam(e->function, 4);
 	int count = s->rows * s->panel.vectors;
-	Value sum[MAX_CARRIED];
-	if (count + 2 > MAX_CARRIED || s->rows > MAX_ROWS || s->panel.vectors > MAX_VECTORS)
-		die("tile %d x %d", s->rows, s->panel.vectors);
-	if (s->chained) load_chain(e, s, LLVMGetParam(e->function, 7), LLVMGetParam(e->function, 8), sum);
-	else
-		for (int i = 0; i < count; i++) sum[i] = emit_f32(e, 0, s->lanes);
 	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), k, 1);
 	a = emit_loop_carry(e, &loop, a);
 	b = emit_loop_carry(e, &loop, b);
@@ -91,26 +86,65 @@ static void tile_body(Emit *e, const TileShape *s) {
 	emit_loop_next(e, &loop, 0, emit_at(e, a, e->f32, a_step));
 	emit_loop_next(e, &loop, 1, emit_at(e, b, e->f32, b_step));
 	emit_loop_end(e, &loop);
+	memcpy(sum, loop.result + 2, sizeof *sum * (size_t)count);
+}
+
+static void tile_body(Emit *e, const TileShape *s) {
+	Value a = LLVMGetParam(e->function, 0), b = LLVMGetParam(e->function, 1);
+	Value c = LLVMGetParam(e->function, 5), stride = LLVMGetParam(e->function, 6);
+	int count = s->rows * s->panel.vectors;
+	Value sum[MAX_CARRIED];
+	if (count + 2 > MAX_CARRIED || s->rows > MAX_ROWS || s->panel.vectors > MAX_VECTORS)
+		die("tile %d x %d", s->rows, s->panel.vectors);
+	unsigned chain = s->segmented ? 10 : 7;
+	if (s->chained) load_chain(e, s, LLVMGetParam(e->function, chain), LLVMGetParam(e->function, chain + 1), sum);
+	else
+		for (int i = 0; i < count; i++) sum[i] = emit_f32(e, 0, s->lanes);
+	EmitLoop segments;
+	if (s->segmented) {
+		segments = emit_loop_begin(e, emit_index(e, 0), LLVMGetParam(e->function, 7), 1);
+		for (int i = 0; i < count; i++) sum[i] = emit_loop_carry(e, &segments, sum[i]);
+		a = emit_at(e, a, e->f32, emit_mul(e, segments.i, LLVMGetParam(e->function, 8)));
+		b = emit_at(e, b, e->f32, emit_mul(e, segments.i, LLVMGetParam(e->function, 9)));
+	}
+	add_products(e, s, a, b, sum);
+	if (s->segmented) {
+		for (int i = 0; i < count; i++) emit_loop_next(e, &segments, i, sum[i]);
+		emit_loop_end(e, &segments);
+		memcpy(sum, segments.result, sizeof *sum * (size_t)count);
+	}
 	if (!s->chained) {
-		store_rows(e, s, loop.result + 2, c, stride, false);
+		store_rows(e, s, sum, c, stride, false);
 	} else {
-		EmitIf branch = emit_if(e, LLVMGetParam(e->function, 9));
-		store_rows(e, s, loop.result + 2, c, stride, true);
+		EmitIf branch = emit_if(e, LLVMGetParam(e->function, chain + 2));
+		store_rows(e, s, sum, c, stride, true);
 		emit_else(e, &branch);
-		store_rows(e, s, loop.result + 2, c, stride, false);
+		store_rows(e, s, sum, c, stride, false);
 		emit_end_if(e, &branch);
 	}
 	LLVMBuildRetVoid(e->builder);
 }
 
+unsigned contract_tile_type(Emit *e, bool segmented, bool chained, LLVMTypeRef *type) {
+	LLVMTypeRef params[TILE_PARAMETERS] = {e->ptr, e->ptr, e->index, e->index, e->index, e->ptr, e->index};
+	unsigned count = 7;
+	for (int i = 0; segmented && i < 3; i++) params[count++] = e->index;
+	if (chained) params[count] = e->ptr, params[count + 1] = e->index, params[count + 2] = e->i1, count += 3;
+	*type = LLVMFunctionType(e->void_type, params, count, false);
+	return count;
+}
+
 Value contract_tile(Emit *e, TileShape s) {
-	const char *name = arena_printf(e->arena, "tile_%dx%dx%d_b%d_c%d_a%lld%s%s", s.rows, s.panel.vectors, s.lanes, s.panel.b_tail,
-	                                s.panel.c_tail, (long long)s.a_row, s.chained ? "_chained" : "", s.ahead ? "_ahead" : "");
+	const char *name = arena_printf(e->arena, "tile_%dx%dx%d_b%d_c%d_a%lld%s%s%s", s.rows, s.panel.vectors, s.lanes, s.panel.b_tail,
+	                                s.panel.c_tail, (long long)s.a_row, s.segmented ? "_segmented" : "", s.chained ? "_chained" : "",
+	                                s.ahead ? "_ahead" : "");
 	Value function = LLVMGetNamedFunction(e->module, name);
 	if (function) return function;
 	EmitPlace place = emit_pause(e);
-	LLVMTypeRef params[] = {e->ptr, e->ptr, e->index, e->index, e->index, e->ptr, e->index, e->ptr, e->index, e->i1};
-	function = emit_function(e, name, e->void_type, s.chained ? 10 : 7, params, true);
+	LLVMTypeRef type, params[TILE_PARAMETERS];
+	unsigned count = contract_tile_type(e, s.segmented, s.chained, &type);
+	LLVMGetParamTypes(type, params);
+	function = emit_function(e, name, e->void_type, (int)count, params, true);
 	tile_body(e, &s);
 	emit_resume(e, place);
 	return function;

@@ -29,6 +29,10 @@ bool index_uses_lanes(const Lower *k, const Affine *i) {
 	return (i->computed && emit_lanes(i->computed) > 1) || (k->lane_level >= 0 && i->coefficient[k->lane_level] != 0);
 }
 
+bool index_is_adjacent(const Lower *k, const Affine *i) {
+	return k->lane_level >= 0 && i->coefficient[k->lane_level] == 1 && (!i->computed || emit_lanes(i->computed) == 1);
+}
+
 static Value widen(Lower *k, Value v, int lanes) { return emit_lanes(v) == lanes ? v : emit_splat(k->e, v, lanes); }
 
 static Value computed_sum(Lower *k, Value a, int64_t scale, Value b) {

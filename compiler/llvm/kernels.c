@@ -10,6 +10,7 @@ typedef struct KernelWriter {
 	Value begin, end, scratch;
 	bool split;                  /* the lanes past the last whole 16 need code of their own */
 	bool ragged;                 /* a tile's columns may begin and end anywhere, not at multiples of 16 */
+	bool flat;                   /* the index is an element's number: see tile_is_flat() */
 } KernelWriter;
 
 /* The roots at the present index: all computed, then all stored, since a root may overwrite what another one reads. */
@@ -27,7 +28,7 @@ static bool tree_is_dense(const KernelProgram *kp, const Val *v, bool top) {
 	int buffer = kp->buffer_of[v->id];
 	if (buffer >= 0) {
 		const Buffer *b = &kp->buffers.data[buffer];
-		if (b->kind == BUFFER_IO && b->type.rank > 0) return true;
+		if (b->type.rank > 0 && (b->kind == BUFFER_IO || b->row % LANES)) return true;
 		if (!top) return false;
 	}
 	switch (v->op) {
@@ -50,6 +51,18 @@ static Value emit_maximum(Emit *e, Value a, Value b) {
 	return emit_intrinsic(e, "llvm.smax", LLVMTypeOf(a), 2, (Value[]){a, b});
 }
 
+/* Sets the index along the lanes, which the innermost level counts. */
+static void set_lanes(KernelWriter *w, At *at, int axis) {
+	Lower *k = &w->lower;
+	if (!w->flat) {
+		at->axis[axis] = index_variable(k->depth);
+		return;
+	}
+	Affine lane = index_variable(k->depth);
+	at->flat = true;
+	at->axis[0] = index_scale_add(k, index_variable(k->tile_row_level), w->contraction->columns.extent, &lane);
+}
+
 /* Roots over begin .. end of the last axis (n long), 16 elements at a time. */
 static void write_lanes(KernelWriter *w, At *at, int axis, int64_t n, Value begin, Value end, const Val *skip) {
 	Lower *k = &w->lower;
@@ -59,14 +72,14 @@ static void write_lanes(KernelWriter *w, At *at, int axis, int64_t n, Value begi
 	if (whole > 0) {
 		Value stop = w->split ? emit_min(e, end, emit_index(e, whole)) : end;
 		level_open(k, &loop, begin, stop, LANES, n, true);
-		at->axis[axis] = index_variable(k->depth);
+		set_lanes(w, at, axis);
 		write_roots(k, at, skip);
 		level_close(k, &loop);
 	}
 	if (w->split) {   /* runs once, or not at all */
 		Value start = whole > 0 ? emit_maximum(e, begin, emit_index(e, whole)) : begin;
 		level_open(k, &loop, start, end, LANES, n, true);
-		at->axis[axis] = index_variable(k->depth);
+		set_lanes(w, at, axis);
 		k->tail = (int)(n % LANES);
 		write_roots(k, at, skip);
 		k->tail = 0;
@@ -81,11 +94,11 @@ static void write_ragged(KernelWriter *w, At *at, int axis, int64_t n, Value beg
 	EmitLoop loop;
 	Value whole = LLVMBuildAnd(e->builder, emit_sub(e, end, begin), emit_index(e, -LANES), ""), stop = emit_add(e, begin, whole);
 	level_open(k, &loop, begin, stop, LANES, n, true);
-	at->axis[axis] = index_variable(k->depth);
+	set_lanes(w, at, axis);
 	write_roots(k, at, skip);
 	level_close(k, &loop);
 	level_open(k, &loop, stop, end, LANES, n, true);
-	at->axis[axis] = index_variable(k->depth);
+	set_lanes(w, at, axis);
 	k->tail = -1;
 	k->tail_lanes = emit_tail_mask(e, LANES, emit_sub(e, end, loop.i));
 	write_roots(k, at, skip);
@@ -133,10 +146,10 @@ typedef struct IdList { int *data; int length, capacity; } IdList;
 
 static void hoist_below(Lower *k, Val *v, IdList *walked) {
 	At none = {0};
-	if (v == k->tile_value || k->kp->buffer_of[v->id] >= 0 || k->kp->walked[v->id]) return;
+	if (v == k->tile_value || (k->kp->buffer_of[v->id] >= 0 && !reads_tile(k, v)) || k->kp->walked[v->id]) return;
 	k->kp->walked[v->id] = 1;
 	vec_push(k->e->arena, walked, v->id);
-	if (v->type.rank == 0) {
+	if (v->type.rank == 0 && !reads_tile(k, v)) {
 		lower_value(k, v, &none, NULL);
 		return;
 	}
@@ -150,6 +163,23 @@ static void hoist_scalars(Lower *k) {
 	for (int i = 0; i < walked.length; i++) k->kp->walked[walked.data[i]] = 0;
 }
 
+/* The result's axes that one loop runs over, from the variable of its level. */
+static void loop_index(Lower *k, const ContractLoop *l, int level, At *at) {
+	Type t = {.dtype = DTYPE_F32, .rank = l->naxes};
+	At number = {.flat = true, .axis = {l->extent > 1 ? index_variable(level) : index_constant(0)}};
+	for (int i = 0; i < t.rank; i++) t.dim[i] = k->kernel->domain.dim[l->axis[i]];
+	number = index_split(k, &number, t);
+	for (int i = 0; i < t.rank; i++) at->axis[l->axis[i]] = number.axis[i];
+}
+
+static void tile_index(Lower *k, const Contraction *c, At *at) {
+	for (int i = 0; i < c->nouter; i++) loop_index(k, &c->outer[i], k->outer_level[i], at);
+	loop_index(k, &c->rows, k->tile_row_level, at);
+}
+
+/* Are rows and columns the result's axes in order, so that an element's number is row * columns + column? */
+static bool tile_is_flat(const Contraction *c, int rank) { return c->nouter == 0 && c->rows.naxes > 1 && c->rows.naxes + 1 == rank; }
+
 static void write_tile(Emit *e, void *context, const ContractTile *tile) {
 	KernelWriter *w = context;
 	Lower *k = &w->lower;
@@ -159,29 +189,26 @@ static void write_tile(Emit *e, void *context, const ContractTile *tile) {
 	Value shift = emit_add(e, emit_mul(e, tile->row, emit_index(e, tile->stride)), tile->column);
 	k->tile = emit_at(e, tile->at, e->f32, emit_sub(e, emit_index(e, 0), shift));   /* so that rows and columns count from 0 */
 	k->tile_stride = tile->stride;
-	int depth = k->depth;
-	if (c->axis_batch >= 0) at.axis[c->axis_batch] = c->batch > 1 ? index_variable(depth) : index_constant(0);
-	level_open(k, &rows, tile->row, emit_add(e, tile->row, tile->rows), 1, c->m, false);
-	if (c->axis_m >= 0) at.axis[c->axis_m] = index_variable(k->depth);
+	level_open(k, &rows, tile->row, emit_add(e, tile->row, tile->rows), 1, c->rows.extent, false);
+	k->tile_row_level = k->depth;
+	w->flat = tile_is_flat(c, k->kernel->domain.rank);
+	if (!w->flat) tile_index(k, c, &at);
 	const Val *skip = k->kp->buffer_of[k->tile_value->id] >= 0 ? k->tile_value : NULL;
 	Value past = emit_add(e, tile->column, tile->columns);
-	if (c->n > 1 && w->ragged) write_ragged(w, &at, c->axis_n, c->n, tile->column, past, skip);
-	else if (c->n > 1) write_lanes(w, &at, c->axis_n, c->n, tile->column, past, skip);
+	int axis = c->columns.naxes ? c->columns.axis[0] : -1;
+	if (c->columns.extent > 1 && w->ragged) write_ragged(w, &at, axis, c->columns.extent, tile->column, past, skip);
+	else if (c->columns.extent > 1) write_lanes(w, &at, axis, c->columns.extent, tile->column, past, skip);
 	else write_roots(k, &at, skip);
 	level_close(k, &rows);
 }
 
 /* Filled along the axis that its last axis is: rows of the result, or the summed index. */
-static bool fill_is_down(const Kernel *kernel) {
-	const Val *contract = kernel->anchor;
-	const Contraction *c = &kernel->contraction;
-	IntList labels = contract->list[c->swapped ? 1 : 0], result = contract->list[2];
-	return labels.length && c->axis_m >= 0 && labels.data[labels.length - 1] == result.data[c->axis_m];
-}
+static bool fill_is_down(const Contraction *c) { return c->rows.a == 1 && c->rows.extent > 1; }
 
-static int64_t columns_past(const Buffer *b, const View *v, int64_t row_stride, int64_t n) {
-	if (b->kind == BUFFER_IO || v->offset || b->type.rank < 2) return 0;
-	return row_stride == b->row && n == b->type.dim[b->type.rank - 1] ? b->row - n : 0;
+/* Elements past column n of every row that belong to nobody. */
+static int64_t columns_past(const Buffer *b, int64_t n) {
+	if (b->kind == BUFFER_IO || b->type.rank < 2) return 0;
+	return n == b->type.dim[b->type.rank - 1] ? b->row - n : 0;
 }
 
 /* One vector (or what is left of it) of elements, along the lanes. */
@@ -191,36 +218,26 @@ static void fill_lanes(Lower *k, Val *v, const At *at, Value to, Value mask) {
 	else emit_store(k->e, x, to);
 }
 
-/* A block of the operand that is computed while it is packed: rows of the result by summed index. */
+/* A block of the operand that is computed while it is packed: rows of the result by summed index.  Its element is known by its number. */
 static void fill_operand(Emit *e, void *context, const ContractBlock *block) {
 	KernelWriter *w = context;
 	Lower *k = &w->lower;
 	const Contraction *c = w->contraction;
-	const Val *contract = k->kernel->anchor;
 	Val *v = c->fill;
-	IntList labels = contract->list[c->swapped ? 1 : 0], result = contract->list[2];
-	At at = {0};
-	int axis_row = -1, axis_sum = -1;
-	for (int i = 0; i < labels.length; i++) {
-		int role = -1;
-		for (int r = 0; r < result.length; r++)
-			if (result.data[r] == labels.data[i]) role = r;
-		if (role < 0) axis_sum = i;
-		else if (role == c->axis_m) axis_row = i;
-		else at.axis[i] = c->batch > 1 ? index_variable(k->depth) : index_constant(0);
-	}
-	bool down = fill_is_down(k->kernel);
-	int outer_axis = down ? axis_sum : axis_row, lane_axis = down ? axis_row : axis_sum;
+	At at = {.flat = true};
+	bool down = fill_is_down(c);
 	Value outer0 = down ? block->column : block->row, outers = down ? block->columns : block->rows;
 	Value lane0 = down ? block->row : block->column, lanes = down ? block->rows : block->columns;
+	int64_t extent = c->sum[0].extent, step = down ? c->sum[0].a : c->rows.a;
 	Value whole = LLVMBuildAnd(e->builder, lanes, emit_index(e, -LANES), ""), stop = emit_add(e, lane0, whole), end = emit_add(e, lane0, lanes);
 	EmitLoop outer, inner;
-	level_open(k, &outer, outer0, emit_add(e, outer0, outers), 1, down ? c->k : c->m, false);
-	if (outer_axis >= 0) at.axis[outer_axis] = index_variable(k->depth);
+	level_open(k, &outer, outer0, emit_add(e, outer0, outers), 1, down ? extent : c->rows.extent, false);
+	int outer_level = k->depth;
 	Value row = emit_sub(e, emit_mul(e, emit_sub(e, outer.i, outer0), emit_index(e, block->stride)), lane0);
 	for (int part = 0; part < 2; part++) {
-		level_open(k, &inner, part ? stop : lane0, part ? end : stop, LANES, down ? c->m : c->k, true);
-		if (lane_axis >= 0) at.axis[lane_axis] = index_variable(k->depth);
+		level_open(k, &inner, part ? stop : lane0, part ? end : stop, LANES, down ? c->rows.extent : extent, true);
+		Affine lane = index_variable(k->depth);
+		at.axis[0] = index_scale_add(k, index_variable(outer_level), step, &lane);
 		k->tail = part ? -1 : 0;
 		k->tail_lanes = part ? emit_tail_mask(e, LANES, emit_sub(e, end, inner.i)) : NULL;
 		fill_lanes(k, v, &at, emit_at(e, block->to, e->f32, emit_add(e, row, inner.i)), k->tail_lanes);
@@ -230,30 +247,36 @@ static void fill_operand(Emit *e, void *context, const ContractBlock *block) {
 	level_close(k, &outer);
 }
 
+/* Turns of this loop for one index of the axis that workers share; 0 when they do not share it. */
+static int64_t turns_per_share(const Kernel *kernel, const ContractLoop *l) {
+	if (kernel->partition < 0 || !l->naxes || l->axis[0] != kernel->partition || kernel->workers == 1 || kernel->panels) return 0;
+	return l->extent / kernel->domain.dim[kernel->partition];
+}
+
 /* The contract of a kernel as the nest wants it; pointers and epilogue are added by who emits. */
 static Contract contract_of(const KernelProgram *kp, const Kernel *kernel) {
 	const Contraction *c = &kernel->contraction;
+	const ContractLoop *k = &c->sum[c->nsum - 1];
 	int out = kp->buffer_of[kernel->anchor->id];
-	Contract contract = {.m = c->m, .n = c->n, .k = c->k};
+	Contract contract = {.m = c->rows.extent, .n = c->columns.extent, .k = k->extent, .dot = c->dot, .cut = c->cut, .per_block = c->per_block};
+	for (int i = 0; i + 1 < c->nsum; i++) contract.around[contract.naround++] = (ContractSum){c->sum[i].extent, c->sum[i].a, c->sum[i].b};
 	contract.epilogue = kernel->roots.length > (out >= 0) ? write_tile : NULL;
-	contract.a = (ContractOperand){.row = c->a.stride[1], .column = c->a.stride[2]};
-	if (c->fill) contract.a = (ContractOperand){.fill = fill_operand, .down = fill_is_down(kernel)};
-	contract.b = (ContractOperand){.row = c->b.stride[1], .column = c->n == 1 ? 1 : c->b.stride[2]};
-	contract.b.pad = contract.b.column == 1 ? columns_past(&kp->buffers.data[c->b.buffer], &c->b, c->b.stride[1], c->n) : 0;
+	contract.a = (ContractOperand){.row = c->rows.a, .column = k->a};
+	if (c->fill) contract.a = (ContractOperand){.fill = fill_operand, .down = fill_is_down(c)};
+	contract.b = (ContractOperand){.row = k->b, .column = c->columns.extent == 1 ? 1 : c->columns.b};
+	contract.b.pad = contract.b.column == 1 && !c->dot ? columns_past(&kp->buffers.data[c->b.buffer], c->columns.extent) : 0;
 	if (out >= 0) {
-		const Buffer *b = &kp->buffers.data[out];
-		int64_t stride[MAX_RANK];
-		buffer_strides(b, stride);
-		contract.c_row = c->axis_m >= 0 ? stride[c->axis_m] : c->n;
-		contract.c_pad = c->n > 1 ? columns_past(b, &(View){0}, contract.c_row, c->n) : 0;
+		contract.c_row = c->rows.naxes ? c->rows.y : c->columns.extent;
+		contract.c_pad = c->columns.extent > 1 ? columns_past(&kp->buffers.data[out], c->columns.extent) : 0;
 	} else {
 		contract.c_dropped = true;
-		contract.c_row = (c->n + LANES - 1) / LANES * LANES;
+		contract.c_row = (c->columns.extent + LANES - 1) / LANES * LANES;
 	}
-	if (kernel->partition >= 0 && kernel->partition == c->axis_m && kernel->workers > 1 && !kernel->panels) {
+	int64_t rows = turns_per_share(kernel, &c->rows);
+	if (rows) {
 		int64_t share = kernel_share(kernel), rest = kernel->rows % share;
-		contract.row_counts[contract.nrow_counts++] = share;
-		if (rest) contract.row_counts[contract.nrow_counts++] = rest;
+		contract.row_counts[contract.nrow_counts++] = share * rows;
+		if (rest) contract.row_counts[contract.nrow_counts++] = rest * rows;
 	}
 	return contract;
 }
@@ -263,7 +286,7 @@ enum { LARGE_OPERAND = 1 << 20 };   /* bytes: no longer in a worker's own cache 
 int64_t kernel_panels(const void *target, const KernelProgram *kp, const Kernel *kernel) {
 	Kernel whole = *kernel;
 	whole.workers = 1;
-	if (kernel->kind != KERNEL_CONTRACT || kernel->contraction.batch > 1) return 0;
+	if (kernel->kind != KERNEL_CONTRACT || kernel->contraction.nouter || kernel->contraction.dot) return 0;
 	Contract contract = contract_of(kp, &whole);
 	int64_t workers = MAX(kernel->workers, 1);
 	contract.row_counts[0] = (contract.m + workers - 1) / workers;
@@ -288,18 +311,38 @@ static void add_streams(const Lower *k, ContractArguments *args) {
 	const Kernel *kernel = k->kernel;
 	const Contraction *c = &kernel->contraction;
 	size_t bytes = 0;
-	if (c->batch > 1 || c->axis_m < 0 || c->axis_n < 0) return;
+	if (c->nouter || !c->rows.naxes || c->columns.extent == 1) return;
 	for (int i = 0; i < kernel->leaves.length && args->nstreams < MAX_STREAMS; i++) {
 		const Leaf *leaf = &kernel->leaves.data[i];
 		const Buffer *b = &k->kp->buffers.data[k->kp->buffer_of[leaf->val->id]];
 		int64_t stride[MAX_RANK];
 		if (!leaf->identity || b->type.dtype != DTYPE_F32 || !type_same_dims(b->type, kernel->domain)) continue;
 		buffer_strides(b, stride);
-		if (stride[c->axis_n] != 1) continue;
-		args->streams[args->nstreams++] = (ContractStream){k->pointer[k->kp->buffer_of[leaf->val->id]], stride[c->axis_m]};
+		if (stride[c->columns.axis[0]] != 1) continue;
+		int64_t row = stride[c->rows.axis[c->rows.naxes - 1]];   /* axes of rows lie alike in all tensors of these dims */
+		args->streams[args->nstreams++] = (ContractStream){k->pointer[k->kp->buffer_of[leaf->val->id]], row};
 		bytes += b->bytes;
 	}
 	if (bytes <= (size_t)k->e->target->l2) args->nstreams = 0;
+}
+
+/* Opens the loops around the product and moves the operands along. */
+static void open_outer(KernelWriter *w, EmitLoop *loops, ContractArguments *args) {
+	Lower *k = &w->lower;
+	Emit *e = k->e;
+	const Contraction *c = w->contraction;
+	for (int i = 0; i < c->nouter; i++) {
+		const ContractLoop *l = &c->outer[i];
+		if (l->extent == 1) continue;
+		int64_t share = turns_per_share(k->kernel, l);
+		Value begin = share ? emit_mul(e, w->begin, emit_index(e, share)) : emit_index(e, 0);
+		Value end = share ? emit_mul(e, w->end, emit_index(e, share)) : emit_index(e, l->extent);
+		level_open(k, &loops[i], begin, end, 1, l->extent, false);
+		k->outer_level[i] = k->depth;
+		if (args->a) args->a = emit_at(e, args->a, e->f32, emit_mul(e, loops[i].i, emit_index(e, l->a)));
+		args->b = emit_at(e, args->b, e->f32, emit_mul(e, loops[i].i, emit_index(e, l->b)));
+		if (args->c) args->c = emit_at(e, args->c, e->f32, emit_mul(e, loops[i].i, emit_index(e, l->y)));
+	}
 }
 
 static void write_contract(KernelWriter *w) {
@@ -313,29 +356,26 @@ static void write_contract(KernelWriter *w) {
 	contract.context = contract.a.context = w;
 	ContractPlan plan = contract_plan(e->target, &contract);
 	w->contraction = c;
-	w->split = needs_split(kp, kernel, c->n);
-	w->ragged = c->n > 1 && plan.lanes < LANES && (kernel->panels || plan.epilogue_columns < c->n);
+	w->split = needs_split(kp, kernel, c->columns.extent);
+	w->ragged = c->columns.extent > 1 && plan.lanes < LANES && (kernel->panels || plan.epilogue_columns < c->columns.extent);
 	k->tile_value = kernel->anchor;
+	k->of_tile = NEW_ARRAY(e->arena, char, kp->fn->vals.length + 1);
 	if (contract.epilogue) hoist_scalars(k);
 	ContractArguments args = {.scratch = w->scratch};
-	if (contract.nrow_counts) args.row = w->begin, args.rows = emit_sub(e, w->end, w->begin);
+	if (contract.nrow_counts) {
+		Value rows = emit_index(e, turns_per_share(kernel, &c->rows));
+		args.row = emit_mul(e, w->begin, rows), args.rows = emit_mul(e, emit_sub(e, w->end, w->begin), rows);
+	}
 	if (kernel->panels && kernel->workers > 1) args.panel = w->begin, args.panels = emit_sub(e, w->end, w->begin);
 	if (!c->fill) args.a = emit_at_constant(e, k->pointer[c->a.buffer], e->f32, c->a.offset);
 	args.b = emit_at_constant(e, k->pointer[c->b.buffer], e->f32, c->b.offset);
 	args.c = out >= 0 ? k->pointer[out] : NULL;
 	if (contract.epilogue) add_streams(k, &args);
-	EmitLoop batch;
-	if (c->batch > 1) {
-		int64_t stride[MAX_RANK] = {0};
-		if (out >= 0) buffer_strides(&kp->buffers.data[out], stride);
-		bool shared = kernel->partition == c->axis_batch;
-		level_open(k, &batch, shared ? w->begin : emit_index(e, 0), shared ? w->end : emit_index(e, c->batch), 1, c->batch, false);
-		if (args.a) args.a = emit_at(e, args.a, e->f32, emit_mul(e, batch.i, emit_index(e, c->a.stride[0])));
-		args.b = emit_at(e, args.b, e->f32, emit_mul(e, batch.i, emit_index(e, c->b.stride[0])));
-		if (args.c) args.c = emit_at(e, args.c, e->f32, emit_mul(e, batch.i, emit_index(e, stride[c->axis_batch])));
-	}
+	EmitLoop outer[MAX_RANK];
+	open_outer(w, outer, &args);
 	contract_emit(e, &contract, &plan, args);
-	if (c->batch > 1) level_close(k, &batch);
+	for (int i = c->nouter - 1; i >= 0; i--)
+		if (c->outer[i].extent > 1) level_close(k, &outer[i]);
 }
 
 /* The buffers a kernel is given, in the order of its parameters. */

@@ -45,9 +45,11 @@ typedef struct Lower {
 	Value tail_lanes;                /* <LANES x i1> */
 	Value zero;                      /* of kernels of rows: always 0, which LLVM does not know */
 	const Val *tile_value;           /* a contract's result in its tile */
-	Value tile, tile_row, tile_column;   /* the tile's address; its first row and column */
+	Value tile;                      /* where its row 0, column 0 would stand */
 	int64_t tile_stride;
-	int tile_row_level;
+	int tile_row_level;              /* whose variable is the row */
+	char *of_tile;                   /* by Val.id: TILE_READ: computed from the product; TILE_FREE: not; 0: not asked yet */
+	int outer_level[MAX_RANK];       /* of the loops around the product */
 	Memo *given;                     /* results of the row's reductions, by value: at any index */
 	Kept *kept;                      /* elements of the row that an earlier pass has computed */
 } Lower;
@@ -69,6 +71,7 @@ Affine index_scale_add(const Lower *k, Affine a, int64_t scale, const Affine *b)
 bool index_equal(const Affine *a, const Affine *b);
 int index_level(const Lower *k, const Affine *i);       /* deepest level it uses */
 bool index_uses_lanes(const Lower *k, const Affine *i);
+bool index_is_adjacent(const Lower *k, const Affine *i);   /* lanes are neighbours */
 Value index_value(Lower *k, const Affine *i);           /* e->index; a vector when it uses the lanes */
 /* Emission moves to the end of the code that runs once per turn of `level`, and back to where it was (NULL: it did not move). */
 LLVMBasicBlockRef lower_move_out(Lower *k, int level);
@@ -79,6 +82,9 @@ At index_split(Lower *k, const At *flat, Type type);
 Affine index_flatten(Lower *k, const At *at, Type type);
 
 /* value.c */
+enum { TILE_FREE = 1, TILE_READ };
+/* Is `v` computed from the tile, so that it may not leave the loop over the tile's rows? */
+bool reads_tile(const Lower *k, const Val *v);
 Value lower_value(Lower *k, Val *v, const At *at, Value mask);
 void lower_store(Lower *k, Val *root, const At *at, Value value);
 Value lower_as_lanes(Lower *k, Value v);

@@ -65,6 +65,11 @@ static Affine buffer_offset(Lower *k, const Buffer *b, At *at) {
 	int64_t stride[MAX_RANK];
 	bool dense = b->type.rank == 0 || b->row == b->type.dim[b->type.rank - 1];
 	if (at->flat && dense) return at->axis[0];
+	if (at->flat && b->type.rank > 2) {   /* only the last axis has padding: the others are one */
+		Type rows = {.dtype = b->type.dtype, .rank = 2, .dim = {type_count(b->type) / b->type.dim[b->type.rank - 1], b->type.dim[b->type.rank - 1]}};
+		At split = index_split(k, at, rows);
+		return index_scale_add(k, split.axis[0], b->row, &split.axis[1]);
+	}
 	*at = index_split(k, at, b->type);
 	buffer_strides(b, stride);
 	Affine offset = index_constant(0);
@@ -130,7 +135,7 @@ static Value load_at(Lower *k, Value base, DType dtype, const Affine *offset, Va
 		Value all = emit_splat(e, index_value(k, offset), LANES);
 		return from_memory(k, emit_gather(e, element, base, all, all_mask(k, mask)), dtype);
 	}
-	if (!offset->computed && offset->coefficient[k->lane_level] == 1) {
+	if (index_is_adjacent(k, offset)) {
 		Affine first = *offset;
 		first.coefficient[k->lane_level] = 0;
 		Value start = emit_add(e, index_value(k, &first), k->level[k->lane_level].variable);
@@ -169,7 +174,7 @@ void lower_store(Lower *k, Val *root, const At *from, Value value) {
 	raw = lower_as_lanes(k, raw);
 	Affine first = offset;
 	first.coefficient[k->lane_level] = 0;
-	if (offset.computed || offset.coefficient[k->lane_level] != 1) die("a root is stored along its last axis");
+	if (!index_is_adjacent(k, &offset)) die("a root is stored along its last axis");
 	Value start = emit_add(e, index_value(k, &first), k->level[k->lane_level].variable);
 	Value pointer = emit_at(e, k->pointer[buffer], element, start);
 	if (k->tail < 0) emit_store_masked(e, raw, pointer, k->tail_lanes);
@@ -193,22 +198,16 @@ static Value load_kept(Lower *k, const Kept *kept, const At *at) {
 	return from_memory(k, emit_load(k->e, memory_type(k->e, dtype), LANES, kept_address(k, kept, i->constant)), dtype);
 }
 
-static Value load_tile(Lower *k, const Val *v, const At *at) {
+/* The product at the present index, which is the tile's by its row and the lanes. */
+static Value load_tile(Lower *k, const Val *v) {
 	Emit *e = k->e;
-	const Contraction *c = &k->kernel->contraction;
-	Affine zero = index_constant(0);
-	At split = index_split(k, at, v->type);
-	Affine row = c->axis_m >= 0 ? split.axis[c->axis_m] : zero, column = c->axis_n >= 0 ? split.axis[c->axis_n] : zero;
-	/* the tile's rows and columns are counted by the loop variables themselves */
-	Affine offset = index_scale_add(k, row, k->tile_stride, &column);
-	Affine first = offset;
-	if (k->lane_level >= 0) first.coefficient[k->lane_level] = 0;
-	Value i = index_value(k, &first);
+	int buffer = k->kp->buffer_of[v->id];
+	Value i = emit_mul(e, k->level[k->tile_row_level].variable, emit_index(e, k->tile_stride));
 	if (k->lane_level >= 0) i = emit_add(e, i, k->level[k->lane_level].variable);
 	Value pointer = emit_at(e, k->tile, e->f32, i);
 	if (k->lane_level < 0) return emit_load(e, e->f32, 1, pointer);
-	int buffer = k->kp->buffer_of[v->id];
-	bool dense = buffer >= 0 && !lanes_are_padded(k, &k->kp->buffers.data[buffer], &split);   /* the tile is the result itself */
+	const Buffer *b = buffer >= 0 ? &k->kp->buffers.data[buffer] : NULL;   /* the tile is the result itself */
+	bool dense = b && (b->kind == BUFFER_IO || k->tail < 0 || b->row % LANES);
 	if (dense && k->tail < 0) return emit_load_masked(e, e->f32, LANES, pointer, k->tail_lanes);
 	return dense && k->tail ? emit_load_partial(e, e->f32, LANES, pointer, k->tail) : emit_load(e, e->f32, LANES, pointer);
 }
@@ -253,6 +252,109 @@ static Value reduce_loop(Lower *k, Val *v, const At *at, Value mask) {
 	}
 	k->lane_level = lane_level;
 	return result;
+}
+
+static int label_axis(const IntList *labels, int64_t label) {
+	for (int i = 0; i < labels->length; i++)
+		if (labels->data[i] == label) return i;
+	return -1;
+}
+
+/* A contract whose result ends with an axis of both operands, element by element: lanes run along that axis. */
+typedef struct Chain {
+	Lower *k;
+	Val *v;
+	At at[2];                        /* of the operands */
+	int axis[MAX_RANK], other[MAX_RANK], count;   /* the summed axes in each operand, outermost first */
+	int cut;                         /* the one that blocks of the sum are cut along */
+	int64_t per_block;
+	int lane_level, lanes;
+	Value mask, first;               /* first: i1: the block of the sum is the first one; NULL: always */
+	Value begin, end;                /* of the block */
+} Chain;
+
+/* One loop more; the lanes stay what they are. */
+static void open_turns(Chain *c, EmitLoop *loop, int number, Value begin, Value end, int64_t step) {
+	int64_t extent = c->v->arg[0]->type.dim[c->axis[number]];
+	level_open(c->k, loop, begin, end, step, extent, false);
+	c->k->lane_level = c->lane_level;
+	c->at[0].axis[c->axis[number]] = c->at[1].axis[c->other[number]] = index_variable(c->k->depth);
+}
+
+static void close_turns(Chain *c, EmitLoop *loop) {
+	level_close(c->k, loop);
+	c->k->lane_level = c->lane_level;
+}
+
+/* acc and the products of the block over the summed axes from `number` on. */
+static Value chain_products(Chain *c, int number, Value acc) {
+	Lower *k = c->k;
+	Emit *e = k->e;
+	if (number == c->count) {
+		Value x = lower_value(k, c->v->arg[0], &c->at[0], c->mask), y = lower_value(k, c->v->arg[1], &c->at[1], c->mask);
+		if (c->lanes > 1) x = lower_as_lanes(k, x), y = lower_as_lanes(k, y);
+		return emit_fma(e, x, y, acc);
+	}
+	bool block = number == c->cut;
+	EmitLoop loop;
+	Value end = emit_index(e, c->v->arg[0]->type.dim[c->axis[number]]);
+	open_turns(c, &loop, number, block ? c->begin : emit_index(e, 0), block ? c->end : end, 1);
+	Value sum = emit_loop_carry(e, &loop, acc);
+	emit_loop_next(e, &loop, 0, chain_products(c, number + 1, sum));
+	close_turns(c, &loop);
+	return loop.result[0];
+}
+
+/* The total of the blocks over the axes up to the one they are cut along. */
+static Value chain_blocks(Chain *c, int number, Value total) {
+	Lower *k = c->k;
+	Emit *e = k->e;
+	Value zero = emit_index(e, 0), before = c->first;
+	int64_t extent = c->count ? c->v->arg[0]->type.dim[c->axis[number]] : 1, step = number == c->cut ? c->per_block : 1;
+	if (number == c->cut && step >= extent) {
+		c->begin = zero, c->end = emit_index(e, extent);
+		Value sum = chain_products(c, number, emit_f32(e, 0, c->lanes));
+		if (!c->first) return sum;
+		return LLVMBuildSelect(e->builder, c->first, sum, LLVMBuildFAdd(e->builder, total, sum, ""), "");
+	}
+	EmitLoop loop;
+	open_turns(c, &loop, number, zero, emit_index(e, extent), step);
+	Value so_far = emit_loop_carry(e, &loop, total), starts = LLVMBuildICmp(e->builder, LLVMIntEQ, loop.i, zero, ""), next;
+	c->first = before ? LLVMBuildAnd(e->builder, before, starts, "") : starts;
+	if (number == c->cut) {
+		c->begin = loop.i, c->end = emit_min(e, emit_add(e, loop.i, emit_index(e, step)), emit_index(e, extent));
+		Value sum = chain_products(c, number, emit_f32(e, 0, c->lanes));
+		next = LLVMBuildSelect(e->builder, c->first, sum, LLVMBuildFAdd(e->builder, so_far, sum, ""), "");
+	} else {
+		next = chain_blocks(c, number + 1, so_far);
+	}
+	emit_loop_next(e, &loop, 0, next);
+	close_turns(c, &loop);
+	c->first = before;
+	return loop.result[0];
+}
+
+static Value chain_loops(Lower *k, Val *v, const At *at, Value mask) {
+	ContractOrder order = contract_order(v);
+	Chain c = {.k = k, .v = v, .lane_level = k->lane_level, .lanes = k->lane_level >= 0 ? LANES : 1, .mask = mask};
+	for (int o = 0; o < 2; o++)
+		for (int i = 0; i < v->list[o].length; i++) {
+			int y = label_axis(&v->list[2], v->list[o].data[i]);
+			if (y >= 0) c.at[o].axis[i] = at->axis[y];
+		}
+	for (int i = 0; i < v->list[0].length; i++) {
+		if (label_axis(&v->list[2], v->list[0].data[i]) >= 0) continue;
+		c.axis[c.count] = i;
+		c.other[c.count++] = label_axis(&v->list[1], v->list[0].data[i]);
+	}
+	int64_t inside = 1;   /* terms of the axes within the one that is cut */
+	for (c.cut = MAX(c.count - 1, 0); c.cut > 0; c.cut--) {
+		int64_t extent = v->arg[0]->type.dim[c.axis[c.cut]];
+		if (inside * extent >= order.run) break;
+		inside *= extent;
+	}
+	c.per_block = MAX(1, order.block / inside);
+	return chain_blocks(&c, 0, emit_f32(k->e, 0, c.lanes));
 }
 
 static Value argmax_loop(Lower *k, Val *v, const At *at, Value mask) {
@@ -423,7 +525,7 @@ static Value compute(Lower *k, Val *v, const At *from, Value mask) {
 	int buffer = k->kp->buffer_of[v->id];
 	bool own = false;
 	for (int i = 0; i < k->kernel->roots.length; i++) own = own || k->kernel->roots.data[i] == v;
-	if (v == k->tile_value) return load_tile(k, v, from);
+	if (v == k->tile_value) return load_tile(k, v);
 	for (const Kept *kept = k->kept; kept; kept = kept->next)
 		if (kept->v == v) return load_kept(k, kept, from);
 	if (buffer >= 0 && !own) return load_buffer(k, buffer, from, mask);
@@ -469,17 +571,35 @@ static Value compute(Lower *k, Val *v, const At *from, Value mask) {
 	case OpConcat: return concat_value(k, v, &at, mask);
 	case OpGather: return gather_value(k, v, &at, mask);
 	case OpArgMax: return argmax_loop(k, v, &at, mask);
+	case OpContract: return chain_loops(k, v, &at, mask);
 	case OpReduceSum: case OpReduceMax: case OpReduceMin: case OpReduceProd:
 		return lower_narrow(k->e, reduce_loop(k, v, &at, mask), v->type.dtype);
 	default: die("no code for op '%s'", op_info[v->op].text);
 	}
 }
 
+bool reads_tile(const Lower *k, const Val *v) {
+	if (!k->tile_value) return false;
+	if (v == k->tile_value) return true;
+	if (k->kp->buffer_of[v->id] >= 0) {   /* stored: only if it is computed right here */
+		bool own = false;
+		for (int i = 0; i < k->kernel->roots.length; i++) own = own || k->kernel->roots.data[i] == v;
+		if (!own) return false;
+	}
+	if (!k->of_tile[v->id]) {
+		bool reads = false;
+		for (int i = 0; i < (v->op == OpCustom ? 1 : v->nargs) && !reads; i++) reads = reads_tile(k, v->arg[i]);
+		k->of_tile[v->id] = reads ? TILE_READ : TILE_FREE;
+	}
+	return k->of_tile[v->id] == TILE_READ;
+}
+
 Value lower_value(Lower *k, Val *v, const At *at, Value mask) {
 	for (Memo *m = k->given; m; m = m->next)
 		if (m->v == v) return lower_narrow(k->e, m->value, v->type.dtype);
-	bool loops = is_reduce(v) || v->op == OpArgMax;
+	bool loops = is_reduce(v) || v->op == OpArgMax || v->op == OpContract;
 	int level = mask || loops || v == k->tile_value ? k->depth : at_level(k, at, v->type.rank);
+	if (level < k->tile_row_level && reads_tile(k, v)) level = k->tile_row_level;
 	for (int l = level; l <= (mask ? k->depth : level); l++)
 		for (Memo *m = k->level[l].memo; m; m = m->next)
 			if (m->v == v && m->mask == mask && at_equal(&m->at, at, v->type.rank)) return m->value;

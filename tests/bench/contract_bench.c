@@ -45,7 +45,7 @@ static double time_product(Product *f, float *a, float *b, float *c, char *scrat
 }
 
 static Contract make_contract(const char *layout, int64_t m, int64_t n, int64_t k) {
-	Contract c = {.m = m, .n = n, .k = k, .c_row = padded(n), .c_pad = padded(n) - n};
+	Contract c = {.m = m, .n = n, .k = k, .dot = n == 1, .c_row = padded(n), .c_pad = padded(n) - n};
 	c.a = layout[0] == 'T' ? (ContractOperand){.row = 1, .column = padded(m)} : (ContractOperand){.row = padded(k), .column = 1};
 	c.b = layout[1] == 'T' ? (ContractOperand){.row = 1, .column = padded(k)}
 	                       : (ContractOperand){.row = padded(n), .column = 1, .pad = padded(n) - n};

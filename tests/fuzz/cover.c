@@ -43,7 +43,7 @@ static void cover_features(Coverage *c, const KernelProgram *kp, const Kernel *k
 	feature(c, k->kind == KERNEL_MAP ? FEATURE_MAP_SHARED : k->kind == KERNEL_ROWS ? FEATURE_REDUCE_SHARED
 	        : k->panels ? FEATURE_CONTRACT_PANELS : FEATURE_CONTRACT_SHARED, !alone);
 	feature(c, FEATURE_DOT, k->kind == KERNEL_CONTRACT && k->contraction.dot);
-	feature(c, FEATURE_BATCHED, k->kind == KERNEL_CONTRACT && k->contraction.batch > 1);
+	feature(c, FEATURE_BATCHED, k->kind == KERNEL_CONTRACT && k->contraction.nouter > 0);
 	feature(c, FEATURE_SWAPPED, k->kind == KERNEL_CONTRACT && k->contraction.swapped);
 	feature(c, FEATURE_MANY_ROOTS, k->roots.length > 1);
 	feature(c, k->barrier_before ? FEATURE_BARRIER : FEATURE_NO_BARRIER, !alone && position > 0);

@@ -46,22 +46,46 @@ static void fill_random(float *p, size_t count) {
 }
 
 /* The rule of the design, word by word. */
-static float naive(const Contract *c, const float *a, const float *b, int64_t i, int64_t j) {
+static float naive_dot(const Contract *c, const float *a, const float *b, int64_t i) {
 	float total = 0;
 	for (int64_t k0 = 0; k0 < c->k; k0 += CONTRACT_BLOCK) {
-		int64_t end = MIN(c->k, k0 + CONTRACT_BLOCK);
-		float lane[16] = {0}, sum = 0;
-		for (int64_t k = k0; k < end; k++) {
-			float x = a[i * c->a.row + k * c->a.column], y = b[k * c->b.row + j * c->b.column];
-			if (c->n == 1) lane[(k - k0) % 16] = fmaf(x, y, lane[(k - k0) % 16]);
-			else sum = fmaf(x, y, sum);
-		}
+		float lane[16] = {0};
+		for (int64_t k = k0; k < MIN(c->k, k0 + CONTRACT_BLOCK); k++)
+			lane[(k - k0) % 16] = fmaf(a[i * c->a.row + k * c->a.column], b[k * c->b.row], lane[(k - k0) % 16]);
 		for (int half = 8; half; half /= 2)
 			for (int l = 0; l < half; l++) lane[l] += lane[l + half];
-		if (c->n == 1) sum = lane[0];
-		total = k0 ? total + sum : sum;
+		total = k0 ? total + lane[0] : lane[0];
 	}
 	return total;
+}
+
+static int64_t terms(const Contract *c) {
+	int64_t count = c->k;
+	for (int i = 0; i < c->naround; i++) count *= c->around[i].extent;
+	return count;
+}
+
+/* One chain for each block of the sum; a block starts where the axes within the one that is cut are all at 0. */
+static float naive(const Contract *c, const float *a, const float *b, int64_t i, int64_t j) {
+	if (c->dot) return naive_dot(c, a, b, i);
+	int64_t per_block = c->per_block ? c->per_block : CONTRACT_BLOCK, cut = c->per_block ? c->cut : c->naround;
+	float total = 0, sum = 0;
+	bool first = true;
+	for (int64_t t = 0; t < terms(c); t++) {
+		int64_t rest = t / c->k, k = t % c->k, ia = i * c->a.row + k * c->a.column, ib = j * c->b.column + k * c->b.row;
+		bool starts = cut == c->naround ? k % per_block == 0 : k == 0;
+		for (int l = c->naround - 1; l >= 0; l--) {
+			int64_t at = rest % c->around[l].extent;
+			rest /= c->around[l].extent;
+			ia += at * c->around[l].a;
+			ib += at * c->around[l].b;
+			if (l == cut) starts = starts && at % per_block == 0;
+			else if (l > cut) starts = starts && at == 0;
+		}
+		if (starts && t) total = first ? sum : total + sum, first = false, sum = 0;
+		sum = fmaf(a[ia], b[ib], sum);
+	}
+	return first ? sum : total + sum;
 }
 
 /* ---- the generated function: void (a, b, c, scratch, row, rows, panel, panels, seen) ---- */
@@ -157,6 +181,10 @@ static void check(const Target *target, Case x) {
 	assert_non_null(product);
 	size_t na = (size_t)extent(c->m, c->a.row, c->k, c->a.column),
 	       nb = (size_t)(extent(c->k, c->b.row, c->n, c->b.column) + c->b.pad);
+	for (int i = 0; i < c->naround; i++) {
+		na += (size_t)((c->around[i].extent - 1) * c->around[i].a);
+		nb += (size_t)((c->around[i].extent - 1) * c->around[i].b);
+	}
 	size_t nc = (size_t)(extent(c->m, c->c_row, c->n, 1) + c->c_pad), ns = plan.scratch_bytes / 4;
 	float *a = with_guards(na), *b = with_guards(nb), *out = with_guards(nc), *scratch = with_guards(ns),
 	      *seen = with_guards((size_t)(c->m * c->n));
@@ -177,7 +205,7 @@ static void check(const Target *target, Case x) {
 				if (j >= c->n + c->c_pad && found != canary) fail_msg("(%d,%d) past the row was written", (int)i, (int)j);
 				continue;
 			}
-			bool sampled = c->m * c->n * c->k < 3000000 || (hash_mix((uint64_t)(i * c->n + j)) & 255) == 0;
+			bool sampled = c->m * c->n * terms(c) < 3000000 || (hash_mix((uint64_t)(i * c->n + j)) & 255) == 0;
 			if (!sampled) continue;
 			float wanted = naive(c, a, b, i, j);
 			if (x.epilogue && memcmp(&seen[i * c->n + j], &wanted, 4) && (wanted != 0 || seen[i * c->n + j] != 0))
@@ -202,7 +230,7 @@ static void check(const Target *target, Case x) {
 
 /* Layouts: bit 0: A transposed, bit 1: B transposed. */
 static Case make(int layout, int64_t m, int64_t n, int64_t k, int64_t pad) {
-	Case x = {.parts = 1, .c = {.m = m, .n = n, .k = k}};
+	Case x = {.parts = 1, .c = {.m = m, .n = n, .k = k, .dot = n == 1}};
 	x.c.a = layout & 1 ? (ContractOperand){.row = 1, .column = m + pick(0, 3)}
 	                   : (ContractOperand){.row = k + pick(0, 3), .column = 1};
 	x.c.b = layout & 2 ? (ContractOperand){.row = 1, .column = k + pick(0, 3)}
@@ -297,8 +325,27 @@ static void model_shapes(void **unused) {
 	over_targets(odd);
 }
 
+/* Sums of several loops: taps and rows of images that lie where they lie, blocks cut along any of the loops. */
+static void sums_around(void **unused) {
+	(void)unused;
+	for (int round = 0; round < 60; round++) {
+		int64_t n = pick(2, 50), k = pick(1, 40);
+		Case x = make(round & 1, pick(1, 40), n, k, pick(0, 1) ? (16 - n % 16) % 16 : pick(0, 2));
+		x.c.naround = (int)pick(1, 3);
+		for (int i = 0; i < x.c.naround; i++)
+			x.c.around[i] = (ContractSum){pick(1, 7), pick(0, 300), pick(0, 1) ? pick(0, 100) : k * x.c.b.row};
+		x.c.cut = (int)pick(0, x.c.naround);
+		x.c.per_block = pick(1, x.c.cut == x.c.naround ? k : x.c.around[x.c.cut].extent);
+		x.parts = (int)pick(1, 3);
+		x.by_panels = pick(0, 3) == 0;
+		x.epilogue = pick(0, 1);
+		x.c.c_dropped = x.epilogue && pick(0, 1);
+		over_targets(x);
+	}
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(small_sizes), cmocka_unit_test(dots), cmocka_unit_test(long_k),
-	                                   cmocka_unit_test(model_shapes)};
+	                                   cmocka_unit_test(model_shapes), cmocka_unit_test(sums_around)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

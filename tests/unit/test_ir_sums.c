@@ -167,6 +167,37 @@ static void test_summed_labels(void **state) {
 	arena_free(arena);
 }
 
+/* The order of long sums over several axes: whole inner axes, as many indices of the next as fit 4096 terms, anew with every index
+ * of those before. */
+static void test_blocks_keep_to_axes(void **state) {
+	(void)state;
+	static const int dims[][3] = {{9, 30, 25}, {2, 70, 90}, {3, 1, 5000}, {1, 64, 64}, {4096, 1, 2}, {3, 4097, 2}};
+	for (size_t e = 0; e < COUNT(dims); e++) {
+		Arena *arena = arena_new();
+		Fn *f = fn_new(arena, "c");
+		int p = dims[e][0], q = dims[e][1], r = dims[e][2], n = 3, at = 0;
+		Val *a = fn_input(f, "a", INPUT_DATA, type_make(DTYPE_F32, 3, (int64_t[]){p, q, r}));
+		Val *b = fn_input(f, "b", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){p, q, r, n}));
+		fn_output(f, "y", ir_contract(f, a, (int64_t[]){0, 1, 2}, b, (int64_t[]){0, 1, 2, 3}, 1, (int64_t[]){3}), -1);
+		Tensor in[2] = {random_tensor(arena, a->type), random_tensor(arena, b->type)}, out[1];
+		fn_eval(arena, f, EVAL_F32, in, out);
+		int whole = r > BLOCK ? 1 : q * r > BLOCK ? r : p * q * r > BLOCK ? q * r : p * q * r;
+		int run = r > BLOCK ? r : q * r > BLOCK ? q * r : p * q * r, block = MIN(run, BLOCK / whole * whole);
+		for (int j = 0; j < n; j++) {
+			const float *x = in[0].data, *w = (const float *)in[1].data + j;
+			float total = 0;
+			for (int start = 0; start < p * q * r; start += run)
+				for (at = start; at < start + run; at += block) {
+					float sum = 0;
+					for (int k = at; k < MIN(at + block, start + run); k++) sum = fmaf(x[k], w[k * n], sum);
+					total = at ? total + sum : sum;
+				}
+			same_bits("blocks", (int)e, ((float *)out[0].data)[j], total);
+		}
+		arena_free(arena);
+	}
+}
+
 /* Running sums, overlaps and scattered rows add in ascending order, starting at +0. */
 static void test_ascending(void **state) {
 	(void)state;
@@ -257,7 +288,7 @@ static void test_double_is_closer(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_reductions), cmocka_unit_test(test_products), cmocka_unit_test(test_summed_labels),
+		cmocka_unit_test(test_reductions), cmocka_unit_test(test_products), cmocka_unit_test(test_summed_labels), cmocka_unit_test(test_blocks_keep_to_axes),
 		cmocka_unit_test(test_ascending), cmocka_unit_test(test_random), cmocka_unit_test(test_double_is_closer),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

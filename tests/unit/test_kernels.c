@@ -5,45 +5,8 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "compiled.h"
+#include "expect_same.h"
 #include "passes.h"
-
-static uint64_t seed = 1;
-static uint32_t next_random(void) { return (uint32_t)(hash_mix(seed++) >> 32); }
-
-/* Mostly ordinary numbers, now and then a value that has rules of its own. */
-static float random_float(bool special) {
-	static const float odd[] = {0.0f, -0.0f, 1.0f, -1.0f, INFINITY, -INFINITY, NAN, 1e-40f, -1e-40f, 3e38f, 88.7f, -87.4f, 1e-7f};
-	if (special && next_random() % 4 == 0) return odd[next_random() % COUNT(odd)];
-	return (float)((double)next_random() / 4294967296.0 * 4 - 2);
-}
-
-static char *random_input(Arena *arena, Type t, int64_t limit, bool special) {
-	int64_t n = type_count(t);
-	char *p = arena_alloc(arena, (size_t)n * 4);
-	for (int64_t i = 0; i < n; i++) {
-		if (t.dtype == DTYPE_F32) ((float *)p)[i] = random_float(special);
-		else if (t.dtype == DTYPE_I32) ((int32_t *)p)[i] = limit ? (int32_t)(next_random() % (uint32_t)limit) : (int32_t)next_random() >> (next_random() % 32);
-		else p[i] = t.dtype == DTYPE_BOOL ? (char)(next_random() & 1) : (char)next_random();
-	}
-	return p;
-}
-
-static void expect_same(Arena *arena, Fn *f, int64_t limit, bool special, const char *name) {
-	const Target *targets[] = {target_host(arena), target_named(arena, diag_new(arena), "x86-64", "x86-64-v3", NULL)};
-	for (int t = 0; t < 2; t++)
-		for (int workers = t ? 3 : 1; workers <= (special && !t ? 2 : 3); workers += 2) {   /* rows of the table: one count for each target */
-			if (!targets[t] || (t && !targets[t]->is_host)) continue;
-			char *dense[16];
-			for (int i = 0; i < f->inputs.length; i++) dense[i] = random_input(arena, f->inputs.data[i].type, limit, special);
-			const char *problem = compare_compiled(arena, f, dense, targets[t], workers, NULL);
-			if (problem) {
-				Text text = {.arena = arena};
-				fn_print(&text, f);
-				fail_msg("%s (%s, %d workers): %s\n%s", name, targets[t]->cpu, workers, problem, text.data);
-			}
-		}
-}
 
 static const int64_t shapes[][3] = {{1, 1, 1}, {3, 7, 2}, {17, 2, 2}, {5, 16, 2}, {64, 33, 2}, {100, 0, 1}, {2, 1, 2}, {0, 0, 0}};
 static Type shape_type(DType d, int i) { return type_make(d, (int)shapes[i][2], shapes[i]); }

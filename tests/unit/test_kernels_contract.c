@@ -1,0 +1,141 @@
+/* test_kernels_contract.c: contracts with several axes in each role, over windows and other views, as machine code against the f32
+ * interpreter, bit for bit.  link: nnc_llvm nnc_passes nnc_host nnc_kernel nnc_ir */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "expect_same.h"
+
+static int pick(int low, int high) { return low + (int)(next_random() % (unsigned)(high - low + 1)); }
+
+static void shuffle(int64_t *list, int n) {
+	for (int i = n - 1; i > 0; i--) {
+		int k = pick(0, i);
+		int64_t t = list[i];
+		list[i] = list[k], list[k] = t;
+	}
+}
+
+/* Labels by role, in random numbers and orders; what two of them share is up to the dice. */
+typedef struct Labels { int64_t a[MAX_RANK], b[MAX_RANK], y[MAX_RANK], dim[2 * MAX_RANK]; int na, nb, ny, count; } Labels;
+
+static void add_label(Labels *l, bool in_a, bool in_b, bool in_y, int64_t dim) {
+	if ((in_a && l->na == 6) || (in_b && l->nb == 6) || (in_y && l->ny == 6)) return;
+	if (in_a) l->a[l->na++] = l->count;
+	if (in_b) l->b[l->nb++] = l->count;
+	if (in_y) l->y[l->ny++] = l->count;
+	l->dim[l->count++] = dim;
+}
+
+static Labels random_labels(bool long_sum) {
+	static const int64_t sizes[] = {1, 2, 3, 5, 7, 16, 17, 20};
+	Labels l = {0};
+	for (int i = pick(0, 2); i > 0; i--) add_label(&l, true, true, true, pick(1, 4));
+	for (int i = pick(0, 3); i > 0; i--) add_label(&l, true, false, true, sizes[pick(0, 7)] > 7 && l.na ? 3 : sizes[pick(0, 7)]);
+	for (int i = pick(0, 2); i > 0; i--) add_label(&l, false, true, true, sizes[pick(0, 7)]);
+	for (int i = pick(0, 3); i > 0; i--) add_label(&l, true, true, false, long_sum ? pick(9, 40) : pick(1, 9));
+	shuffle(l.a, l.na);
+	if (pick(0, 1)) shuffle(l.b, l.nb);
+	if (pick(0, 1)) shuffle(l.y, l.ny);
+	return l;
+}
+
+static Type labels_type(const Labels *l, const int64_t *labels, int n) {
+	int64_t dim[MAX_RANK];
+	for (int i = 0; i < n; i++) dim[i] = l->dim[labels[i]];
+	return type_make(DTYPE_F32, n, dim);
+}
+
+/* The product alone; with something at its index, stored or not; with something read along its last axis. */
+static void finish(Fn *f, Val *y, int kind) {
+	Type t = y->type;
+	if (kind & 1) fn_output(f, "raw", y, -1);
+	if (kind & 2) {
+		Val *other = fn_input(f, "other", kind & 4 ? INPUT_PARAM : INPUT_DATA, t);
+		y = ir_Tanh(f, ir_Add(f, y, other));
+		if (t.rank) {
+			Val *bias = fn_input(f, "bias", INPUT_PARAM, type_make(DTYPE_F32, 1, &t.dim[t.rank - 1]));
+			y = ir_Mul(f, y, ir_broadcast(f, bias, t.rank, t.dim, (int64_t[]){t.rank - 1}));
+		}
+	}
+	fn_output(f, "y", y, -1);
+}
+
+static void random_contracts(void **state) {
+	(void)state;
+	for (int round = 0; round < 150; round++) {
+		Arena *arena = arena_new();
+		Fn *f = fn_new(arena, "contract");
+		Labels l = random_labels(round % 5 == 0);
+		Val *a = fn_input(f, "a", pick(0, 1) ? INPUT_DATA : INPUT_PARAM, labels_type(&l, l.a, l.na));
+		Val *b = fn_input(f, "b", pick(0, 1) ? INPUT_DATA : INPUT_PARAM, labels_type(&l, l.b, l.nb));
+		if (pick(0, 3) == 0) a = ir_Exp(f, a);   /* computed while it is packed, or stored */
+		if (pick(0, 3) == 0) b = ir_Abs(f, b);
+		finish(f, ir_contract(f, a, l.a, b, l.b, l.ny, l.y), round % 8);
+		expect_same(arena, fn_canonical(f), 0, false, arena_printf(arena, "contract %d", round));
+		arena_free(arena);
+	}
+}
+
+/* x[b, i * stride + r * dilation - pad, j .., c] as [b, i, r, j, s, c]. */
+static Val *windows(Fn *f, Val *x, int size, int stride, int dilation, int pad) {
+	int64_t lo[4] = {0, pad, pad, 0};
+	if (pad) x = ir_pad(f, x, lo, lo, NULL, 0);
+	int64_t n1 = (x->type.dim[1] - (size - 1) * dilation - 1) / stride + 1, n2 = (x->type.dim[2] - (size - 1) * dilation - 1) / stride + 1;
+	x = ir_window(f, x, 1, n1, size, stride, dilation);
+	return ir_window(f, x, 3, n2, size, stride, dilation);
+}
+
+/* y[b, i, j, o] = sum of x[b, i.., j.., c] w[r, s, c, o], its epilogue, and dw[r, s, c, o] = sum of x[b, i.., j.., c] y'[b, i, j, o]. */
+static void convolutions(void **state) {
+	(void)state;
+	static const struct { int batch, height, width, channels, out, size, stride, dilation, pad; } cases[] = {
+	    {2, 8, 9, 1, 16, 3, 1, 1, 0}, {3, 7, 7, 3, 5, 3, 1, 1, 1}, {2, 9, 9, 16, 32, 3, 2, 1, 1}, {1, 12, 10, 20, 33, 3, 1, 2, 2},
+	    {2, 6, 6, 32, 16, 1, 1, 1, 0}, {2, 6, 6, 32, 16, 1, 2, 1, 0}, {2, 14, 14, 7, 9, 5, 1, 1, 2}, {5, 4, 4, 64, 10, 4, 1, 1, 0},
+	    {9, 24, 25, 4, 6, 3, 1, 1, 1}, {1, 3, 3, 1, 1, 3, 1, 1, 0}, {70, 10, 9, 2, 17, 3, 1, 1, 0},
+	};
+	for (size_t i = 0; i < COUNT(cases); i++)
+		for (int kind = 0; kind < 4; kind++) {
+			int c = cases[i].channels, o = cases[i].out, size = cases[i].size;
+			Arena *arena = arena_new();
+			Fn *f = fn_new(arena, "convolution");
+			Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){cases[i].batch, cases[i].height, cases[i].width, c}));
+			Val *w = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 4, (int64_t[]){size, size, c, o}));
+			if (kind & 2) x = ir_Max(f, x, ir_like(f, x, 0));
+			Val *taps = windows(f, x, size, cases[i].stride, cases[i].dilation, cases[i].pad);
+			Val *y = ir_contract(f, taps, (int64_t[]){0, 1, 2, 3, 4, 5}, w, (int64_t[]){2, 4, 5, 6}, 4, (int64_t[]){0, 1, 3, 6});
+			Val *g = fn_input(f, "g", INPUT_DATA, y->type);
+			Val *dw = ir_contract(f, taps, (int64_t[]){0, 1, 2, 3, 4, 5}, g, (int64_t[]){0, 1, 3, 6}, 4, (int64_t[]){2, 4, 5, 6});
+			fn_output(f, "dw", dw, -1);
+			finish(f, y, kind & 3);
+			expect_same(arena, fn_canonical(f), 0, false, arena_printf(arena, "convolution %d", (int)i));
+			arena_free(arena);
+		}
+}
+
+/* Each channel by itself: y[b, i, j, c] = sum of x[b, i.., j.., c] w[r, s, c], and dw. */
+static void channel_by_channel(void **state) {
+	(void)state;
+	static const int channels[] = {1, 5, 16, 40};
+	for (size_t i = 0; i < COUNT(channels); i++)
+		for (int kind = 0; kind < 3; kind++) {
+			int c = channels[i];
+			Arena *arena = arena_new();
+			Fn *f = fn_new(arena, "depthwise");
+			Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){kind == 2 ? 40 : 3, 12, 13, c}));
+			Val *w = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 3, (int64_t[]){3, 3, c}));
+			Val *taps = windows(f, x, 3, 1 + kind % 2, 1, kind % 2);
+			Val *y = ir_contract(f, taps, (int64_t[]){0, 1, 2, 3, 4, 5}, w, (int64_t[]){2, 4, 5}, 4, (int64_t[]){0, 1, 3, 5});
+			Val *g = fn_input(f, "g", INPUT_DATA, y->type);
+			fn_output(f, "dw", ir_contract(f, taps, (int64_t[]){0, 1, 2, 3, 4, 5}, g, (int64_t[]){0, 1, 3, 5}, 3, (int64_t[]){2, 4, 5}), -1);
+			finish(f, y, kind);
+			expect_same(arena, fn_canonical(f), 0, false, arena_printf(arena, "depthwise %d", c));
+			arena_free(arena);
+		}
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {cmocka_unit_test(random_contracts), cmocka_unit_test(convolutions), cmocka_unit_test(channel_by_channel)};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

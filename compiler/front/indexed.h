@@ -5,7 +5,9 @@
  *   indexed.c            the left side, reductions, index variables as numbers
  *   indexed_plan.c       binders: names, ranges, and the order in which axes stand
  *   indexed_affine.c     subscripts as affine forms of index variables, with bounds
- *   indexed_subscript.c  tensor[...] to slices, flips, pads, diagonals and gathers
+ *   indexed_subscript.c  tensor[...]: what each subscript asks for
+ *   indexed_cut.c        affine subscripts to slices, pads, windows and flips
+ *   indexed_gather.c     subscripts that depend on data to gathers
  *   indexed_axes.c       tensors whose axes stand for variables
  *   indexed_sum.c        sums of products to contractions */
 #ifndef NNC_INDEXED_H
@@ -59,18 +61,21 @@ bool need_range(Elab *e, const IndexVar *var, Span span);
 /* The source text of an expression, shortened, for messages. */
 const char *written(Elab *e, const Expr *expr);
 void note_tensor(Elab *e, const Expr *expr, Value v);   /* "`x` is f32[B, 784]" at its place */
-void help_default(Elab *e, const Expr *use);
+void help_default(Elab *e, const Expr *use, const char *what);   /* what: "what lies outside" */
 
 /* ---- indexed_affine.c ---- */
 
-/* offset + sum of by * var. */
-typedef struct Affine { Dim offset; int count; struct { IndexVar *var; int64_t by; } term[MAX_TERMS]; } Affine;
+/* (offset + sum of by * var) / divisor: what is not divisible reads the default. */
+typedef struct Term { IndexVar *var; int64_t by; } Term;
+typedef struct Affine { Dim offset; int64_t divisor; int count; Term term[MAX_TERMS]; } Affine;
 
 typedef enum FormKind { FORM_FAILED, FORM_AFFINE, FORM_DATA } FormKind;
 typedef struct Form { FormKind kind; Affine affine; Value value; } Form;   /* value: an integer tensor, FORM_DATA */
 
 Form subscript_form(Elab *e, Scope *scope, const Expr *expr);
-/* The least and largest value; false when a variable lacks its range (reported) or numbers overflow. */
+/* The numerator as a number per index. */
+Value affine_value(Elab *e, const Affine *a, Span span);
+/* The least and largest numerator; false when a variable lacks its range (reported) or numbers overflow. */
 bool affine_bounds(Elab *e, const Affine *a, Span span, Dim *least, Dim *most);
 bool dim_never_negative(Dim d);   /* for every batch >= 1 */
 

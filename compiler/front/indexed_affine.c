@@ -1,7 +1,8 @@
 /* indexed_affine.c: subscripts as affine forms of index variables.
  *
- * In: the expression of one subscript.  Out: offset + sum of by * variable with offsets that may contain the batch, or an
- * integer tensor when it depends on data.  Guaranteed: bounds hold for every batch; nothing overflows. */
+ * In: the expression of one subscript.  Out: (offset + sum of by * variable) / divisor with offsets that may contain the
+ * batch, or an integer tensor when it depends on data.  Guaranteed: bounds hold for every batch; nothing overflows; a divisor
+ * that always divides is gone. */
 #include "indexed.h"
 
 enum { MAX_DEPTH = 1000, MAX_STRIDE = 1 << 30 };
@@ -10,12 +11,14 @@ static Form failed(void) { return (Form){.kind = FORM_FAILED}; }
 
 static Form constant(Dim d) {
 	d.name = NULL;
-	return (Form){.kind = FORM_AFFINE, .affine = {.offset = d}};
+	return (Form){.kind = FORM_AFFINE, .affine = {.offset = d, .divisor = 1}};
 }
 
-static Form variable(IndexVar *var) { return (Form){.kind = FORM_AFFINE, .affine = {.count = 1, .term = {{var, 1}}}}; }
+static Form variable(IndexVar *var) {
+	return (Form){.kind = FORM_AFFINE, .affine = {.divisor = 1, .count = 1, .term = {{var, 1}}}};
+}
 
-/* a + by * b; false when it does not fit. */
+/* a + by * b of the numerators; false when it does not fit. */
 static bool add_scaled(Affine *a, const Affine *b, int64_t by) {
 	Dim scaled;
 	if (!dim_mul(b->offset, dim_number(by), &scaled) || !dim_add(a->offset, scaled, &a->offset)) return false;
@@ -35,17 +38,71 @@ static bool add_scaled(Affine *a, const Affine *b, int64_t by) {
 
 static Value index_value(IndexVar *var) { return (Value){.kind = VALUE_INDEX, .span = var->span, .as.index = var}; }
 
+Value affine_value(Elab *e, const Affine *a, Span span) {
+	Value sum = value_dim(a->offset, span);
+	for (int i = 0; i < a->count; i++) {
+		Value by = value_int(a->term[i].by, span);
+		Value term = apply_binary(e, OPERATOR_MUL, index_value(a->term[i].var), by, span, span);
+		sum = apply_binary(e, OPERATOR_ADD, sum, term, span, span);
+	}
+	return sum;
+}
+
 /* The form as a value, to meet one that depends on data. */
 static Value form_value(Elab *e, const Form *form, Span span) {
 	if (form->kind == FORM_FAILED) return value_poison();
 	if (form->kind == FORM_DATA) return form->value;
-	Value sum = value_dim(form->affine.offset, span);
-	for (int i = 0; i < form->affine.count; i++) {
-		Value by = value_int(form->affine.term[i].by, span);
-		Value term = apply_binary(e, OPERATOR_MUL, index_value(form->affine.term[i].var), by, span, span);
-		sum = apply_binary(e, OPERATOR_ADD, sum, term, span, span);
+	if (form->affine.divisor == 1) return affine_value(e, &form->affine, span);
+	elab_error(e, span, "an exact division beside a subscript that depends on data");
+	elab_help(e, "`//` divides whole numbers and rounds down");
+	return value_poison();
+}
+
+/* ---- exact division ---- */
+
+static int64_t gcd(int64_t a, int64_t b) {
+	while (b) {
+		int64_t rest = a % b;
+		a = b;
+		b = rest;
 	}
-	return sum;
+	return a < 0 ? -a : a;
+}
+
+/* Divides everything by what the divisor has in common with all of it, so that a divisor above 1 may leave a rest. */
+static void cancel(Affine *a) {
+	int64_t common = a->divisor;
+	for (int i = 0; i < a->count; i++) common = gcd(common, a->term[i].by);
+	for (int i = 0; i <= DIM_DEGREE; i++) common = gcd(common, a->offset.c[i]);
+	for (int i = 0; i < a->count; i++) a->term[i].by /= common;
+	for (int i = 0; i <= DIM_DEGREE; i++) a->offset.c[i] /= common;
+	a->divisor /= common;
+}
+
+static Form divide(Elab *e, const Expr *x, Form a, Form b) {
+	int64_t by;
+	if (a.kind == FORM_FAILED || b.kind == FORM_FAILED) return failed();
+	if (a.kind == FORM_DATA || b.kind == FORM_DATA || b.affine.count) {
+		elab_error(e, x->at, "`/` in a subscript is exact: it divides indices and sizes by a number");
+		elab_help(e, "`//` divides whole numbers and rounds down");
+		return failed();
+	}
+	if (!dim_known(b.affine.offset, &by) || b.affine.divisor != 1 || by < 1 || by > MAX_STRIDE / a.affine.divisor) {
+		elab_error(e, x->right->span, "an exact division by %s",
+			b.affine.divisor == 1 ? dim_text(e->arena, b.affine.offset) : "a quotient");
+		return failed();
+	}
+	a.affine.divisor *= by;
+	cancel(&a.affine);
+	return a;
+}
+
+/* a + sign * b, of which one may be a quotient. */
+static bool add_quotient(Affine *a, const Affine *b, int64_t sign) {
+	Affine sum = {.divisor = MAX(a->divisor, b->divisor)};
+	if (!add_scaled(&sum, a, b->divisor) || !add_scaled(&sum, b, sign * a->divisor)) return false;
+	*a = sum;
+	return true;
 }
 
 static Form form_of_value(Elab *e, const Expr *expr, Value v) {
@@ -88,6 +145,11 @@ static Form combine(Elab *e, const Expr *x, Form a, Form b) {
 	bool affine = a.kind == FORM_AFFINE && b.kind == FORM_AFFINE;
 	int64_t by = 1;
 	Form result = a;
+	bool quotient = affine && (a.affine.divisor != 1 || b.affine.divisor != 1);
+	if (quotient && (x->op == OPERATOR_MUL || (a.affine.divisor != 1 && b.affine.divisor != 1))) {
+		elab_error(e, x->span, "an exact division stands alone or in a sum, once in a subscript");
+		return failed();
+	}
 	if (affine && x->op == OPERATOR_MUL && !a.affine.count && !b.affine.count) {
 		if (dim_mul(a.affine.offset, b.affine.offset, &result.affine.offset)) return result;
 	} else if (affine && x->op == OPERATOR_MUL && (!a.affine.count || !b.affine.count)) {
@@ -99,7 +161,7 @@ static Form combine(Elab *e, const Expr *x, Form a, Form b) {
 		result = constant(dim_number(0));
 		if (add_scaled(&result.affine, &form->affine, by)) return result;
 	} else if (affine && x->op != OPERATOR_MUL) {
-		if (add_scaled(&result.affine, &b.affine, x->op == OPERATOR_SUB ? -1 : 1)) return result;
+		if (add_quotient(&result.affine, &b.affine, x->op == OPERATOR_SUB ? -1 : 1)) return result;
 	} else {
 		Value v = apply_binary(e, x->op, form_value(e, &a, x->left->span), form_value(e, &b, x->right->span), x->span, x->at);
 		return form_of_value(e, x, v);
@@ -124,7 +186,8 @@ static Form form_at(Elab *e, Scope *scope, const Expr *x, int depth) {
 	if (x->kind == EXPR_UNARY && x->op == OPERATOR_NEGATE) {
 		Form form = form_at(e, scope, x->left, depth + 1), zero = constant(dim_number(0));
 		if (form.kind == FORM_DATA) return form_of_value(e, x, apply_unary(e, x->op, form.value, x->span, x->at));
-		if (form.kind == FORM_FAILED || add_scaled(&zero.affine, &form.affine, -1)) return form.kind == FORM_FAILED ? form : zero;
+		if (form.kind == FORM_FAILED) return form;
+		if (add_quotient(&zero.affine, &form.affine, -1)) return zero;
 		elab_error(e, x->span, "too large a number in a subscript");
 		return failed();
 	}
@@ -133,8 +196,8 @@ static Form form_at(Elab *e, Scope *scope, const Expr *x, int depth) {
 		return combine(e, x, a, form_at(e, scope, x->right, depth + 1));
 	}
 	if (x->kind == EXPR_BINARY && x->op == OPERATOR_DIV && names_index(scope, x, 0)) {
-		elab_error(e, x->at, "exact division in a subscript is not supported yet");
-		return failed();
+		Form a = form_at(e, scope, x->left, depth + 1);
+		return divide(e, x, a, form_at(e, scope, x->right, depth + 1));
 	}
 	return other_form(e, scope, x);
 }

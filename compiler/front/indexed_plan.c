@@ -78,18 +78,27 @@ static void add_order(Walk *w, int first, int second) {
 	if (w->plan->binders.length <= MAX_ORDERED && !reaches(w, second, first, seen)) w->before[first][second] = true;
 }
 
-/* The first index variable that an arithmetic subscript names, as its place in the plan; -1: none. */
-static int variable_in(Walk *w, const Expr *x, const Frame *frame, int depth) {
-	if (!x || depth > MAX_WALK) return -1;
+/* The index variables that an arithmetic subscript names, as places in the plan, ascending: so the outputs of a window come
+ * before its taps, however it is written.  Returns how many. */
+static int variables_in(Walk *w, const Expr *x, const Frame *frame, int depth, int *found, int n) {
+	if (!x || depth > MAX_WALK) return n;
 	if (x->kind == EXPR_NAME) {
 		const Index *index = frame_find(frame, x->name.text, false);
 		int at = -1;
 		if (index) plan_find(w->plan, index, &at);
-		return at;
+		for (int i = 0; i < n; i++)
+			if (found[i] == at) at = -1;
+		if (at < 0 || n == MAX_TERMS) return n;
+		for (int i = n++; i >= 0; i--) {
+			bool here = i == 0 || found[i - 1] < at;
+			found[i] = here ? at : found[i - 1];
+			if (here) break;
+		}
+		return n;
 	}
-	if (x->kind != EXPR_BINARY && x->kind != EXPR_UNARY) return -1;
-	int at = variable_in(w, x->left, frame, depth + 1);
-	return at >= 0 ? at : variable_in(w, x->right, frame, depth + 1);
+	if (x->kind != EXPR_BINARY && x->kind != EXPR_UNARY) return n;
+	n = variables_in(w, x->left, frame, depth + 1, found, n);
+	return variables_in(w, x->right, frame, depth + 1, found, n);
 }
 
 static void order_subscript(Walk *w, const Expr *x, const Frame *frame) {
@@ -97,12 +106,13 @@ static void order_subscript(Walk *w, const Expr *x, const Frame *frame) {
 	for (int i = 0; i < x->subscripts.length; i++) {
 		const Subscript *s = &x->subscripts.data[i];
 		const Index *dots = s->dots ? frame_find(frame, NULL, true) : NULL;
-		int at = -1;
-		if (dots) plan_find(w->plan, dots, &at);
-		else if (!s->dots) at = variable_in(w, s->value, frame, 0);
-		if (at < 0) continue;
-		if (last >= 0 && last != at) add_order(w, last, at);
-		last = at;
+		int at[MAX_TERMS] = {-1}, n = 0;
+		if (dots) n += plan_find(w->plan, dots, at) != NULL;
+		else if (!s->dots) n = variables_in(w, s->value, frame, 0, at, 0);
+		for (int k = 0; k < n; k++) {
+			if (last >= 0 && last != at[k]) add_order(w, last, at[k]);
+			last = at[k];
+		}
 	}
 }
 
@@ -329,7 +339,7 @@ static void runs_past(Elab *e, const Binder *b, Dim size, const Expr *use, Value
 		written(e, use->left), dim_text(e->arena, size));
 	elab_note(e, b->bound_at, "the range of `%s` is stated here", b->var.name);
 	note_tensor(e, use->left, tensor);
-	help_default(e, use);
+	help_default(e, use, "what lies outside");
 }
 
 /* The use that gave the range, with the tensor's shape; then the tensor that does not agree. */
@@ -371,12 +381,11 @@ bool bind_dots(Elab *e, Binder *dots, int count, const Expr *use, Value tensor, 
 	return false;
 }
 
-void help_default(Elab *e, const Expr *use) {
+void help_default(Elab *e, const Expr *use, const char *what) {
 	const char *text = written(e, use);
 	size_t length = strlen(text);
-	if (length && text[length - 1] == ']' && !use->default_value)
-		elab_help(e, "write a default for what lies outside: `%.*s | 0]`", (int)length - 1, text);
-	else elab_help(e, "write a default for what lies outside: `x[.. | 0]`");
+	bool fits = length && text[length - 1] == ']' && !use->default_value;
+	elab_help(e, "write a default for %s: `%.*s | 0]`", what, fits ? (int)length - 1 : 4, fits ? text : "x[..");
 }
 
 const char *written(Elab *e, const Expr *expr) {

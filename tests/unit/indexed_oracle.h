@@ -55,8 +55,9 @@ static double oracle_subscript(Oracle *o, const Expr *x) {
 		int width = s->dots ? a->rank - x->subscripts.length + 1 : 1;
 		assert(!s->dots || width == o->ndots);
 		for (int k = 0; k < width; k++, axis++) {
-			int64_t n = s->dots ? o->dots[k] : (int64_t)oracle_at(o, s->value);
-			outside |= n < 0 || n >= a->dim[axis];
+			double at_axis = s->dots ? (double)o->dots[k] : oracle_at(o, s->value);
+			int64_t n = (int64_t)at_axis;
+			outside |= (double)n != at_axis || n < 0 || n >= a->dim[axis];   /* a division with a rest is outside too */
 			at = at * a->dim[axis] + n;
 		}
 	}

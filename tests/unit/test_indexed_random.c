@@ -33,16 +33,43 @@ static int pick(Draft *p) {
 	return v;
 }
 
+/* Two indices of extents up to 6 and a size that is never left; the batch has no bound.  outside: any form and size. */
+static void window(Draft *p, Text *text, bool outside) {
+	int v = pick(p), w = pick(p), a = 1 + roll(p, 3), b = 1 + roll(p, 3), c = roll(p, 6), d = 2 + roll(p, 2), form = roll(p, 4);
+	if (!outside && (!v || !w)) {
+		text_add(text, "%d", form);
+		text_add(&p->tensors, "4");
+	} else if (!outside) {
+		text_add(text, form & 1 ? "%d * %c + %c * %d" : "15 - %d * %c + %c * %d", a, variables[v], variables[w], b);
+		text_add(&p->tensors, "33");
+	} else {
+		static const char *const forms[] = {"%d * %c - %d * %c + %d", "%d * %c + %d * %c - %d", "(%d * %c - %d * %c + %d) / %d",
+		                                    "%d * %c - (%d * %c - %d) / %d"};
+		text_add(text, forms[form], a, variables[v], b, variables[w], c, d);
+		text_add(&p->tensors, "%d", 1 + c);
+	}
+}
+
+/* An integer tensor as subscript; some of its numbers are out of range. */
+static void gather(Draft *p, Text *text, Text *more) {
+	char v = (char)pick(p), w = (char)pick(p);
+	bool two = roll(p, 3) == 0;
+	text_add(text, two ? "g%d[%c, %c]" : "g%d[%c]", p->ntensors, variables[(int)v], variables[(int)w]);
+	text_add(more, two ? " g%d#5:%c,%c" : " g%d#5:%c", p->ntensors++, sizes[(int)v], sizes[(int)w]);
+	if (roll(p, 3) == 0) text_add(text, " - %c", variables[pick(p)]);
+	text_add(&p->tensors, "4");
+}
+
 /* A new tensor, subscripted by one to three things in scope. */
 static const char *leaf(Draft *p) {
-	Text text = {.arena = p->arena};
+	Text text = {.arena = p->arena}, more = {.arena = p->arena};
 	int rank = 1 + roll(p, 3);
 	bool outside = roll(p, 5) == 0;
 	text_add(&text, "t%d[", p->ntensors);
 	text_add(&p->tensors, "%st%d:", p->ntensors ? " " : "", p->ntensors);
 	p->ntensors++;
 	for (int i = 0; i < rank; i++) {
-		int v = pick(p), form = roll(p, 9);
+		int v = pick(p), form = roll(p, 12);
 		char name = variables[v], size = sizes[v];
 		if (i) text_add(&text, ", "), text_add(&p->tensors, ",");
 		if (form == 0) text_add(&text, "2"), text_add(&p->tensors, "4");
@@ -50,11 +77,14 @@ static const char *leaf(Draft *p) {
 		else if (form == 2) text_add(&text, "%c - 1 - %c", size, name), text_add(&p->tensors, "%c", size);
 		else if (form == 3 && outside) text_add(&text, "2 * %c - 1", name), text_add(&p->tensors, "%c", size);
 		else if (form == 4 && outside) text_add(&text, "3 - %c", name), text_add(&p->tensors, "3");
+		else if (form == 9) window(p, &text, outside);
+		else if (form == 10 && p->ntensors < 20) gather(p, &text, &more);
 		else if (form == 5) text_add(&text, "%c", name), text_add(&p->tensors, "%c+1", size);
 		else text_add(&text, "%c", name), text_add(&p->tensors, "%c", size);
 	}
 	if (outside) text_add(&text, roll(p, 2) ? " | 0" : " | %c * 0.5", variables[pick(p)]);
 	text_add(&text, "]");
+	if (more.length) text_add(&p->tensors, "%s", more.data);
 	return text.data;
 }
 
@@ -86,7 +116,7 @@ static const char *reduction(Draft *p, int depth) {
 }
 
 static const char *element(Draft *p, int depth) {
-	if (depth <= 0 || p->ntensors > 12) return leaf(p);
+	if (depth <= 0 || p->ntensors > 9) return leaf(p);
 	int kind = roll(p, 10);
 	char v = variables[pick(p)], w = variables[pick(p)];
 	const char *a = kind < 6 ? element(p, depth - 1) : NULL, *b = kind < 4 ? element(p, depth - 1) : NULL;

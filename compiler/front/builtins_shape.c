@@ -35,7 +35,7 @@ bool axis_argument(Elab *e, Call *c, int slot, int rank, int missing, int *axis)
 }
 
 /* A result that keeps what v says about its elements. */
-static Value like(Value v, Value from) {
+Value value_like(Value v, Value from) {
 	v.as.tensor.classes = from.as.tensor.classes;
 	v.as.tensor.tag = from.as.tensor.tag;
 	v.as.tensor.tag_span = from.as.tensor.tag_span;
@@ -61,7 +61,7 @@ Value builtin_reshape(Elab *e, Call *c) {
 	}
 	if (!check_count(e, rank, dims, c->at)) return value_poison();
 	sizes_of(e, rank, dims, sizes);
-	return like(value_tensor(e, ir_reshape(fn_of(e), x.as.tensor.val, rank, sizes), dims, c->span), x);
+	return value_like(value_tensor(e, ir_reshape(fn_of(e), x.as.tensor.val, rank, sizes), dims, c->span), x);
 }
 
 Value builtin_dims(Elab *e, Call *c) {
@@ -206,7 +206,7 @@ Value builtin_split(Elab *e, Call *c) {
 	Value *items = NEW_ARRAY(e->arena, Value, n);
 	for (int64_t i = 0; i < n; i++) {
 		start[axis] = i * (size / n);
-		items[i] = like(value_tensor(e, ir_slice(fn_of(e), x.as.tensor.val, start, sizes, NULL), dims, c->span), x);
+		items[i] = value_like(value_tensor(e, ir_slice(fn_of(e), x.as.tensor.val, start, sizes, NULL), dims, c->span), x);
 	}
 	return value_list(VALUE_LIST, (int)n, items, c->span);
 }
@@ -218,7 +218,7 @@ Value builtin_flip(Elab *e, Call *c) {
 	if (!x.as.tensor.rank) return elab_error(e, c->at, "`flip` of a scalar");
 	if (!axis_argument(e, c, 1, x.as.tensor.rank, x.as.tensor.rank - 1, &axis)) return value_poison();
 	int64_t axes[] = {axis};
-	return like(value_tensor(e, ir_flip(fn_of(e), x.as.tensor.val, 1, axes), x.as.tensor.dims, c->span), x);
+	return value_like(value_tensor(e, ir_flip(fn_of(e), x.as.tensor.val, 1, axes), x.as.tensor.dims, c->span), x);
 }
 
 Value builtin_pad(Elab *e, Call *c) {

@@ -231,6 +231,13 @@ Value matmul(Elab *e, Value a, Value b, Span span, Span at);
 void sizes_of(Elab *e, int rank, const Dim *dims, int64_t *sizes);
 bool check_count(Elab *e, int rank, const Dim *dims, Span span);
 
+Value value_like(Value v, Value from);   /* v, with the classes and the tag of `from` */
+/* builtins_index.c */
+Value builtin_gather(Elab *e, Call *c);
+Value builtin_scatter_add(Elab *e, Call *c);
+Value builtin_fold(Elab *e, Call *c);
+Value builtin_along(Elab *e, Call *c);
+
 /* metric.c */
 Value builtin_total(Elab *e, Call *c);
 bool has_total(const Expr *x);

@@ -382,9 +382,13 @@ void print_definition(Print *p, const Val *v) {
 	case OpCumSum:
 	case OpArgSort: print_built_in(p, v, axis); return;
 	case OpFold:
-		print_built_in(p, v, arena_printf(p->arena, ", stride = %lld", (long long)v->list[1].data[0]));
+		print_built_in(p, v, arena_printf(p->arena, ", stride = %lld, dilation = %lld, total = %lld%s", (long long)v->list[1].data[0],
+		                                  (long long)v->list[2].data[0], (long long)v->type.dim[v->list[0].data[0]], axis));
 		return;
-	case OpScatterAdd: print_built_in(p, v, arena_printf(p->arena, ", %lld", (long long)v->type.dim[v->list[0].data[0]])); return;
+	case OpScatterAdd:
+		print_built_in(p, v, arena_printf(p->arena, ", %lld, batch = %lld", (long long)v->type.dim[v->list[0].data[0]],
+		                                  (long long)v->list[0].data[0]));
+		return;
 	case OpReshape:
 		print_let(p, v);
 		text_add(p->out, "reshape(%s", p->name[v->arg[0]->id]);

@@ -340,7 +340,7 @@ static const struct { const char *source, *want[4]; int errors;
      {"`scan` is not supported yet"},
      1},
     {"model m(x: [B, 3]) -> [B, 3] = x + normal(dims(x))", {"`normal` outside an initial value is not supported yet"}, 1},
-    {"model m(x: [B, 3]) -> [B, 3] = cumsum(x)", {"`cumsum` is not supported yet"}, 1},
+    {"model m(x: [B, 3]) -> [B, 3] = cumsum(x > 0)", {"`cumsum` wants numbers along a dim, not bool[B, 3]", "as f32"}, 1},
     {DATA "train { data = d; precision = bf16; patience = 3; save = best(val_loss); loss = mse(x, y); optimizer = sgd() }",
      {"`precision` is not supported yet", "`patience` is not supported yet", "`save` is not supported yet"},
      3},

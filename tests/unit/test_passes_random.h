@@ -140,7 +140,7 @@ static Val *random_contract(Pool *p, Val *a, Val *b) {
 	return ir_contract(p->f, a, la, b, lb, ny, ly);
 }
 
-static void build_random(Pool *p) {
+MAYBE_UNUSED static void build_random(Pool *p) {
 	static const DType dtypes[] = {DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_I32, DTYPE_BOOL, DTYPE_F64, DTYPE_U8};
 	for (int i = 0; i < 7; i++) {
 		Type t = {.dtype = dtypes[i], .rank = i == 0 ? 2 : random_below(p->r, 3)};

@@ -49,10 +49,7 @@ static void check_passes(Arena *arena, Fn *raw, const char *what) {
 	}
 }
 
-static void check_program(const char *path) {
-	Arena *arena = arena_new();
-	size_t length;
-	const char *text = file_text(arena, path, &length);
+static void check_program_text(Arena *arena, const char *path, const char *text) {
 	Program *p = open_good(arena, path, text, 4);
 	for (int i = 0; i < p->trains.length; i++) {
 		check_passes(arena, program_step(p, i), arena_printf(arena, "%s: step", path));
@@ -61,6 +58,29 @@ static void check_program(const char *path) {
 	}
 	for (int i = 0; i < p->models.length; i++) check_passes(arena, program_infer(p, i, 2), arena_printf(arena, "%s: infer", path));
 	check_passes(arena, program_init(p), arena_printf(arena, "%s: init", path));
+}
+
+static void check_program(const char *path) {
+	Arena *arena = arena_new();
+	size_t length;
+	check_program_text(arena, path, file_text(arena, path, &length));
+	arena_free(arena);
+}
+
+/* Every block of the language's reference is a program. */
+static void test_reference(void **state) {
+	(void)state;
+	Arena *arena = arena_new();
+	size_t length;
+	int blocks = 0;
+	for (const char *at = file_text(arena, NNC_SOURCE_DIR "/grammar/LANGUAGE.md", &length); (at = strstr(at, "```nn\n")); blocks++) {
+		const char *text = at + 6, *end = strstr(text, "```");
+		assert_non_null(end);
+		const char *name = arena_printf(arena, "block %d of LANGUAGE.md", blocks + 1);
+		check_program_text(arena, name, arena_text(arena, text, (size_t)(end - text)));
+		at = end + 3;
+	}
+	assert_true(blocks >= 3);
 	arena_free(arena);
 }
 
@@ -195,7 +215,7 @@ static void test_import_errors(void **state) {
 }
 
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_pass), cmocka_unit_test(test_recorded),
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_pass), cmocka_unit_test(test_recorded), cmocka_unit_test(test_reference),
 	                                   cmocka_unit_test_setup_teardown(test_imports, make_folder, remove_folder),
 	                                   cmocka_unit_test_setup_teardown(test_import_errors, make_folder, remove_folder)};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 const Pass passes[] = {
 	{"grad", "derivatives as ordinary values", pass_grad},
 	{"simplify", "exact local rewrites, products of sums as contractions", pass_simplify},
+	{"unfold", "overlapping sums of windows as products over windows", pass_unfold},
 	{"logsumexp", "logsumexp as m + log(sum(exp(x - m)))", pass_logsumexp},
 };
 const int pass_count = COUNT(passes);

@@ -13,6 +13,9 @@ extern const int pass_count;
 Fn *pass_grad(Fn *f);
 /* simplify: exact local rewrites to a fixed point; no reassociation, nothing that changes a bit or loses a NaN. */
 Fn *pass_simplify(Fn *f);
+/* unfold: sums that overlapping windows write become sums over windows that are read. */
+Fn *pass_unfold(Fn *f);
+/* logsumexp: written out, so that its derivative shares the exponentials. */
 Fn *pass_logsumexp(Fn *f);
 
 /* Runs passes[from .. to) on f with verification. */

@@ -1,0 +1,100 @@
+/* unfold.c: in: a simplified Fn; out: one in which sums of overlapping windows are read instead of written.
+ *
+ * The adjoint of a convolution's windows is a fold of a contract: each element of the cotangent is spread over its taps, which overlap
+ * and are added.  The other way round, each element of the result sums what reaches it: a contract over windows of the padded
+ * cotangent, with the taps reversed:
+ *     y[t] = sum over r, k of a[t - r d, k] b[r, k]     for     fold over (n, r) at n + r d of sum over k of a[n, k] b[r, k]
+ * so that nothing is stored per tap.  Strides above 1 stay folds: the windows would be mostly zeros.  Windows that do not overlap
+ * are no sum at all, but a reshape.
+ * Guarantees: the same values; sums are in another order, and a sum of one term keeps the sign of its zero. */
+#include "rebuild.h"
+
+#include <string.h>
+
+static int find(const IntList *labels, int64_t label) {
+	for (int i = 0; i < labels->length; i++)
+		if (labels->data[i] == label) return i;
+	return -1;
+}
+
+/* `v` as windows over axis `axis` for t < total and r < size: element (t, r) is the one at t - (size - 1 - r) * dilation, 0 outside. */
+static Val *reversed_windows(Fn *f, Val *v, int axis, int64_t total, int64_t size, int64_t dilation) {
+	int64_t lo[MAX_RANK] = {0}, hi[MAX_RANK] = {0};
+	lo[axis] = (size - 1) * dilation;
+	hi[axis] = total - v->type.dim[axis];
+	return ir_window(f, ir_pad(f, v, lo, hi, NULL, 0), axis, total, size, 1, dilation);
+}
+
+/* Copies labels, `at` followed by `added`. */
+static int insert_label(const IntList *labels, int at, int64_t added, int64_t *out) {
+	int n = 0;
+	for (int i = 0; i < labels->length; i++) {
+		out[n++] = labels->data[i];
+		if (i == at) out[n++] = added;
+	}
+	return n;
+}
+
+/* fold of contract `c`, whose axes `axis` and `axis` + 1 are position and tap; NULL when one operand has both, or the result none. */
+static Val *fold_of_contract(Fn *f, const Val *fold, const Val *c) {
+	int axis = (int)fold->list[0].data[0];
+	int64_t position = c->list[2].data[axis], tap = c->list[2].data[axis + 1], size = c->type.dim[axis + 1];
+	int with = find(&c->list[0], position) >= 0 ? 0 : 1;   /* the operand that has the position */
+	if (find(&c->list[1 - with], position) >= 0 || find(&c->list[with], tap) >= 0 || c->arg[with]->type.rank == MAX_RANK) return NULL;
+	int at = find(&c->list[with], position), tap_at = find(&c->list[1 - with], tap);
+	Val *arg[2];
+	int64_t labels[2][MAX_RANK], result[MAX_RANK];
+	arg[with] = reversed_windows(f, c->arg[with], at, fold->type.dim[axis], size, fold->list[2].data[0]);
+	insert_label(&c->list[with], at, tap, labels[with]);
+	arg[1 - with] = ir_flip(f, c->arg[1 - with], 1, (int64_t[]){tap_at});
+	memcpy(labels[1 - with], c->list[1 - with].data, sizeof(int64_t) * (size_t)c->list[1 - with].length);
+	int n = 0;
+	for (int i = 0; i < c->list[2].length; i++)
+		if (i != axis + 1) result[n++] = c->list[2].data[i];
+	return ir_contract(f, arg[0], labels[0], arg[1], labels[1], n, result);
+}
+
+/* Windows that do not overlap: one after the other, the rest zeros; NULL when they do. */
+static Val *fold_of_pieces(Fn *f, const Val *fold, Val *v) {
+	int axis = (int)fold->list[0].data[0];
+	int64_t stride = fold->list[1].data[0], size = v->type.dim[axis + 1], n = v->type.dim[axis], dim[MAX_RANK];
+	int64_t lo[MAX_RANK] = {0}, hi[MAX_RANK] = {0};
+	if (size > 1 && (fold->list[2].data[0] != 1 || size > stride)) return NULL;
+	hi[axis + 1] = stride - size;   /* each piece as long as the stride */
+	v = ir_pad(f, v, lo, hi, NULL, 0);
+	for (int i = 0; i < v->type.rank - 1; i++) dim[i] = i < axis ? v->type.dim[i] : i == axis ? n * stride : v->type.dim[i + 1];
+	v = ir_reshape(f, v, v->type.rank - 1, dim);
+	hi[axis + 1] = 0;
+	hi[axis] = fold->type.dim[axis] - n * stride;
+	return ir_pad(f, v, lo, hi, NULL, 0);
+}
+
+static Val *unfolded(Fn *f, const Val *fold, Val *v) {
+	Val *y = v->op == OpContract && fold->list[1].data[0] == 1 ? fold_of_contract(f, fold, v) : NULL;
+	return y ? y : fold_of_pieces(f, fold, v);
+}
+
+static Fn *unfold(Fn *f, bool *changed) {
+	Rebuild r = rebuild_start(f);
+	for (int i = 0; i < f->vals.length; i++) {
+		Val *v = f->vals.data[i];
+		if (v->op == OpInput) continue;
+		Val **args = rebuild_args(&r, v), *y = NULL;
+		if (v->op == OpFold) y = unfolded(r.to, v, args[0]);
+		if (y) *changed = true;
+		if (v->op == OpScan) {
+			Val scan = *v;
+			scan.body = unfold(v->body, changed);
+			r.map[i] = fn_rebuild(r.to, &scan, args);
+		} else {
+			r.map[i] = y ? y : rebuild_copy(&r, v);
+		}
+	}
+	return rebuild_finish(&r);
+}
+
+Fn *pass_unfold(Fn *f) {
+	bool changed = false;
+	Fn *out = unfold(f, &changed);
+	return changed ? pass_simplify(out) : f;
+}

@@ -67,6 +67,9 @@ Val *reduce_axes(Elab *e, const char *reduction, Val *val, int naxes, const int6
 		return NULL;
 	}
 	if (!naxes) return val;
+	bool finds = r->op == OpArgMax || r->op == OpReduceMax || r->op == OpReduceMin;   /* the derivative of max goes by index */
+	for (int i = 0; finds && i < naxes; i++)
+		if (!check_index(e, arena_printf(e->arena, "`%s`", reduction), val->type.dim[axes[i]], span)) return NULL;
 	if (r->op == OpArgMax) {
 		if (naxes == 1) return ir_argmax(f, val, (int)axes[0]);
 		elab_error(e, span, "`argmax` over %d dims at once; it works on one", naxes);

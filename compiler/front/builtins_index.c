@@ -64,6 +64,7 @@ Value builtin_gather(Elab *e, Call *c) {
 	if (!batch_argument(e, c, 2, MIN(x.as.tensor.rank - 1, index.as.tensor.rank), &batch)) return value_poison();
 	if (!dims_begin(e, c, x, index, batch, "the operand")) return value_poison();
 	if (!classes_fit(e, c, index, x.as.tensor.dims[batch], "the operand", x)) return value_poison();
+	if (!check_index(e, "`gather`", x.as.tensor.val->type.dim[batch], c->at)) return value_poison();
 	for (int i = 0; i < index.as.tensor.rank; i++) dims[rank++] = index.as.tensor.dims[i];
 	for (int i = batch + 1; i < x.as.tensor.rank; i++) dims[rank++] = x.as.tensor.dims[i];
 	if (rank > MAX_RANK) return elab_error(e, c->at, "more than %d dims", MAX_RANK);
@@ -82,6 +83,7 @@ Value builtin_scatter_add(Elab *e, Call *c) {
 	int own = index.as.tensor.rank;
 	if (!batch_argument(e, c, 3, own, &batch) || !dims_begin(e, c, u, index, own, "the operand")) return value_poison();
 	if (!classes_fit(e, c, index, n, "the operand", u)) return value_poison();
+	if (!check_index(e, "`scatter_add`", dim_value(e, n), c->at)) return value_poison();
 	if (batch + 1 + u.as.tensor.rank - own > MAX_RANK) return elab_error(e, c->at, "more than %d dims", MAX_RANK);
 	for (int i = 0; i < batch; i++) dims[rank++] = u.as.tensor.dims[i];
 	dims[rank++] = n;
@@ -147,7 +149,7 @@ Value builtin_along(Elab *e, Call *c) {
 	}
 	if (!axis_argument(e, c, 1, rank, rank - 1, &axis)) return value_poison();
 	bool sorts = c->self->op == OpArgSort;
-	if (sorts && x.as.tensor.val->type.dim[axis] > INT32_MAX) return elab_error(e, c->at, "`argsort` of too many elements");
+	if (sorts && !check_index(e, "`argsort`", x.as.tensor.val->type.dim[axis], c->at)) return value_poison();
 	Val *y = sorts ? ir_argsort(fn_of(e), x.as.tensor.val, axis) : ir_cumsum(fn_of(e), x.as.tensor.val, axis);
 	Value v = value_tensor(e, y, x.as.tensor.dims, c->span);
 	if (sorts && dim_known(x.as.tensor.dims[axis], &n)) v.as.tensor.classes = n;

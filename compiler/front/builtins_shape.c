@@ -107,6 +107,7 @@ Value builtin_iota(Elab *e, Call *c) {
 	Dim n;
 	if (!value_to_int(e, c->slot[0], "a size", c->slot_span[0], &n) || !check_count(e, 1, &n, c->at)) return value_poison();
 	Type type = {.dtype = DTYPE_I32, .rank = 1, .dim = {dim_value(e, n)}};
+	if (!check_index(e, "`iota`", type.dim[0], c->at)) return value_poison();
 	return value_tensor(e, ir_iota(fn_of(e), type, 0), &n, c->span);
 }
 
@@ -184,6 +185,7 @@ Value builtin_stack(Elab *e, Call *c) {
 		vals[i] = ir_reshape(fn_of(e), x[i].as.tensor.val, rank + 1, sizes);
 	}
 	dims[axis] = dim_number(n);
+	if (!check_count(e, rank + 1, dims, c->at)) return value_poison();
 	return value_tensor(e, n == 1 ? vals[0] : ir_concat(fn_of(e), n, vals, axis), dims, c->span);
 }
 
@@ -272,6 +274,11 @@ static bool random_place(Elab *e, Call *c, int n, const Value *values, const Spa
 	if (!collect_dims(e, n, values, spans, &rank, dims, c->at) || !check_count(e, rank, dims, c->at)) return false;
 	*type = (Type){.dtype = DTYPE_F32, .rank = rank};
 	sizes_of(e, rank, dims, type->dim);
+	if (type_count(*type) > (int64_t)1 << 32) {   /* they are numbered in 32 bits */
+		elab_error(e, c->at, "`%s` of shape %s: at most 4294967296 random numbers are made by one call", c->self->name,
+		           shape_text(e->arena, rank, dims));
+		return false;
+	}
 	uint64_t key = hash_bytes(s->init_path, strlen(s->init_path), 0);
 	*site = (int64_t)(hash_mix(key + (uint64_t)s->init_site++) >> 1);
 	return true;

@@ -212,8 +212,15 @@ static const Decl *find_vjp(Elab *e, const Decl *decl, File *file) {
 	return NULL;
 }
 
-/* Gives every tensor argument the same labels, so that the rule sees one index space. */
-static int join_arguments(Elab *e, int n, Value *args, IndexVar **labels) {
+static bool too_many_dims(Elab *e, Span call) {
+	elab_error(e, call, "more than %d dims and indices in one value", MAX_RANK);
+	return false;
+}
+
+/* Gives every tensor argument the same labels, so that the rule sees one index space.  False after an error. */
+static bool join_arguments(Elab *e, int n, Value *args, Span call) {
+	IndexVar *labels[MAX_RANK];
+	Dim dims[MAX_RANK];
 	int count = 0;
 	for (int i = 0; i < n; i++) {
 		if (args[i].kind != VALUE_TENSOR) continue;
@@ -222,7 +229,7 @@ static int join_arguments(Elab *e, int n, Value *args, IndexVar **labels) {
 			int at = 0;
 			while (at < count && labels[at]->id < x->id) at++;
 			if (at < count && labels[at] == x) continue;
-			if (count == MAX_RANK) return -1;
+			if (count == MAX_RANK) return too_many_dims(e, call);
 			memmove(labels + at + 1, labels + at, sizeof *labels * (size_t)(count - at));
 			labels[at] = x;
 			count++;
@@ -231,15 +238,18 @@ static int join_arguments(Elab *e, int n, Value *args, IndexVar **labels) {
 	for (int i = 0; i < n; i++) {
 		Value *v = &args[i];
 		if (v->kind != VALUE_TENSOR || v->as.tensor.nlabels == count) continue;
-		if (count + v->as.tensor.rank > MAX_RANK) return -1;
-		Value wide = value_labelled(e, broadcast_to(e, v, count, labels, v->as.tensor.rank, v->as.tensor.dims), count, labels,
-			v->as.tensor.rank, v->as.tensor.dims, v->span);
+		int rank = v->as.tensor.rank;
+		if (count + rank > MAX_RANK) return too_many_dims(e, call);
+		for (int k = 0; k < count + rank; k++) dims[k] = k < count ? labels[k]->extent : v->as.tensor.dims[k - count];
+		if (!check_count(e, count + rank, dims, call)) return false;
+		Value wide = value_labelled(e, broadcast_to(e, v, count, labels, rank, v->as.tensor.dims), count, labels, rank,
+			v->as.tensor.dims, v->span);
 		wide.as.tensor.classes = v->as.tensor.classes, wide.as.tensor.weak = v->as.tensor.weak,
 		wide.as.tensor.tag = v->as.tensor.tag;
 		wide.as.tensor.tag_span = v->as.tensor.tag_span, wide.as.tensor.tag_maker = v->as.tensor.tag_maker;
 		*v = wide;
 	}
-	return count;
+	return true;
 }
 
 static bool is_float_tensor(const Value *v) { return v->kind == VALUE_TENSOR && dtype_is_float(value_dtype(v)); }
@@ -366,10 +376,8 @@ Value call_decl(Elab *e, const Decl *decl, File *file, Value *args, Span *spans,
 	if (decl->params.length > MAX_ARGUMENTS) return elab_error(e, decl->name.span, "more than %d parameters", MAX_ARGUMENTS);
 	if (decl->kind == DECL_LAYER && !path && !(path = anonymous_path(e, decl, call))) return value_poison();
 	if (decl->kind == DECL_MODEL) path = decl->name.text;
-	IndexVar *labels[MAX_RANK + 1];
 	const Decl *rule = decl->kind == DECL_FN ? find_vjp(e, decl, file) : NULL;
-	if (rule && join_arguments(e, decl->params.length, args, labels) < 0)
-		return elab_error(e, call, "more than %d dims and indices in one value", MAX_RANK);
+	if (rule && !join_arguments(e, decl->params.length, args, call)) return value_poison();
 	Activation *a = activation_enter(e, decl, call, path, decl->kind != DECL_FN);
 	Scope *scope = scope_new(e, NULL);
 	scope->file = file;

@@ -211,6 +211,9 @@ bool value_to_int(Elab *e, Value v, const char *what, Span span, Dim *result);
  * bool operands of sum and mean count as f32.  *dtype rules are checked and reported; NULL after an error. */
 Val *reduce_axes(Elab *e, const char *reduction, Val *val, int naxes, const int64_t *axes, Span span);
 
+/* Whether 0..size-1 are numbers an i32 can hold; `what`, which needs them, is to blame if not. */
+bool check_index(Elab *e, const char *what, int64_t size, Span span);
+
 /* ---- indexed.c ---- */
 
 /* STMT_LET_INDEXED `let y[b, j] = value`: the finished tensor; the core binds the name. */

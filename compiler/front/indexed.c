@@ -13,7 +13,7 @@ Value elab_index_number(Elab *e, Value index, Span span) {
 	if (var->binder && var->binder->dots) die("`..` as a number");
 	if (!need_range(e, var, span)) return value_poison();
 	int64_t n = dim_value(e, var->extent);
-	if (n > INT32_MAX) return elab_error(e, span, "index `%s` is too large to be a number", var->name);
+	if (!check_index(e, arena_printf(e->arena, "index `%s` as a number", var->name), n, span)) return value_poison();
 	fn_of(e)->span = blame(e, span);
 	Value v = value_labelled(e, ir_iota(fn_of(e), type_make(DTYPE_I32, 1, &n), 0), 1, &var, 0, NULL, span);
 	v.as.tensor.weak = true;

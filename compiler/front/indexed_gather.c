@@ -51,6 +51,7 @@ static Value row_number(Sub *s, Value *valid) {
 		const Cut *cut = &s->cut[i];
 		if (cut->kind != CUT_ROW) continue;
 		if (!check_classes(s, cut)) return value_poison();
+		if (!check_index(e, "a subscript that depends on data", dim_value(e, cut->size), cut->span)) return value_poison();
 		Value row = to_tensor(e, cut->row, DTYPE_I32, cut->span), range = in_range(s, cut, row);
 		elements *= (double)dim_value(e, cut->size);
 		if (elements > INT32_MAX) return elab_error(e, cut->span, "subscripts that depend on data select among too many elements");

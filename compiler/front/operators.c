@@ -143,6 +143,7 @@ Value matmul(Elab *e, Value a, Value b, Span span, Span at) {
 	for (int i = 0; i < ra; i++) la[i] = i;
 	for (int i = 0; i < ra - 1; i++) ly[ny] = i, dims[ny++] = da[i];
 	if (rb == 2) ly[ny] = ra, dims[ny++] = db[1];
+	if (!check_count(e, ny, dims, at)) return value_poison();
 	fn_of(e)->span = blame(e, at);
 	return value_tensor(e, ir_contract(fn_of(e), a.as.tensor.val, la, b.as.tensor.val, lb, ny, ly), dims, span);
 }

@@ -315,3 +315,9 @@ bool check_count(Elab *e, int rank, const Dim *dims, Span span) {
 	}
 	return true;
 }
+
+bool check_index(Elab *e, const char *what, int64_t size, Span span) {
+	if (size <= INT32_MAX) return true;
+	elab_error(e, span, "%s: %lld elements are more than an index, an i32, can tell apart", what, (long long)size);
+	return false;
+}

@@ -162,26 +162,30 @@ static bool damaged(Diag *diag, Span span, const File *f) {
 
 /* ---- gzip ---- */
 
+/* A file is one member or several, each with a header of its own, with zeros behind them: tapes pad with zeros. */
 static int64_t gzip_head(File *f, Diag *diag, Span span, char *head) {
-	z_stream z = {0};
+	z_stream z = {.next_out = (Bytef *)head, .avail_out = HEAD_BYTES};
 	if (inflateInit2(&z, 15 + 16) != Z_OK) fatal("out of memory");
 	char in[1 << 14];
 	size_t offset = 0;
-	int state = Z_OK;
-	z.next_out = (Bytef *)head;
-	z.avail_out = HEAD_BYTES;
-	while (z.avail_out && (state == Z_OK || state == Z_BUF_ERROR)) {
-		int64_t n = read_at(f->fd, in, sizeof in, offset);
-		if (n <= 0) break;
-		offset += (size_t)n;
-		z.next_in = (Bytef *)in;
-		z.avail_in = (uInt)n;
+	int state = Z_OK; /* Z_STREAM_END: between members */
+	while (z.avail_out && (state == Z_OK || state == Z_STREAM_END)) {
+		if (!z.avail_in) {
+			int64_t n = read_at(f->fd, in, sizeof in, offset);
+			if (n <= 0) break;
+			offset += (size_t)n;
+			z.next_in = (Bytef *)in;
+			z.avail_in = (uInt)n;
+		}
+		while (state == Z_STREAM_END && z.avail_in && !*z.next_in) z.next_in++, z.avail_in--;
+		if (!z.avail_in) continue;
+		if (state == Z_STREAM_END) inflateReset(&z);
 		state = inflate(&z, Z_NO_FLUSH);
 	}
 	int64_t got = HEAD_BYTES - (int64_t)z.avail_out;
 	inflateEnd(&z);
-	bool cut = z.avail_out && state != Z_STREAM_END; /* the file ends before its gzip data does */
-	if (cut || (state != Z_OK && state != Z_STREAM_END && state != Z_BUF_ERROR)) return damaged(diag, span, f), -1;
+	bool cut = z.avail_out && state == Z_OK; /* the file ends before its gzip data does */
+	if (cut || (state != Z_OK && state != Z_STREAM_END)) return damaged(diag, span, f), -1;
 	return got;
 }
 
@@ -222,7 +226,7 @@ static int64_t gunzip(const char *in, size_t size, char **out, size_t capacity, 
 		}
 		at += in_used;
 		used += out_used;
-		while (result == LIBDEFLATE_SUCCESS && at < size && in[at] == 0) at++; /* tapes pad with zeros */
+		while (result == LIBDEFLATE_SUCCESS && at < size && in[at] == 0) at++;
 	} while (result == LIBDEFLATE_SUCCESS && at < size);
 	libdeflate_free_decompressor(d);
 	*overflow = result == LIBDEFLATE_INSUFFICIENT_SPACE;

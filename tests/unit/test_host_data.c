@@ -31,14 +31,20 @@ static const char *path_of(Fixture *f, const char *name) { return arena_printf(f
 
 static void put(Fixture *f, const char *name, const void *data, size_t size) { assert_true(write_atomic(f->diag, path_of(f, name), data, size)); }
 
-static size_t put_gzip(Fixture *f, const char *name, const void *data, size_t size, size_t keep) {
+/* One gzip member; its size. */
+static size_t pack(char *out, size_t room, const void *data, size_t size) {
 	struct libdeflate_compressor *c = libdeflate_alloc_compressor(6);
-	size_t room = libdeflate_gzip_compress_bound(c, size);
-	char *out = malloc(room);
 	size_t n = libdeflate_gzip_compress(c, data, size, out, room);
+	libdeflate_free_compressor(c);
+	return n;
+}
+
+static size_t put_gzip(Fixture *f, const char *name, const void *data, size_t size, size_t keep) {
+	size_t room = libdeflate_gzip_compress_bound(NULL, size);
+	char *out = malloc(room);
+	size_t n = pack(out, room, data, size);
 	put(f, name, out, keep && keep < n ? keep : n);
 	free(out);
-	libdeflate_free_compressor(c);
 	return n;
 }
 
@@ -132,6 +138,36 @@ static void idx_hostile(void **state) {
 	refuse(field(SOURCE_IDX, "nowhere.idx", pair, 0), "cannot find the data file 'nowhere.idx'");
 	refuse(field(SOURCE_IDX, "nowhere.idx", pair, 0), folder);
 	refuse(field(SOURCE_IDX, "/", pair, 0), "not a regular file");
+	end(&f);
+}
+
+/* Several members in one file, wherever they are cut: within the header, before it, with tape's zeros between. */
+static void gzip_members(void **state) {
+	(void)state;
+	Fixture f = begin();
+	char packed[512];
+	static const size_t cuts[] = {0, 3, 12, 15, sizeof idx_bytes};
+	for (size_t i = 0; i < COUNT(cuts); i++)
+		for (size_t zeros = 0; zeros < 3; zeros++) {
+			const char *name = arena_printf(f.arena, "members%zu-%zu.gz", i, zeros);
+			size_t n = pack(packed, sizeof packed, idx_bytes, cuts[i]);
+			memset(packed + n, 0, zeros);
+			n += zeros;
+			n += pack(packed + n, sizeof packed - n, idx_bytes + cuts[i], sizeof idx_bytes - cuts[i]);
+			put(&f, name, packed, n);
+			DataField x = field(SOURCE_IDX, name, vector(DTYPE_U8, 2), 0);
+			DataSet set;
+			Data *d = load(&f, &x, 1, &set);
+			if (!d) diag_print(f.diag, stderr, false);
+			assert_non_null(d);
+			assert_memory_equal(d->field[0], idx_bytes + 12, 6);
+			data_free(d);
+			put(&f, name, packed, n - 1);   /* the last member is cut */
+			refuse(x, "damaged or cut short");
+			packed[n++] = 'z';
+			put(&f, name, packed, n);
+			refuse(x, "damaged or cut short");
+		}
 	end(&f);
 }
 
@@ -505,7 +541,8 @@ static int tear_down(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(idx), cmocka_unit_test(idx_hostile), cmocka_unit_test(gzip_hostile), cmocka_unit_test(npy),
+		cmocka_unit_test(idx), cmocka_unit_test(idx_hostile), cmocka_unit_test(gzip_members),
+		cmocka_unit_test(gzip_hostile), cmocka_unit_test(npy),
 		cmocka_unit_test(npy_hostile), cmocka_unit_test(npy_written), cmocka_unit_test(csv), cmocka_unit_test(csv_hostile),
 		cmocka_unit_test(mutations), cmocka_unit_test(raw_and_literal), cmocka_unit_test(searched),
 	};

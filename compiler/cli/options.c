@@ -82,6 +82,11 @@ static int bad_value(const Command *command, const OptionInfo *o, const char *va
 	return EXIT_USAGE;
 }
 
+static int set_twice(const Command *command, const char *name) {
+	fprintf(stderr, "nnc %s: --set gives `%s` twice\n", command->name, name);
+	return EXIT_USAGE;
+}
+
 static int set_option(const Command *command, const OptionInfo *o, const char *value, Options *out) {
 	void *field = (char *)out + o->offset;
 	if (o->kind == TEXT) {
@@ -100,6 +105,8 @@ static int set_option(const Command *command, const OptionInfo *o, const char *v
 		if (out->nsets == MAX_REPEATED) return bad_value(command, o, value, "fewer repetitions");
 		if (!split_pair(value, &out->set_name[out->nsets], &out->set_value[out->nsets]))
 			return bad_value(command, o, value, "NAME=VALUE");
+		for (int i = 0; i < out->nsets; i++)
+			if (strcmp(out->set_name[i], out->set_name[out->nsets]) == 0) return set_twice(command, out->set_name[i]);
 		out->nsets++;
 	} else {
 		if (out->ninputs == MAX_REPEATED) return bad_value(command, o, value, "fewer repetitions");

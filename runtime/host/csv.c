@@ -44,10 +44,11 @@ static Csv csv_open(Arena *arena, const char *text, size_t length) {
 	return csv;
 }
 
+/* Where tabs delimit, a line of tabs is a record of empty cells. */
 static void skip_empty_lines(Csv *csv) {
 	for (;;) {
 		const char *c = csv->at;
-		while (c < csv->end && is_blank(*c)) c++;
+		while (c < csv->end && is_blank(*c) && *c != csv->delimiter) c++;
 		if (c < csv->end && !ends_line(*c)) return;
 		csv->at = c;
 		if (c == csv->end) return;

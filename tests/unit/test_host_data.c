@@ -397,6 +397,10 @@ static void csv_hostile(void **state) {
 	csv_refuse("a,b\n1,2\n3,nan\n", "b", f32, 0, "bad.csv', line 3, column 2: 'nan' is not a finite number");
 	csv_refuse("a,b\n1,2\n3,-inf\n", "b", f32, 0, "line 3, column 2: '-inf'");
 	csv_refuse("a,b\n\n1,\n", "b", f32, 0, "line 3, column 2: the cell is empty");
+	csv_refuse("a\tb\n1\t2\n\n\t\n", "b", f32, 0, "line 4, column 2: the cell is empty");
+	csv_refuse("a\tb\tc\n1\t2\t3\n \t\t \n", "a", f32, 0, "line 3, column 1: the cell is empty");
+	csv_refuse("a\tb\tc\n1\t2\t3\n\t\n", "a", f32, 0, "line 3: 2 cells; the first line has 3");
+	csv_refuse("a,b\n1,2\n\t\n,\n", "a", f32, 0, "line 4, column 1: the cell is empty");
 	csv_refuse("a,b\n1,0x10\n", "b", f32, 0, "line 2, column 2: '0x10'");
 	csv_refuse("a,b\n1,1e999\n", "b", f32, 0, "'1e999' is beyond the range");
 	csv_refuse("a,b\n1,3e39\n", "b", f32, 0, "'3e39' is beyond the range");

@@ -188,6 +188,34 @@ void text_number(Text *text, double value) {
 	text_add(text, "%s", buffer);
 }
 
+/* Where the key stands, or the free slot that it would take; at least half of the slots are free. */
+static int map_slot(const PointerMap *map, const void *key) {
+	uint64_t at = hash_mix((uintptr_t)key);
+	while (map->key[at & (uint64_t)(map->slots - 1)] && map->key[at & (uint64_t)(map->slots - 1)] != key) at++;
+	return (int)(at & (uint64_t)(map->slots - 1));
+}
+
+int map_find(const PointerMap *map, const void *key) {
+	int slot = map->slots ? map_slot(map, key) : 0;
+	return map->slots && map->key[slot] ? map->value[slot] : -1;
+}
+
+void map_add(Arena *arena, PointerMap *map, const void *key, int value) {
+	if (2 * (map->length + 1) > map->slots) {
+		PointerMap old = *map;
+		map->slots = old.slots ? 4 * old.slots : 32;
+		map->key = NEW_ARRAY(arena, const void *, map->slots);
+		map->value = NEW_ARRAY(arena, int, map->slots);
+		map->length = 0;
+		for (int i = 0; i < old.slots; i++)
+			if (old.key[i]) map_add(arena, map, old.key[i], old.value[i]);
+	}
+	int slot = map_slot(map, key);
+	map->key[slot] = key;
+	map->value[slot] = value;
+	map->length++;
+}
+
 uint64_t hash_bytes(const void *data, size_t size, uint64_t seed) {
 	const unsigned char *p = data;
 	uint64_t h = seed ^ (0xcbf29ce484222325u + size);

@@ -75,6 +75,11 @@ static inline uint64_t hash_mix(uint64_t x) {
 }
 uint64_t hash_bytes(const void *data, size_t size, uint64_t seed);
 
+/* Numbers from 0 on by pointers: interned names, nodes of a tree. */
+typedef struct PointerMap { const void **key; int *value; int length, slots; } PointerMap;   /* slots: 0 or a power of 2 */
+int map_find(const PointerMap *map, const void *key);      /* -1: it has none */
+void map_add(Arena *arena, PointerMap *map, const void *key, int value);   /* the key is new */
+
 /* Edit distance (insert, delete, replace, swap of neighbours), at most `limit` + 1: for did-you-mean. */
 int edit_distance(const char *a, const char *b, int limit);
 /* The candidate nearest to `name`, or NULL when none is near enough to be a slip of the fingers. */

@@ -201,14 +201,11 @@ static Value check_result(Elab *e, Scope *scope, const Decl *decl, Value v, Span
 
 static const Decl *find_vjp(Elab *e, const Decl *decl, File *file) {
 	File *places[] = {e->session->main, file};
-	for (int k = 0; k < 2; k++)
-		for (int i = 0; i < places[k]->tree->decls.length; i++) {
-			const Decl *d = places[k]->tree->decls.data[i];
-			File *owner;
-			if (d->kind == DECL_VJP && d->name.text == decl->name.text &&
-			    find_declaration(e, places[k], d->name.text, &owner) == decl)
-				return d;
-		}
+	for (int k = 0; k < 2; k++) {
+		const Decl *rule = find_rule(places[k], decl->name.text);
+		File *owner;
+		if (rule && find_declaration(e, places[k], rule->name.text, &owner) == decl) return rule;
+	}
 	return NULL;
 }
 

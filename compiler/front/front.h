@@ -148,7 +148,7 @@ typedef struct Activation {
 struct Scope {
 	Scope *parent;            /* NULL: file->names, imports, std come next */
 	VEC(Binding *) bindings;
-	int *slot, slots;         /* where there are many: a hash table of their numbers + 1; slots is a power of 2 */
+	PointerMap numbers;       /* of the bindings by name, where there are many */
 	File *file;
 	Activation *activation;
 };

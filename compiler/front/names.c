@@ -179,14 +179,11 @@ static void check_rule(Elab *e, Scope *s, const Decl *d) {
 		else elab_error(e, d->name.span, "`vjp` gives the derivative of a `fn`, and `%s` is none", d->name.text);
 		return;
 	}
-	for (int i = 0; i < s->file->tree->decls.length; i++) {
-		const Decl *first = s->file->tree->decls.data[i];
-		if (first == d) break;
-		if (first->kind != DECL_VJP || first->name.text != d->name.text) continue;
+	const Decl *first = find_rule(s->file, d->name.text);
+	if (first != d) {
 		elab_error(e, d->name.span, "`%s` has a `vjp` already", d->name.text);
 		elab_note(e, first->name.span, "the first one");
 		elab_note(e, of->name.span, "the function");
-		break;
 	}
 	for (int i = 0; i < of->params.length; i++) {
 		declare(e, s, of->params.data[i].name);

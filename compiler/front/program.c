@@ -206,6 +206,7 @@ static File *add_file(Elab *e, uint32_t source, bool library) {
 	f->folder = slash ? arena_text(e->arena, text->name, (size_t)(slash + 1 - text->name)) : "";
 	f->library = library;
 	f->tree = parse_file(e->arena, e->diag, source);
+	index_declarations(e, f);
 	if (library) vec_push(e->arena, &s->library, f);
 	else vec_push(e->arena, &s->files, f);
 	return f;
@@ -249,19 +250,18 @@ static void read_imports(Elab *e, File *f) {
 	}
 }
 
-static bool names_something(const Decl *d) { return d->kind != DECL_IMPORT && d->kind != DECL_VJP && d->name.text; }
-
 static void check_duplicates(Elab *e, const File *f) {
-	for (int i = 0; i < f->tree->decls.length; i++)
-		for (int j = 0; j < i; j++) {
-			const Decl *a = f->tree->decls.data[j], *b = f->tree->decls.data[i];
-			if (!names_something(a) || !names_something(b) || a->name.text != b->name.text ||
-			    (a->kind == DECL_TRAIN) != (b->kind == DECL_TRAIN))
-				continue;
-			elab_error(e, b->name.span, "`%s` is declared twice", b->name.text);
-			elab_note(e, a->name.span, "the first one");
-			break;
-		}
+	PointerMap trains = {0};
+	for (int i = 0; i < f->tree->decls.length; i++) {
+		const Decl *d = f->tree->decls.data[i];
+		bool is_train = d->kind == DECL_TRAIN;
+		if (!d->name.text || !(is_train || is_named_value(d))) continue;
+		int first = map_find(is_train ? &trains : &f->named, d->name.text);
+		if (is_train && first < 0) map_add(e->arena, &trains, d->name.text, first = i);
+		if (first == i) continue;
+		elab_error(e, d->name.span, "`%s` is declared twice", d->name.text);
+		elab_note(e, f->tree->decls.data[first]->name.span, "the first one");
+	}
 }
 
 /* ---- --set ---- */
@@ -281,7 +281,7 @@ static void apply_sets(Elab *e) {
 		const char *label = arena_printf(e->arena, "--set %s", o->set_names[i]);
 		Expr *value =
 		    parse_expression(e->arena, e->diag, diag_source(e->diag, label, o->set_values[i], strlen(o->set_values[i]), false));
-		if (value) vec_push(e->arena, &s->consts, ((Const){.decl = found, .replacement = value}));
+		if (value && map_find(&s->const_numbers, found) < 0) add_const(e, found, value);
 	}
 }
 

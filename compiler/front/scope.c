@@ -17,29 +17,20 @@ Scope *scope_new(Elab *e, Scope *parent) {
 enum { FEW = 16 };
 
 static Binding *find_here(const Scope *s, const char *name) {
-	for (int i = 0; !s->slots && i < s->bindings.length; i++)
-		if (s->bindings.data[i]->name == name) return s->bindings.data[i];
-	if (!s->slots) return NULL;
-	for (uint64_t at = hash_mix((uintptr_t)name);; at++) {
-		int i = s->slot[at & (uint64_t)(s->slots - 1)];
-		if (!i || s->bindings.data[i - 1]->name == name) return i ? s->bindings.data[i - 1] : NULL;
+	if (s->bindings.length > FEW) {
+		int i = map_find(&s->numbers, name);
+		return i < 0 ? NULL : s->bindings.data[i];
 	}
+	for (int i = 0; i < s->bindings.length; i++)
+		if (s->bindings.data[i]->name == name) return s->bindings.data[i];
+	return NULL;
 }
 
-/* The last binding becomes findable. */
-static void index_last(Elab *e, Scope *s) {
-	int n = s->bindings.length, first = n - 1;
+static void add_binding(Elab *e, Scope *s, Binding *b) {
+	vec_push(e->arena, &s->bindings, b);
+	int n = s->bindings.length;
 	if (n <= FEW) return;
-	if (2 * n > s->slots) {
-		s->slots = s->slots ? 4 * s->slots : 8 * FEW;
-		s->slot = NEW_ARRAY(e->arena, int, s->slots);
-		first = 0;
-	}
-	for (int i = first; i < n; i++) {
-		uint64_t at = hash_mix((uintptr_t)s->bindings.data[i]->name);
-		while (s->slot[at & (uint64_t)(s->slots - 1)]) at++;
-		s->slot[at & (uint64_t)(s->slots - 1)] = i + 1;
-	}
+	for (int i = n == FEW + 1 ? 0 : n - 1; i < n; i++) map_add(e->arena, &s->numbers, s->bindings.data[i]->name, i);
 }
 
 Binding *scope_bind(Elab *e, Scope *scope, Name name, Value value) {
@@ -47,10 +38,7 @@ Binding *scope_bind(Elab *e, Scope *scope, Name name, Value value) {
 	bool fresh = !b;
 	if (fresh) b = NEW(e->arena, Binding);
 	*b = (Binding){.name = name.text, .value = value, .persistent = -1, .span = name.span};
-	if (fresh) {
-		vec_push(e->arena, &scope->bindings, b);
-		index_last(e, scope);
-	}
+	if (fresh) add_binding(e, scope, b);
 	return b;
 }
 
@@ -147,18 +135,22 @@ File *file_of(Session *s, uint32_t source) {
 	return NULL;
 }
 
-static bool is_named_value(const Decl *d) {
+bool is_named_value(const Decl *d) {
 	return d->kind == DECL_CONST || d->kind == DECL_DATA || d->kind == DECL_FN || d->kind == DECL_LAYER ||
 	       d->kind == DECL_MODEL || d->kind == DECL_OPTIMIZER;
 }
 
-static const Decl *declared_in(const File *file, const char *name) {
+void index_declarations(Elab *e, File *file) {
 	for (int i = 0; i < file->tree->decls.length; i++) {
 		const Decl *d = file->tree->decls.data[i];
-		if (d->name.text == name && is_named_value(d)) return d;
+		PointerMap *map = is_named_value(d) ? &file->named : d->kind == DECL_VJP ? &file->rules : NULL;
+		if (map && d->name.text && map_find(map, d->name.text) < 0) map_add(e->arena, map, d->name.text, i);
 	}
-	return NULL;
 }
+
+static const Decl *numbered(const File *file, int number) { return number < 0 ? NULL : file->tree->decls.data[number]; }
+static const Decl *declared_in(const File *file, const char *name) { return numbered(file, map_find(&file->named, name)); }
+const Decl *find_rule(const File *file, const char *name) { return numbered(file, map_find(&file->rules, name)); }
 
 bool has_const(File *file, const char *name) {
 	const Decl *d = declared_in(file, name);
@@ -174,11 +166,17 @@ const Decl *find_declaration(Elab *e, File *from, const char *name, File **owner
 	return d;
 }
 
+int add_const(Elab *e, const Decl *decl, Expr *replacement) {
+	Session *s = e->session;
+	vec_push(e->arena, &s->consts, ((Const){.replacement = replacement}));
+	map_add(e->arena, &s->const_numbers, decl, s->consts.length - 1);
+	return s->consts.length - 1;
+}
+
 static Value const_value(Elab *e, const Decl *decl, File *file, Span span) {
 	Session *s = e->session;
-	int at = 0;
-	while (at < s->consts.length && s->consts.data[at].decl != decl) at++;
-	if (at == s->consts.length) vec_push(e->arena, &s->consts, ((Const){.decl = decl}));
+	int at = map_find(&s->const_numbers, decl);
+	if (at < 0) at = add_const(e, decl, NULL);
 	if (s->consts.data[at].state == CONST_DONE) return s->consts.data[at].value;
 	if (s->consts.data[at].state == CONST_RUNNING) return elab_error(e, span, "`%s` is defined by itself", decl->name.text);
 	s->consts.data[at].state = CONST_RUNNING;

@@ -13,10 +13,11 @@ struct File {
 	const char *real;            /* the same for every way to name this file */
 	bool library;
 	VEC(File *) imports;
+	PointerMap named, rules;     /* the first declaration of a value, the first vjp, of this name: numbers into tree->decls */
 };
 
 typedef enum ConstState { CONST_NEW, CONST_RUNNING, CONST_DONE } ConstState;
-typedef struct Const { const Decl *decl; ConstState state; Value value; Expr *replacement; } Const;
+typedef struct Const { ConstState state; Value value; Expr *replacement; } Const;
 
 /* Anonymous calls of one body, counted by layer; names of instances and tensors it declared. */
 typedef struct Counter { const char *name; int count; } Counter;
@@ -108,6 +109,7 @@ typedef struct Session {
 	VEC(File *) library;
 	File *main;
 	VEC(Const) consts;
+	PointerMap const_numbers;    /* of consts by Decl */
 	VEC(PersistentInfo) infos;
 	VEC(ModelInfo) models;
 	VEC(TrainState *) trains;
@@ -122,8 +124,12 @@ typedef struct Session {
 
 /* scope.c */
 File *file_of(Session *s, uint32_t source);
+void index_declarations(Elab *e, File *file);
+const Decl *find_rule(const File *file, const char *name);   /* the first vjp of this name; NULL */
+bool is_named_value(const Decl *d);
 const Decl *find_declaration(Elab *e, File *from, const char *name, File **owner);
 bool has_const(File *file, const char *name);
+int add_const(Elab *e, const Decl *decl, Expr *replacement);   /* its number; replacement: what --set gives, or NULL */
 Value decl_value(Elab *e, const Decl *decl, File *file, Span span);
 bool unknown_name(Elab *e, Scope *scope, Name name);
 Value read_binding(Elab *e, Binding *b, Span span);

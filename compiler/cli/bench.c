@@ -197,8 +197,9 @@ static void print_text(const Bench *b) {
 	const Session *s = b->s;
 	const Executable *e = b->start.step;
 	double gflops = b->flops / b->ready_median * 1e-9;
-	printf("%s: batch %lld, %d thread%s of %d, %d kernels\n", s->options->file, (long long)b->start.train->batch, e->workers,
-	       e->workers == 1 ? "" : "s", s->workers, distinct_kernels(b->start.kernels));
+	printf("%s: batch %lld, %s of %d, %s\n", s->options->file, (long long)b->start.train->batch,
+	       arena_count(s->arena, e->workers, "thread"), s->workers,
+	       arena_count(s->arena, distinct_kernels(b->start.kernels), "kernel"));
 	printf("step            %10.2f us (best %.2f), %.6g steps/s, on batches that lie ready\n", b->ready_median * 1e6,
 	       b->ready_best * 1e6, 1 / b->ready_median);
 	printf("step of train   %10.2f us (best %.2f), samples gathered in shuffled order\n", b->median * 1e6, b->best * 1e6);

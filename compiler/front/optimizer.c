@@ -120,7 +120,7 @@ static bool check_rules(Elab *e, const Update *u, int npaths, const char *const 
 	for (int k = 0; k < u->rules.length; k++)
 		if (!u->rules.data[k].matched) unmatched_rule(e, &u->rules.data[k], paths, npaths), ok = false;
 	if (!ok || !left_out) return ok;
-	const char *others = left_out > 1 ? arena_printf(e->arena, ", nor %d others", left_out - 1) : "";
+	const char *others = left_out > 1 ? arena_printf(e->arena, ", nor %s", arena_count(e->arena, left_out - 1, "other")) : "";
 	elab_error(e, u->span, "no rule of `optimizer` matches the parameter `%s`%s", first->path, others);
 	elab_note(e, first->span, "declared here");
 	elab_help(e, "end the rules with `\"*\": ...`, or freeze it: `\"%s\": none`", first->path);

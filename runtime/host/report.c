@@ -180,7 +180,7 @@ void report_end(Report *r, const Moment *m, const TrainResult *result, const cha
 	report_clear(r);
 	if (r->job->quiet) return;
 	if (interrupted) printf("interrupted after step %lld\n", (long long)m->step);
-	else printf("%lld steps in %.3g s\n", (long long)m->step, result->seconds);
+	else printf("%s in %.3g s\n", arena_count(r->job->arena, m->step, "step"), result->seconds);
 	if (weights) printf("weights: %s\n", weights);
 	fflush(stdout);
 }

@@ -2,9 +2,13 @@
  *
  * In: a source.  Out: Program.  Guaranteed: when elab_program returns one, every declaration was checked and the Fns on
  * demand raise no new errors, whatever the batch. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "session.h"
 #include "std.h"
@@ -212,18 +216,26 @@ static File *add_file(Elab *e, uint32_t source, bool library) {
 	return f;
 }
 
-static char *read_text(Elab *e, const char *path, size_t *length) {
+/* NULL: *why says so.  A pipe without a writer, or a device without an end, would keep us waiting for ever. */
+static char *read_text(Elab *e, const char *path, size_t *length, const char **why) {
 	enum { LIMIT = 16 << 20 };
-	FILE *in = fopen(path, "rb");
-	if (!in) return NULL;
+	struct stat status;
+	int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	FILE *in = file >= 0 && fstat(file, &status) == 0 && S_ISREG(status.st_mode) ? fdopen(file, "rb") : NULL;
+	if (!in) {
+		*why = file < 0 ? strerror(errno) : "it is not a regular file";
+		if (file >= 0) close(file);
+		return NULL;
+	}
 	Text text = {.arena = e->arena};
 	char buffer[4096];
 	size_t n;
+	text_bytes(&text, "", 0);
 	while ((n = fread(buffer, 1, sizeof buffer, in)) > 0 && text.length <= LIMIT) text_bytes(&text, buffer, n);
-	bool bad = ferror(in) || text.length > LIMIT;
+	*why = ferror(in) ? strerror(errno) : text.length > LIMIT ? "it is larger than 16 MiB" : NULL;
 	fclose(in);
 	*length = text.length;
-	return bad ? NULL : text.data ? text.data : arena_text(e->arena, "", 0);
+	return *why ? NULL : text.data;
 }
 
 static void read_imports(Elab *e, File *f) {
@@ -240,9 +252,10 @@ static void read_imports(Elab *e, File *f) {
 			continue;
 		}
 		size_t length;
-		char *text = s->files.length < 1000 ? read_text(e, path, &length) : NULL;
+		const char *why = "there are 1000 files already";
+		char *text = s->files.length < 1000 ? read_text(e, path, &length, &why) : NULL;
 		if (!text) {
-			elab_error(e, d->path_span, "cannot read `%s`", path);
+			elab_error(e, d->path_span, "cannot read `%s`: %s", path, why);
 			continue;
 		}
 		File *file = add_file(e, diag_source(e->diag, path, text, length, false), false);

@@ -21,6 +21,7 @@ uint32_t diag_source(Diag *diag, const char *name, const char *text, size_t leng
 }
 
 bool diag_full(const Diag *diag) { return diag->errors >= MAX_ERRORS; }
+int diag_exit_code(const Diag *diag) { return !diag->errors ? EXIT_DONE : diag->failed ? EXIT_RUN : EXIT_INPUT; }
 
 static void add(Diag *diag, Severity severity, Span span, const char *text) {
 	Message message = {severity, span, text};

@@ -36,6 +36,7 @@ typedef struct Diag {
 	VEC(Message) messages;
 	int errors, warnings;
 	bool muted;          /* the last error was dropped: its notes and help are dropped too */
+	bool failed;         /* some error is the machine's: the input may be right */
 } Diag;
 
 Diag *diag_new(Arena *arena);
@@ -48,6 +49,7 @@ bool diag_warning(Diag *diag, Span span, const char *format, ...) PRINTF_LIKE(3,
 void diag_note(Diag *diag, Span span, const char *format, ...) PRINTF_LIKE(3, 4);
 void diag_help(Diag *diag, const char *format, ...) PRINTF_LIKE(2, 3);
 bool diag_full(const Diag *diag);
+int diag_exit_code(const Diag *diag);
 void diag_print(const Diag *diag, FILE *out, bool colour);
 /* 1-based line and column (columns count UTF-8 characters). */
 void diag_place(const Diag *diag, Span span, int *line, int *column);

@@ -55,7 +55,7 @@ bool session_use_cpu(Session *s);
 void session_close(Session *s);
 /* Opens, does, closes: the frame of most commands. */
 int session_run(const Options *options, int64_t default_batch, int (*body)(Session *s));
-/* Prints what the diag holds and empties it; EXIT_INPUT when there were errors, else EXIT_DONE. */
+/* Prints what the diag holds and empties it; what it came to as an exit code. */
 int session_report(Session *s);
 /* A Fn through all passes, as machine code for this process (or interpreted); NULL after reporting. */
 const Executable *session_compile(Session *s, Fn *raw);

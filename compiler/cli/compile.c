@@ -390,11 +390,11 @@ static int compile_program(Session *s) {
 	}
 	Text text = {.arena = s->arena};
 	write_header(&text, &u);
-	bool ok = write_atomic(s->diag, o->output, u.made.object.bytes, u.made.object.size) &&
-	          write_atomic(s->diag, header, text.data, text.length);
-	session_report(s);
-	if (ok) print_summary(&u, o->output, header);
-	return ok ? EXIT_DONE : EXIT_RUN;
+	if (write_atomic(s->diag, o->output, u.made.object.bytes, u.made.object.size))
+		write_atomic(s->diag, header, text.data, text.length);
+	code = session_report(s);
+	if (code == EXIT_DONE) print_summary(&u, o->output, header);
+	return code;
 }
 
 int command_compile(const Options *options) {

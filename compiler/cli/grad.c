@@ -111,10 +111,7 @@ static int compute(Session *s, int train) {
 	block_free(n.block, s->layout.bytes);
 	if (!ok || code != EXIT_DONE) return EXIT_INPUT;
 	MetaEntry meta[] = {{"nnc", NNC_VERSION}, {"loss", arena_printf(s->arena, "%.17g", n.loss)}};
-	if (o->output && !tensors_write(s->diag, o->output, n.gradients, n.ngradients, meta, COUNT(meta))) {
-		session_report(s);
-		return EXIT_RUN;
-	}
+	if (o->output && !tensors_write(s->diag, o->output, n.gradients, n.ngradients, meta, COUNT(meta))) return session_report(s);
 	printf(o->f64 ? "%.17g\n" : "%.9g\n", n.loss);
 	return EXIT_DONE;
 }

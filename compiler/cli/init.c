@@ -10,10 +10,9 @@ static int init_program(Session *s) {
 	char *block = session_block(s, seed);
 	if (!block) return EXIT_INPUT;
 	WeightsInfo info = {.seed = seed, .has_seed = true};
-	bool ok = weights_save(s->diag, o->output, p, &s->layout, block, info, false);
+	weights_save(s->diag, o->output, p, &s->layout, block, info, false);
 	block_free(block, s->layout.bytes);
-	session_report(s);
-	return ok ? EXIT_DONE : EXIT_RUN;
+	return session_report(s);
 }
 
 int command_init(const Options *options) {

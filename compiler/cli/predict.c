@@ -127,10 +127,7 @@ static int write_results(Prediction *r) {
 	for (int i = 0; i < r->nresults; i++) {
 		Answer *y = &r->results[i];
 		const char *path = output_path(r, y);
-		if (!array_write(s->diag, path, y->type, y->data)) {
-			session_report(s);
-			return EXIT_RUN;
-		}
+		if (!array_write(s->diag, path, y->type, y->data)) return session_report(s);
 		if (r->nresults > 1) printf("%s: %s\n", path, type_text(s->arena, y->type));
 	}
 	return EXIT_DONE;

@@ -34,11 +34,12 @@ char *read_source(Arena *arena, const char *path, size_t *length) {
 }
 
 int session_report(Session *s) {
-	int errors = s->diag->errors;
+	int code = diag_exit_code(s->diag);
 	if (s->diag->messages.length) diag_print(s->diag, stderr, isatty(STDERR_FILENO) && !getenv("NO_COLOR"));
 	s->diag->messages.length = 0;
 	s->diag->errors = 0;
-	return errors ? EXIT_INPUT : EXIT_DONE;
+	s->diag->failed = false;
+	return code;
 }
 
 /* Sizes of data for commands that need no data: where files are absent, a number that any will do for. */

@@ -13,6 +13,12 @@
 
 struct AtomicFile { Diag *diag; FILE *out; char *path, *temporary; int error; };   /* temporary NULL: written directly */
 
+bool write_failed(Diag *diag, const char *doing, const char *path, int error) {
+	diag_error(diag, (Span){0}, "cannot %s '%s': %s", doing, path, strerror(error));
+	diag->failed = true;
+	return false;
+}
+
 static void atomic_free(AtomicFile *f) {
 	free(f->path);
 	free(f->temporary);
@@ -44,7 +50,7 @@ AtomicFile *atomic_open(Diag *diag, const char *path) {
 	int fd = open_target(f);
 	if (fd >= 0) f->out = fdopen(fd, "wb");
 	if (f->out) return f;
-	diag_error(diag, (Span){0}, "cannot write '%s': %s", path, strerror(errno));
+	write_failed(diag, "write", path, errno);
 	if (fd >= 0) {
 		close(fd);
 		if (f->temporary) unlink(f->temporary);
@@ -69,7 +75,7 @@ bool atomic_commit(AtomicFile *f) {
 	if (fclose(f->out) != 0 && !f->error) f->error = errno ? errno : EIO;
 	if (!f->error && f->temporary && rename(f->temporary, f->path) != 0) f->error = errno;
 	if (f->error) {
-		diag_error(f->diag, (Span){0}, "cannot write '%s': %s", f->path, strerror(f->error));
+		write_failed(f->diag, "write", f->path, f->error);
 		if (f->temporary) unlink(f->temporary);
 	}
 	bool ok = !f->error;

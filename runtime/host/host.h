@@ -15,6 +15,8 @@ typedef struct Files Files;
 Files *files_open(Arena *arena, const char *program_file, const char *data_dir);
 void files_close(Files *files);
 
+/* "cannot write 'path': .." and the like: every output that cannot be written is a failure at run time.  False. */
+bool write_failed(Diag *diag, const char *doing, const char *path, int error);
 /* Replaces `path` as a whole or not at all: a temporary file beside it, fsync, rename. */
 bool write_atomic(Diag *diag, const char *path, const void *data, size_t size);
 /* The same in pieces.  atomic_commit and atomic_abandon free the AtomicFile. */
@@ -201,7 +203,7 @@ typedef struct TrainJob {
 	bool quiet, strict;               /* strict: a loss that is not finite ends the run with EXIT_RUN */
 } TrainJob;
 typedef struct TrainResult { int64_t steps, epochs; double loss; EvalResult validation; double seconds; } TrainResult;
-/* Trains, saves, reports.  EXIT_DONE, EXIT_RUN, EXIT_INTERRUPTED. */
+/* Trains, saves, reports; an exit code. */
 int train_run(TrainJob *job, TrainResult *result);
 /* The folder of a run: `out` or FILE.run; made when missing, refused when it is not a run of this file.  NULL: reported. */
 const char *run_folder(Arena *arena, Diag *diag, const char *program_file, const char *out);

@@ -24,8 +24,7 @@ double now_seconds(void) {
 static bool open_log(Report *r, int i, const char *path) {
 	r->log[i] = fopen(path, "w");
 	r->log_path[i] = path;
-	if (!r->log[i]) diag_error(r->job->diag, (Span){0}, "cannot write '%s': %s", path, strerror(errno));
-	return r->log[i] != NULL;
+	return r->log[i] || write_failed(r->job->diag, "write", path, errno);
 }
 
 bool report_open(Report *r, const TrainJob *job, int64_t batches, int64_t steps) {
@@ -50,10 +49,7 @@ bool report_close(Report *r) {
 	for (int i = 0; i < 2; i++) {
 		if (!r->log[i]) continue;
 		bool lost = ferror(r->log[i]) != 0;
-		if (fclose(r->log[i]) != 0 || lost) {
-			diag_error(r->job->diag, (Span){0}, "cannot write '%s': %s", r->log_path[i], strerror(r->log_error ? r->log_error : errno));
-			ok = false;
-		}
+		if (fclose(r->log[i]) != 0 || lost) ok = write_failed(r->job->diag, "write", r->log_path[i], r->log_error ? r->log_error : errno);
 		r->log[i] = NULL;
 	}
 	return ok;

@@ -79,7 +79,7 @@ const char *run_folder(Arena *arena, Diag *diag, const char *program_file, const
 	bool made = mkdir(folder, 0777) == 0;
 	int error = errno;
 	if (!made && error != EEXIST) {
-		diag_error(diag, (Span){0}, "cannot make the folder '%s': %s", folder, strerror(error));
+		write_failed(diag, "make the folder", folder, error);
 		return NULL;
 	}
 	int lock = run_lock(diag, folder);   /* two that begin at once: one of them makes it a run's */

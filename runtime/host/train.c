@@ -191,7 +191,7 @@ int train_run(TrainJob *job, TrainResult *result) {
 	if (lock == RUN_BUSY) return EXIT_INPUT;
 	if (!set_up(l, job)) {
 		run_unlock(lock);
-		return EXIT_INPUT;
+		return diag_exit_code(job->diag);
 	}
 	struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND}, before;
 	interrupted = 0;

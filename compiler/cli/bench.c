@@ -137,12 +137,8 @@ static int first_step(Bench *b, int number) {
 	if (code != EXIT_DONE) return code;
 	bool split = t->validate < 0 && t->validate_fraction > 0;
 	b->samples = split ? samples_split(b->start.data, t->validate_fraction, t->seed, false) : samples_all(b->start.data);
-	b->batches = b->samples.count / t->batch;
-	if (!b->batches) {
-		diag_error(s->diag, t->span, "the data has %s, fewer than one batch of %lld", arena_count(s->arena, b->samples.count, "sample"),
-		           (long long)t->batch);
-		return session_report(s);
-	}
+	b->batches = whole_batches(s->diag, t, b->samples.count);
+	if (!b->batches) return session_report(s);
 	b->runner = runner_new(b->start.step, session_pool(s), b->start.block);
 	runner_seed(b->runner, t->seed);
 	runner_count(b->runner, INPUT_EPOCH, 1);

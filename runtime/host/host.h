@@ -203,6 +203,8 @@ typedef struct TrainJob {
 	bool quiet, strict;               /* strict: a loss that is not finite ends the run with EXIT_RUN */
 } TrainJob;
 typedef struct TrainResult { int64_t steps, epochs; double loss; EvalResult validation; double seconds; } TrainResult;
+/* How many there are in one pass over the samples; none is an error, reported. */
+int64_t whole_batches(Diag *diag, const Train *train, int64_t samples);
 /* Trains, saves, reports; an exit code. */
 int train_run(TrainJob *job, TrainResult *result);
 /* The folder of a run: `out` or FILE.run; made when missing, refused when it is not a run of this file.  NULL: reported. */

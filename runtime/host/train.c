@@ -152,14 +152,18 @@ static int run_loop(Loop *l) {
 	return interrupted ? EXIT_INTERRUPTED : EXIT_DONE;
 }
 
+int64_t whole_batches(Diag *diag, const Train *train, int64_t samples) {
+	if (samples < train->batch)
+		diag_error(diag, train->span, "the data has %s, fewer than one batch of %lld", arena_count(diag->arena, samples, "sample"),
+		           (long long)train->batch);
+	return samples / train->batch;
+}
+
 static bool set_up(Loop *l, TrainJob *job) {
 	const Train *t = job->train;
-	*l = (Loop){.job = job, .accumulate = MAX(t->accumulate, 1), .batches = job->data.count / MAX(t->batch, 1), .saved = now_seconds()};
-	if (!l->batches) {
-		diag_error(job->diag, t->span, "the data has %s, fewer than one batch of %lld", arena_count(job->diag->arena, job->data.count, "sample"),
-		           (long long)t->batch);
-		return false;
-	}
+	*l = (Loop){.job = job, .accumulate = MAX(t->accumulate, 1), .batches = whole_batches(job->diag, t, job->data.count),
+	            .saved = now_seconds()};
+	if (!l->batches) return false;
 	int64_t steps = t->steps > 0 ? t->steps : MAX(t->epochs, 1) * l->batches / l->accumulate;
 	l->loops = steps * l->accumulate;
 	if (!steps) {

@@ -14,11 +14,13 @@ static const Op tensor_op[] = {
 
 static double number_of(Elab *e, Value v) { return v.kind == VALUE_REAL ? v.as.real : (double)dim_value(e, v.as.integer); }
 
-static int64_t floor_div(int64_t a, int64_t b) {
-	if (b == 0) return 0;
-	if (b == -1) return a == INT64_MIN ? a : -a;
-	int64_t q = a / b;
-	return q - (a % b != 0 && (a < 0) != (b < 0));
+/* b is not 0; false: the quotient is 2^63. */
+static bool floor_div(int64_t a, int64_t b, int64_t *quotient, int64_t *rest) {
+	*rest = b == -1 ? 0 : a % b;
+	if (b == -1) return !__builtin_sub_overflow(0, a, quotient);
+	*quotient = a / b;
+	if (*rest && (*rest < 0) != (b < 0)) *quotient -= 1, *rest += b;
+	return true;
 }
 
 static bool integer_power(int64_t base, int64_t exponent, int64_t *result) {
@@ -32,7 +34,7 @@ static bool integer_power(int64_t base, int64_t exponent, int64_t *result) {
 
 /* Sizes made with B: + - * stay polynomials, == compares them, everything else needs the number. */
 static Value integers(Elab *e, Operator op, Dim a, Dim b, Span span, Span at) {
-	int64_t x, y, power;
+	int64_t x, y, power, quotient, rest;
 	Dim r;
 	bool known = dim_known(a, &x);
 	known = dim_known(b, &y) && known;
@@ -52,7 +54,8 @@ static Value integers(Elab *e, Operator op, Dim a, Dim b, Span span, Span at) {
 	case OPERATOR_DIV: return value_real((double)x / (double)y, span);
 	case OPERATOR_IDIV: case OPERATOR_MOD:
 		if (!y) return elab_error(e, at, "division of %lld by zero", (long long)x);
-		return value_int(op == OPERATOR_IDIV ? floor_div(x, y) : y == -1 ? 0 : x - y * floor_div(x, y), span);
+		if (!floor_div(x, y, &quotient, &rest) && op == OPERATOR_IDIV) return elab_error(e, at, "the whole number is too large");
+		return value_int(op == OPERATOR_IDIV ? quotient : rest, span);
 	case OPERATOR_POWER:
 		if (y < 0) return value_real(pow((double)x, (double)y), span);
 		return integer_power(x, y, &power) ? value_int(power, span) : value_real(pow((double)x, (double)y), span);

@@ -28,6 +28,7 @@ typedef enum LexError {
 	LEX_CHARACTER,     /* a character no token starts with */
 	LEX_BYTES,         /* not UTF-8 */
 	LEX_NUL,           /* a NUL or another control character */
+	LEX_RETURN,        /* a carriage return without a line feed */
 	LEX_OPEN_STRING,   /* no closing quote on the line */
 	LEX_ESCAPE,        /* an escape other than \" \\ \n \t */
 	LEX_QUOTE,         /* a string in single quotes */

@@ -50,7 +50,7 @@ static void read_string(const Lexer *lexer, Token *token, const char *begin, con
 	for (const char *s = begin + 1; s < end - 1; s++) {
 		int length = utf8_length(s, end);
 		if (length == 0) { fail(token, LEX_BYTES, s, lexer->text); return; }
-		if ((unsigned char)*s < 0x20 && *s != '\t') { fail(token, LEX_NUL, s, lexer->text); return; }
+		if ((unsigned char)*s < 0x20 && *s != '\t') { fail(token, *s == '\r' ? LEX_RETURN : LEX_NUL, s, lexer->text); return; }
 		if (*s == '\\') {
 			s++;
 			if (*s != '"' && *s != '\\' && *s != 'n' && *s != 't') { fail(token, LEX_ESCAPE, s - 1, lexer->text); return; }
@@ -62,6 +62,14 @@ static void read_string(const Lexer *lexer, Token *token, const char *begin, con
 		s += length - 1;
 	}
 	token->text = text;
+}
+
+/* A string that a NUL cuts looks open as well. */
+static void fail_open_string(const Lexer *lexer, Token *token, const char *begin) {
+	const char *at = begin;
+	while (at < lexer->limit && *at && *at != '\n') at++;
+	bool cut = at < lexer->limit && !*at;
+	fail(token, cut ? LEX_NUL : LEX_OPEN_STRING, cut ? at : begin, lexer->text);
 }
 
 static void read_number(const Lexer *lexer, Token *token, const char *begin, const char *end) {
@@ -117,7 +125,7 @@ static bool read_token(const Lexer *lexer, const char **at, Token *token) {
 	"_"                                             { kind = TOKEN_HOLE; goto done; }
 	[A-Za-z_] [A-Za-z0-9_]*                         { kind = TOKEN_NAME; goto done; }
 	["] ([^"\\\n\x00] | "\\" [^\n\x00])* ["]        { kind = TOKEN_STRING; goto done; }
-	["]                                             { fail(token, LEX_OPEN_STRING, begin, lexer->text); goto rest_of_line; }
+	["]                                             { fail_open_string(lexer, token, begin); goto rest_of_line; }
 	"'" [^'\n\x00]* "'"                             { fail(token, LEX_QUOTE, begin, lexer->text); goto done; }
 	"("   { kind = TOKEN_LEFT_PAREN; goto done; }
 	")"   { kind = TOKEN_RIGHT_PAREN; goto done; }
@@ -166,6 +174,7 @@ static bool read_token(const Lexer *lexer, const char **at, Token *token) {
 		fail(token, LEX_NUL, begin, lexer->text);
 		goto rest_of_line;
 	}
+	"\r"  { fail(token, LEX_RETURN, begin, lexer->text); goto rest_of_line; }
 	*                             { goto other; }
 	*/
 other: {
@@ -192,6 +201,13 @@ done:
 	return true;
 }
 
+/* The first byte of a comment that cannot stand in it, or `end`: a NUL, a carriage return that ends no line.  read_token makes
+ * an error of it; the rest of a file whose lines end with CR alone would be one comment. */
+static const char *comment_end(const char *s, const char *end) {
+	while (s < end && *s && !(*s == '\r' && s[1] != '\n')) s++;
+	return s;
+}
+
 /* White space and comments before the next token; says whether a line ended. */
 static bool skip_blanks(const Lexer *lexer, const char **at) {
 	const char *s = *at;
@@ -200,14 +216,12 @@ static bool skip_blanks(const Lexer *lexer, const char **at) {
 		if (*s == '\n') newline = true;
 		else if (*s == '#') {
 			const char *end = memchr(s, '\n', (size_t)(lexer->limit - s));
-			const char *nul = memchr(s, 0, (size_t)((end ? end : lexer->limit) - s));
-			if (!end) end = lexer->limit;
-			if (nul) end = nul;                  /* left to read_token, which makes an error of it */
+			end = comment_end(s, end ? end : lexer->limit);
 			Comment comment = {(uint32_t)(s - lexer->text), (uint32_t)(end - lexer->text), lexer->out->length, newline};
 			for (char last; (last = lexer->text[comment.end - 1]) == ' ' || last == '\t' || last == '\r';) comment.end--;
 			vec_push(lexer->arena, &lexer->out->comments, comment);
 			s = end - 1;
-		} else if (*s != ' ' && *s != '\t' && *s != '\r' && *s != '\f') break;
+		} else if (*s != ' ' && *s != '\t' && *s != '\f' && !(*s == '\r' && s[1] == '\n')) break;
 	}
 	*at = s;
 	return newline;

@@ -75,6 +75,11 @@ static void report_lexical(Parser *parser, const Token *token) {
 		span.end = span.begin + 1;
 		diag_error(diag, span, "control character 0x%02x in the text", byte);
 		break;
+	case LEX_RETURN:
+		span.end = span.begin + 1;
+		diag_error(diag, span, "a carriage return alone");
+		diag_help(diag, "lines end with LF or CR LF");
+		break;
 	case LEX_OPEN_STRING:
 		span.end = span.begin + 1;
 		diag_error(diag, span, "this string has no closing quote on its line");

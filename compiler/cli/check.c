@@ -11,7 +11,9 @@
 
 #include "check.h"
 
-enum { CHECK_BATCH = 4, CHECK_SAMPLES = 64 };
+/* Half a GiB in double precision, and seconds for each parameter: what the interpreter may be given. */
+enum { CHECK_BATCH = 4, MOST_NUMBERS = 1 << 26 };
+enum { TRY_FEWER = -1 };   /* no exit code: a smaller batch would do */
 
 static char *field_batch(Arena *arena, const Data *data, int f, int64_t batch) {
 	size_t bytes = data->sample_bytes[f];
@@ -31,7 +33,7 @@ static bool read_batch(Check *c) {
 	diag->sources.length = s->diag->sources.length;
 	Data *data = data_load(s->arena, diag, s->files, set, wanted);
 	c->made_up = !data;
-	if (!data) data = made_up_data(s->arena, set, wanted, CHECK_SAMPLES, c->train->seed);
+	if (!data) data = made_up_data(s->arena, set, wanted, c->train->batch, c->train->seed);
 	c->fields = NEW_ARRAY(s->arena, char *, set->nfields + 1);
 	c->set = set;
 	for (int f = 0; f < set->nfields; f++)
@@ -92,17 +94,35 @@ static void print_compared(const Check *c) {
 	}
 }
 
-static int check_program(Session *s) {
+/* May the derivatives be interpreted?  EXIT_DONE; TRY_FEWER where fewer samples are worth a try, or after a message an exit code. */
+static int bound_numbers(Check *c, bool may_shrink) {
+	Session *s = c->s;
+	double numbers = 0;
+	for (int i = 0; i < c->gradients->vals.length; i++) numbers += (double)type_count(c->gradients->vals.data[i]->type);
+	if (numbers <= MOST_NUMBERS) return EXIT_DONE;
+	if (may_shrink) return TRY_FEWER;
+	diag_error(s->diag, c->train->span, "loss and derivatives of %s are %.0f million numbers; a check interprets %d million at most",
+	           arena_count(s->arena, c->train->batch, "sample"), numbers * 1e-6, MOST_NUMBERS / 1000000);
+	diag_help(s->diag, "what is right in small sizes is right in large ones: check with %ssmaller sizes",
+	          c->train->batch > 1 ? "--batch 1 or " : "");
+	return session_report(s);
+}
+
+static int check_program(Session *s, bool may_shrink) {
 	int number = session_train(s);
 	if (number < 0) return -number;
 	if (!session_use_cpu(s)) return EXIT_INPUT;
 	Check *c = NEW(s->arena, Check);
 	*c = (Check){.s = s, .number = number, .train = &s->program->trains.data[number]};
+	Fn *loss = program_loss(s->program, number, c->train->batch, true);
+	if (!loss) return session_report(s);
+	c->gradients = run_passes(loss, 0, pass_count);
+	int code = bound_numbers(c, may_shrink);
+	if (code != EXIT_DONE) return code;
 	if (!read_batch(c)) return session_report(s);
 	c->block = session_block(s, c->train->seed);
 	if (!c->block) return EXIT_INPUT;
 	bool json = s->options->json;
-	int code = EXIT_DONE;
 	if (!check_derivatives(c)) code = session_report(s);
 	if (code == EXIT_DONE && !json) print_derivatives(c);
 	if (code == EXIT_DONE && !check_compiled(c)) code = session_report(s);
@@ -124,5 +144,12 @@ static int check_program(Session *s) {
 int command_check(const Options *options) {
 	Options own = *options;
 	own.made_up = true;
-	return session_run(&own, CHECK_BATCH, check_program);
+	for (int64_t batch = CHECK_BATCH;; batch /= 2) {
+		int code;
+		Session *s = session_open(&own, batch, &code);
+		if (!s) return code;
+		code = check_program(s, batch > 1 && !options->batch);
+		session_close(s);
+		if (code != TRY_FEWER) return code;
+	}
 }

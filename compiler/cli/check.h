@@ -24,6 +24,7 @@ typedef struct Check {
 	char **fields;               /* by number into set: one batch, dense; NULL: not used */
 	bool made_up;
 	char *block;                 /* initialised */
+	const Fn *gradients;         /* the loss and its derivatives, after all passes */
 	Derivative *derivatives; int nderivatives;
 	Compared *compared; int ncompared;
 } Check;

@@ -134,6 +134,7 @@ static void add_array(ObjectUnit *u, const Wanted *w, Type whole, bool by_sample
 	bool batched = false;
 	by_samples(w, &batched);
 	batched = batched && by_sample;
+	u->largest = MAX(u->largest, dense_bytes(whole));
 	*array = (EmbedArray){w->name, whole.dtype, w->classes, type_count(batched ? w->one : whole), batched};
 	const char *own = argument_name(u->s->arena, name, others, nothers);
 	*argument = (Declared){own, shape_text(u->s->arena, w, whole, batched), whole.dtype, w->classes};
@@ -335,6 +336,21 @@ static bool describe(ObjectUnit *u) {
 	return add_constants(u) && !s->diag->errors;
 }
 
+/* Memory that no caller has: a batch with some zeros too many. */
+static bool sizes_are_sane(const ObjectUnit *u) {
+	enum { MOST_GIB = 64 };
+	Session *s = u->s;
+	const Program *p = s->program;
+	bool array = u->largest >> 30 >= MOST_GIB;
+	size_t bytes = array ? u->largest : MAX(u->made.scratch_infer, u->made.scratch_train);
+	if (bytes >> 30 < MOST_GIB) return true;
+	diag_error(s->diag, p->trains.length ? p->trains.data[0].span : p->models.data[0].span,
+	           "a call needs %s of %.1f GiB; %d GiB are the limit", array ? "an array" : "scratch memory",
+	           (double)bytes / 0x1p30, MOST_GIB);
+	diag_help(s->diag, "choose a smaller batch with --batch");
+	return false;
+}
+
 static bool generate(ObjectUnit *u) {
 	Session *s = u->s;
 	u->made = embed_compile(s->arena, &u->embed, u->target);
@@ -346,6 +362,8 @@ static bool generate(ObjectUnit *u) {
 		           u->target->cpu, u->made.needs);
 		diag_help(s->diag, "choose a --cpu that has an instruction for it%s",
 		          strncmp(u->target->triple, "x86_64", 6) ? "" : ": x86-64-v2 or later");
+	} else {
+		sizes_are_sane(u);
 	}
 	return !s->diag->errors;
 }

@@ -21,6 +21,7 @@ typedef struct ObjectUnit {
 	const Target *target;
 	bool infer, train;
 	VEC(const char *) taken;         /* names X_.. in use */
+	size_t largest;                  /* bytes of the largest array of a call */
 	VEC(Member) members;             /* by number of the persistent tensor */
 	VEC(Member) fields;              /* of X_train, after the tensors */
 	size_t params_bytes;             /* sizeof(X_params) */

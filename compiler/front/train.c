@@ -379,6 +379,10 @@ static void bind_fields(Elab *e, Scope *scope, TrainState *t) {
 		Type type = {.dtype = f->type.dtype, .rank = f->type.rank + 1, .dim = {e->build->batch}};
 		Dim dims[MAX_RANK] = {dim_batch()};
 		for (int k = 0; k < f->type.rank; k++) type.dim[k + 1] = f->type.dim[k], dims[k + 1] = dim_number(f->type.dim[k]);
+		if (!check_count(e, type.rank, dims, f->span)) {
+			scope_bind(e, scope, (Name){f->name, f->span}, value_poison());
+			continue;
+		}
 		fn_of(e)->span = f->span;
 		Val *val = fn_input(fn_of(e), f->name, INPUT_DATA, type);
 		fn_of(e)->inputs.data[fn_of(e)->inputs.length - 1].classes = f->classes;

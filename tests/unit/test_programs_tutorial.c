@@ -6,6 +6,7 @@
 #include "test_programs.h"
 
 #include "compile.h"
+#include "fashion.h"
 #include "host.h"
 
 enum { STEPS = 100, BATCH = 32 };
@@ -129,9 +130,7 @@ static void follow(const Run *run) {
 static void test_follow(void **state) {
 	static const Run runs[] = {{1, "pytorch", 2, 1}, {1, "keras", 4, 2}, {2, "pytorch", 6, 2}, {2, "keras", 8, 1}};
 	(void)state;
-	FILE *there = fopen("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz", "rb");
-	if (!there) skip();
-	fclose(there);
+	need_fashion();
 	for (size_t i = 0; i < COUNT(runs); i++) follow(&runs[i]);
 }
 

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "fashion.h"
 #include "host.h"
 #include "passes.h"
 #include "program.h"
@@ -161,9 +162,7 @@ static void follow(const Run *run) {
 static void test_follow(void **state) {
 	static const Run runs[] = {{1, "pytorch", 2}, {1, "keras", 4}, {2, "pytorch", 6}, {2, "keras", 8}};
 	(void)state;
-	FILE *there = fopen("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz", "rb");
-	if (!there) skip();
-	fclose(there);
+	need_fashion();
 	for (size_t i = 0; i < COUNT(runs); i++) follow(&runs[i]);
 }
 

@@ -8,7 +8,8 @@
 
 #include <string.h>
 
-typedef struct Line { int indent; bool blank_before, has_comment; Text code, comment; } Line;   /* code empty: the comment alone */
+/* code empty: the comment alone */
+typedef struct Line { int indent; bool blank_before, has_comment; Text code, comment; } Line;
 typedef struct Bracket { int token, indent; } Bracket;
 
 typedef struct Format {

@@ -94,14 +94,15 @@ static void print_compared(const Check *c) {
 	}
 }
 
-/* May the derivatives be interpreted?  EXIT_DONE; TRY_FEWER where fewer samples are worth a try, or after a message an exit code. */
+/* May the derivatives be interpreted?  EXIT_DONE; TRY_FEWER where fewer samples are worth a try; an exit code after a message. */
 static int bound_numbers(Check *c, bool may_shrink) {
 	Session *s = c->s;
 	double numbers = 0;
 	for (int i = 0; i < c->gradients->vals.length; i++) numbers += (double)type_count(c->gradients->vals.data[i]->type);
 	if (numbers <= MOST_NUMBERS) return EXIT_DONE;
 	if (may_shrink) return TRY_FEWER;
-	diag_error(s->diag, c->train->span, "loss and derivatives of %s are %.0f million numbers; a check interprets %d million at most",
+	diag_error(s->diag, c->train->span,
+	           "loss and derivatives of %s are %.0f million numbers; a check interprets %d million at most",
 	           arena_count(s->arena, c->train->batch, "sample"), numbers * 1e-6, MOST_NUMBERS / 1000000);
 	diag_help(s->diag, "what is right in small sizes is right in large ones: check with %ssmaller sizes",
 	          c->train->batch > 1 ? "--batch 1 or " : "");
@@ -133,8 +134,10 @@ static int check_program(Session *s, bool may_shrink) {
 	for (int i = 0; i < c->nderivatives; i++) derivatives &= c->derivatives[i].ok, finite &= c->derivatives[i].finite;
 	for (int i = 0; i < c->ncompared; i++) compiled &= c->compared[i].ok;
 	if (json) print_json(c, derivatives && compiled);
-	const char *help = !finite ? "a derivative is nan or infinite where the loss is not: look for sqrt, log, pow or a division at 0"
-		: !derivatives ? "a `vjp` that is not the derivative of its function, on purpose or not, shows here" : NULL;
+	const char *help = !finite
+	                       ? "a derivative is nan or infinite where the loss is not: look for sqrt, log, pow or a division at 0"
+	                   : !derivatives ? "a `vjp` that is not the derivative of its function, on purpose or not, shows here"
+	                                  : NULL;
 	if (help) fprintf(stderr, "help: %s\n", help);
 	if (!compiled)
 		fputs("nnc: the compiled code is wrong: this is a bug in nnc; please report it with the file that shows it\n", stderr);

@@ -42,8 +42,8 @@ static const char *take_name(ObjectUnit *u, const char *name, const char *what, 
 static void reserve_names(ObjectUnit *u) {
 	static const char *const names[] = {"params", "train", "scratch", "param_info", "param_table", "pretrained", "init", "load",
 	                                    "store", "load_params", "store_params", "find", "rows", "check", "H", "OK", "BAD_CLASS",
-	                                    "BAD_PATH", "ALIGN", "CODE_BYTES", "PARAM_COUNT", "PARAMS_BYTES", "TRAIN_BYTES", "SCRATCH_INFER",
-	                                    "SCRATCH_TRAIN", "STACK_MAX"};
+	                                    "BAD_PATH", "ALIGN", "CODE_BYTES", "PARAM_COUNT", "PARAMS_BYTES", "TRAIN_BYTES",
+	                                    "SCRATCH_INFER", "SCRATCH_TRAIN", "STACK_MAX"};
 	for (size_t i = 0; i < COUNT(names); i++) take_name(u, names[i], "", (Span){0});
 }
 

@@ -28,13 +28,14 @@ const char *c_identifier(Arena *arena, const char *text) {
 
 bool c_keyword(const char *name) {
 	static const char words[] =
-		" alignas alignof and and_eq asm auto bitand bitor bool break case catch char char16_t char32_t char8_t class co_await"
-		" co_return co_yield compl concept const const_cast consteval constexpr constinit continue decltype default delete do double"
-		" dynamic_cast else enum explicit export extern false float for friend goto if inline int long mutable namespace new noexcept"
-		" not not_eq nullptr operator or or_eq private protected public register reinterpret_cast requires restrict return short"
-		" signed sizeof static static_assert static_cast struct switch template this thread_local throw true try typedef typeid"
-		" typename typeof typeof_unqual union unsigned using virtual void volatile wchar_t while xor xor_eq size_t int8_t uint8_t"
-		" int16_t uint16_t int32_t uint32_t int64_t uint64_t NULL ";
+		" alignas alignof and and_eq asm auto bitand bitor bool break case catch char char16_t char32_t char8_t class"
+		" co_await co_return co_yield compl concept const const_cast consteval constexpr constinit continue decltype"
+		" default delete do double dynamic_cast else enum explicit export extern false float for friend goto if inline int"
+		" long mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected public register"
+		" reinterpret_cast requires restrict return short signed sizeof static static_assert static_cast struct switch"
+		" template this thread_local throw true try typedef typeid typename typeof typeof_unqual union unsigned using"
+		" virtual void volatile wchar_t while xor xor_eq size_t int8_t uint8_t int16_t uint16_t int32_t uint32_t int64_t"
+		" uint64_t NULL ";
 	size_t n = strlen(name);
 	for (const char *at = words; (at = strstr(at, name)); at++)
 		if (at > words && at[-1] == ' ' && at[n] == ' ') return true;
@@ -98,8 +99,8 @@ static void write_numbers(Text *out, const ObjectUnit *u) {
 }
 
 static void write_member(Text *out, const Member *m, Type type, bool first) {
-	text_add(out, "\t%s%s %s[%lld];   /* %s %s */\n", first ? "NNC_ALIGNED " : "", m->type, m->name, (long long)m->count, m->comment,
-	         type_text(out->arena, type));
+	text_add(out, "\t%s%s %s[%lld];   /* %s %s */\n", first ? "NNC_ALIGNED " : "", m->type, m->name, (long long)m->count,
+	         m->comment, type_text(out->arena, type));
 }
 
 static void write_structs(Text *out, const ObjectUnit *u) {
@@ -119,7 +120,8 @@ static void write_structs(Text *out, const ObjectUnit *u) {
 	if (u->train) {
 		say(out, u, "\ntypedef struct $_train {\n\t$_params params;\n");
 		for (int i = 0; i < p->persistent.length; i++)
-			if (p->persistent.data[i].kind == INPUT_SLOT) write_member(out, &u->members.data[i], p->persistent.data[i].type, false);
+			if (p->persistent.data[i].kind == INPUT_SLOT)
+				write_member(out, &u->members.data[i], p->persistent.data[i].type, false);
 		for (int i = 0; i < u->fields.length; i++)
 			say(out, u, "\t%s %s;   /* %s */\n", u->fields.data[i].type, u->fields.data[i].name, u->fields.data[i].comment);
 		say(out, u, "} $_train;\n");
@@ -212,8 +214,9 @@ static void write_functions(Text *out, const ObjectUnit *u) {
 		            "extern const $_params $_pretrained;\n");
 	for (int i = 0; i < u->embed.nmodels; i++) write_model(out, u, i);
 	if (u->train)
-		say(out, u, "\n/* Fills the whole block: initial parameters by the seed, as nnc train has them, counters and settings. */\n"
-		            "void $_init($_train *t, uint64_t seed);\n");
+		say(out, u,
+		    "\n/* Fills the whole block: initial parameters by the seed, as nnc train has them, counters and settings. */\n"
+		    "void $_init($_train *t, uint64_t seed);\n");
 	for (int i = 0; i < u->embed.nsteps; i++) write_step(out, u, i);
 	say(out, u, "\n#ifdef __cplusplus\n}\n#endif\n");
 }

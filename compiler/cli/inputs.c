@@ -103,7 +103,8 @@ bool inputs_batch(Session *s, const WantedList *list, int64_t *batch) {
 		for (int d = 0; ok && d < w->one.rank; d++) ok = fits(w, d, w->array->type.dim[d], batch, &by);
 		if (ok) continue;
 		if (w->array->type.rank == w->one.rank && w->one.rank && dim_slope(w, 0) && !w->array->type.dim[0]) {
-			diag_error(s->diag, (Span){0}, "the array for `%s` holds no samples: it is %s", w->name, type_text(s->arena, w->array->type));
+			diag_error(s->diag, (Span){0}, "the array for `%s` holds no samples: it is %s", w->name,
+			           type_text(s->arena, w->array->type));
 			return false;
 		}
 		diag_error(s->diag, (Span){0}, "the array for `%s` is %s, wanted is %s", w->name, type_text(s->arena, w->array->type),

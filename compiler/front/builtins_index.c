@@ -35,7 +35,8 @@ static bool index_argument(Elab *e, Call *c, Value *index) {
 static bool classes_fit(Elab *e, Call *c, Value index, Dim size, const char *what, Value of) {
 	int64_t n, classes = index.as.tensor.classes;
 	if (classes <= 0 || !dim_known(size, &n) || classes <= n) return true;
-	elab_error(e, c->slot_span[1], "%s selects among %lld: class %lld is outside", value_text(e, index), (long long)n, (long long)n);
+	elab_error(e, c->slot_span[1], "%s selects among %lld: class %lld is outside", value_text(e, index), (long long)n,
+	           (long long)n);
 	note_value(e, "the index", index);
 	note_value(e, what, of);
 	return false;
@@ -111,7 +112,8 @@ Value builtin_fold(Elab *e, Call *c) {
 	if (!plain_tensor(e, c, &x, c->slot_span[0])) return value_poison();
 	int rank = x.as.tensor.rank - 1;
 	if (rank < 1 || value_dtype(&x) == DTYPE_BOOL) {
-		elab_error(e, c->slot_span[0], "`fold` wants numbers with windows and their elements as two dims, not %s", value_text(e, x));
+		elab_error(e, c->slot_span[0], "`fold` wants numbers with windows and their elements as two dims, not %s",
+		           value_text(e, x));
 		note_value(e, "the operand", x);
 		return value_poison();
 	}

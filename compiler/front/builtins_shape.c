@@ -27,7 +27,8 @@ bool axis_argument(Elab *e, Call *c, int slot, int rank, int missing, int *axis)
 	if (!c->given[slot]) return true;
 	if (!value_to_int(e, c->slot[slot], "an axis", c->slot_span[slot], &d)) return false;
 	if (!dim_known(d, &n) || n < -rank || n >= rank) {
-		elab_error(e, c->slot_span[slot], "axis %s of a tensor with %s", dim_text(e->arena, d), arena_count(e->arena, rank, "dim"));
+		elab_error(e, c->slot_span[slot], "axis %s of a tensor with %s", dim_text(e->arena, d),
+		           arena_count(e->arena, rank, "dim"));
 		return false;
 	}
 	*axis = (int)(n < 0 ? n + rank : n);

@@ -445,7 +445,8 @@ Value call_value(Elab *e, Scope *scope, Value callee, int n, Value *args, Span c
 	if (callee.kind != VALUE_FUNCTION) return elab_error(e, call, "%s cannot be called", value_text(e, callee));
 	const Decl *decl = callee.as.function.decl;
 	if (n > decl->params.length || n > MAX_ARGUMENTS)
-		return elab_error(e, call, "`%s` takes %s, not %d", decl->name.text, arena_count(e->arena, decl->params.length, "argument"), n);
+		return elab_error(e, call, "`%s` takes %s, not %d", decl->name.text,
+		                  arena_count(e->arena, decl->params.length, "argument"), n);
 	Value all[MAX_ARGUMENTS];
 	Span spans[MAX_ARGUMENTS];
 	for (int i = 0; i < decl->params.length && i < MAX_ARGUMENTS; i++)

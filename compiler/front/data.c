@@ -120,7 +120,8 @@ static bool read_source(Elab *e, Scope *scope, DataField *f, const Expr *x) {
 		return false;
 	}
 	if (f->kind == SOURCE_CHARS && f->window != elements) {
-		elab_error(e, x->span, "`window` is %lld, the field has %s", (long long)f->window, arena_count(e->arena, elements, "element"));
+		elab_error(e, x->span, "`window` is %lld, the field has %s", (long long)f->window,
+		           arena_count(e->arena, elements, "element"));
 		return false;
 	}
 	return true;
@@ -220,7 +221,8 @@ static bool check_counts(Elab *e, const DataSet *set) {
 		if (!first) first = f;
 		int64_t have = first->nvalues / type_count(first->type);
 		if (n == have) continue;
-		elab_error(e, f->span, "`%s` has %s, `%s` has %lld", f->name, arena_count(e->arena, n, "sample"), first->name, (long long)have);
+		elab_error(e, f->span, "`%s` has %s, `%s` has %lld", f->name, arena_count(e->arena, n, "sample"), first->name,
+		           (long long)have);
 		elab_note(e, first->span, "`%s` is given here", first->name);
 		return false;
 	}

@@ -40,7 +40,7 @@ const char *shape_text(Arena *arena, int rank, const Dim *dims);   /* "[B, 784]"
 
 /* ---- values ---- */
 
-/* Ids are next_index(e), in the order in which the axes of a value stand.  binder: private to indexed*.c; NULL: extent is given. */
+/* Ids are next_index(e), in the order of the axes of a value.  binder: private to indexed*.c; NULL: extent is given. */
 typedef struct IndexVar { const char *name; int id; Dim extent; Span span; struct Binder *binder; } IndexVar;
 
 typedef enum Tag { TAG_NONE, TAG_LOGITS, TAG_PROBS, TAG_LOGPROBS, TAG_COUNT } Tag;

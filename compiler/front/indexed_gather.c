@@ -54,7 +54,8 @@ static Value row_number(Sub *s, Value *valid) {
 		if (!check_index(e, "a subscript that depends on data", dim_value(e, cut->size), cut->span)) return value_poison();
 		Value row = to_tensor(e, cut->row, DTYPE_I32, cut->span), range = in_range(s, cut, row);
 		elements *= (double)dim_value(e, cut->size);
-		if (elements > INT32_MAX) return elab_error(e, cut->span, "subscripts that depend on data select among too many elements");
+		if (elements > INT32_MAX)
+			return elab_error(e, cut->span, "subscripts that depend on data select among too many elements");
 		*valid = found ? subscript_compare(s, OpAnd, *valid, range) : range;
 		if (found) number = apply_binary(e, OPERATOR_MUL, number, value_dim(cut->size, cut->span), cut->span, cut->span);
 		number = found ? apply_binary(e, OPERATOR_ADD, number, row, cut->span, cut->span) : row;

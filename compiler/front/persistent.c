@@ -210,7 +210,8 @@ Value run_field(Elab *e, Scope *scope, const Expr *expr) {
 		elab_error(e, expr->at, "%s has no parts; `.` reads a parameter of a layer instance or model", value_text(e, v));
 		File *owner;
 		const Decl *d = find_declaration(e, scope->file, expr->name.text, &owner);
-		bool callable = find_builtin(expr->name.text) || (d && (d->kind == DECL_FN || d->kind == DECL_LAYER || d->kind == DECL_MODEL));
+		bool callable =
+		    find_builtin(expr->name.text) || (d && (d->kind == DECL_FN || d->kind == DECL_LAYER || d->kind == DECL_MODEL));
 		if (callable) elab_help(e, "a value is passed on with `|>`, as in `x |> %s(...)`", expr->name.text);
 		return value_poison();
 	}

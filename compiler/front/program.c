@@ -243,7 +243,8 @@ static void read_imports(Elab *e, File *f) {
 	for (int i = 0; i < f->tree->decls.length; i++) {
 		const Decl *d = f->tree->decls.data[i];
 		if (d->kind != DECL_IMPORT || !d->path) continue;
-		const char *path = d->path[0] == '/' ? d->path : arena_printf(e->arena, "%s%s", f->folder, d->path), *real = real_name(e, path);
+		const char *path = d->path[0] == '/' ? d->path : arena_printf(e->arena, "%s%s", f->folder, d->path),
+		           *real = real_name(e, path);
 		File *have = NULL;
 		for (int k = 0; k < s->files.length; k++)
 			if (!strcmp(s->files.data[k]->real, real)) have = s->files.data[k];
@@ -513,6 +514,7 @@ Fn *program_init(Program *p) {
 	Elab *e = resume(p);
 	Build *b = e->session->init;
 	b->fn->outputs.length = 0;
-	for (int i = 0; i < p->persistent.length; i++) fn_output(b->fn, p->persistent.data[i].path, e->session->infos.data[i].initial, -1);
+	for (int i = 0; i < p->persistent.length; i++)
+		fn_output(b->fn, p->persistent.data[i].path, e->session->infos.data[i].initial, -1);
 	return deliver(p, b, NULL);
 }

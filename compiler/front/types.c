@@ -211,7 +211,8 @@ static Value wrong_dtype(Elab *e, const TypeExpr *type, Value v, const char *who
 	elab_error(e, span, "%s wants `%s`, not %s", who, type_expr_text(e, NULL, type), value_text(e, v));
 	note_value(e, "the value", v);
 	if (integers && value_dtype(&v) == DTYPE_BOOL) elab_help(e, "write `as i32` after it");
-	else if (integers) elab_help(e, "labels and indices are integers: declare it `class[n]` or `i32`, or write `as i32` after it");
+	else if (integers)
+		elab_help(e, "labels and indices are integers: declare it `class[n]` or `i32`, or write `as i32` after it");
 	else if (!integers) elab_help(e, "nothing is converted by itself: write `as %s` after it", dtype_info[dtype].text);
 	return value_poison();
 }

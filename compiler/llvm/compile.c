@@ -50,7 +50,8 @@ static Compiled make(Arena *arena, Fn *f, const Program *p, const Layout *layout
 		emit_free(e);
 		if (!options->no_cache) cache_write(arena, key, 1, &c.object);
 	}
-	c.executable = (Executable){.fn = f, .workers = c.kernels->workers, .arena_bytes = c.kernels->arena_bytes, .code_bytes = object_code_bytes(c.object)};
+	c.executable = (Executable){
+	    .fn = f, .workers = c.kernels->workers, .arena_bytes = c.kernels->arena_bytes, .code_bytes = object_code_bytes(c.object)};
 	if (link) {
 		Linked *linked = objects_link(arena, &c.object, 1, &c.error);
 		if (!linked) return c;

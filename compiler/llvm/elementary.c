@@ -7,11 +7,17 @@
 
 static Value float_constant(Emit *emit_, double c, int lanes) { return emit_f32(emit_, c, lanes); }
 static Value int_constant(Emit *emit_, int64_t c, int lanes) { return emit_splat(emit_, emit_i32(emit_, c), lanes); }
-static Value as_int(Emit *emit_, Value a) { return LLVMBuildBitCast(emit_->builder, a, emit_vector_type(emit_, emit_->i32, emit_lanes(a)), ""); }
-static Value as_float(Emit *emit_, Value a) { return LLVMBuildBitCast(emit_->builder, a, emit_vector_type(emit_, emit_->f32, emit_lanes(a)), ""); }
+static Value as_int(Emit *emit_, Value a) {
+	return LLVMBuildBitCast(emit_->builder, a, emit_vector_type(emit_, emit_->i32, emit_lanes(a)), "");
+}
+static Value as_float(Emit *emit_, Value a) {
+	return LLVMBuildBitCast(emit_->builder, a, emit_vector_type(emit_, emit_->f32, emit_lanes(a)), "");
+}
 
-#define FUNCTION(name, x)     Value lower_math_##name(Emit *emit_, Value x) { const int lanes = emit_lanes(x); LLVMBuilderRef b_ = emit_->builder;
-#define FUNCTION2(name, x, y) Value lower_math_##name(Emit *emit_, Value x, Value y) { const int lanes = emit_lanes(x); LLVMBuilderRef b_ = emit_->builder;
+#define FUNCTION(name, x) \
+	Value lower_math_##name(Emit *emit_, Value x) { const int lanes = emit_lanes(x); LLVMBuilderRef b_ = emit_->builder;
+#define FUNCTION2(name, x, y) \
+	Value lower_math_##name(Emit *emit_, Value x, Value y) { const int lanes = emit_lanes(x); LLVMBuilderRef b_ = emit_->builder;
 #define LETF(name, value) const Value name = (value);
 #define LETI(name, value) const Value name = (value);
 #define LETB(name, value) const Value name = (value);

@@ -14,7 +14,8 @@ Affine index_variable(int level) {
 }
 
 bool index_equal(const Affine *a, const Affine *b) {
-	return a->constant == b->constant && a->computed == b->computed && memcmp(a->coefficient, b->coefficient, sizeof a->coefficient) == 0;
+	return a->constant == b->constant && a->computed == b->computed &&
+	       memcmp(a->coefficient, b->coefficient, sizeof a->coefficient) == 0;
 }
 
 int index_level(const Lower *k, const Affine *i) {

@@ -14,7 +14,8 @@ static LLVMTypeRef element_of(Value a) {
 
 static bool is_real(Emit *e, Value a) { return element_of(a) == e->f32; }
 static Value like(Emit *e, Value a, double x) {
-	return is_real(e, a) ? emit_f32(e, x, emit_lanes(a)) : emit_splat(e, LLVMConstInt(element_of(a), (unsigned long long)(int64_t)x, true), emit_lanes(a));
+	return is_real(e, a) ? emit_f32(e, x, emit_lanes(a))
+	                     : emit_splat(e, LLVMConstInt(element_of(a), (unsigned long long)(int64_t)x, true), emit_lanes(a));
 }
 static Value choose(Emit *e, Value c, Value a, Value b) { return LLVMBuildSelect(e->builder, c, a, b, ""); }
 static Value either(Emit *e, Value a, Value b, BinaryBuilder real, BinaryBuilder integer) {
@@ -23,7 +24,9 @@ static Value either(Emit *e, Value a, Value b, BinaryBuilder real, BinaryBuilder
 static Value compare(Emit *e, Value a, Value b, LLVMRealPredicate real, LLVMIntPredicate integer) {
 	return is_real(e, a) ? LLVMBuildFCmp(e->builder, real, a, b, "") : LLVMBuildICmp(e->builder, integer, a, b, "");
 }
-static Value negate(Emit *e, Value a) { return is_real(e, a) ? LLVMBuildFNeg(e->builder, a, "") : LLVMBuildNeg(e->builder, a, ""); }
+static Value negate(Emit *e, Value a) {
+	return is_real(e, a) ? LLVMBuildFNeg(e->builder, a, "") : LLVMBuildNeg(e->builder, a, "");
+}
 static Value absolute(Emit *e, Value a) {
 	if (is_real(e, a)) return emit_intrinsic(e, "llvm.fabs", LLVMTypeOf(a), 1, &a);
 	return choose(e, compare(e, a, like(e, a, 0), LLVMRealOLT, LLVMIntSLT), negate(e, a), a);
@@ -116,9 +119,11 @@ Value lower_pointwise(Emit *e, const Val *v, Value *args) {
 static Value real_to_integer(Emit *e, Value a, DType to) {
 	LLVMBuilderRef b = e->builder;
 	LLVMTypeRef i32 = emit_vector_type(e, e->i32, emit_lanes(a));
-	double least = to == DTYPE_U8 ? 0 : to == DTYPE_I8 ? -128 : -2147483648.0, most = to == DTYPE_U8 ? 255 : to == DTYPE_I8 ? 127 : 2147483647.0;
+	double least = to == DTYPE_U8 ? 0 : to == DTYPE_I8 ? -128 : -2147483648.0;
+	double most = to == DTYPE_U8 ? 255 : to == DTYPE_I8 ? 127 : 2147483647.0;
 	double bound = to == DTYPE_I32 ? 2147483648.0 : most;   /* the largest i32 is no float */
-	Value low = LLVMBuildFCmp(b, LLVMRealOLE, a, like(e, a, least), ""), high = LLVMBuildFCmp(b, LLVMRealOGE, a, like(e, a, bound), "");
+	Value low = LLVMBuildFCmp(b, LLVMRealOLE, a, like(e, a, least), ""),
+	      high = LLVMBuildFCmp(b, LLVMRealOGE, a, like(e, a, bound), "");
 	Value nan = is_nan(e, a);
 	Value safe = choose(e, LLVMBuildOr(b, LLVMBuildOr(b, low, high, ""), nan, ""), like(e, a, 0), a);
 	Value whole = LLVMBuildFPToSI(b, safe, i32, "");
@@ -137,7 +142,8 @@ Value lower_cast(Emit *e, Value a, DType from, DType to) {
 		return from == DTYPE_BOOL ? LLVMBuildUIToFP(b, a, f32, "") : LLVMBuildSIToFP(b, a, f32, "");
 	}
 	if (to == DTYPE_BOOL)
-		return dtype_is_float(from) ? LLVMBuildFCmp(b, LLVMRealUNE, a, like(e, a, 0), "") : LLVMBuildICmp(b, LLVMIntNE, a, like(e, a, 0), "");
+		return dtype_is_float(from) ? LLVMBuildFCmp(b, LLVMRealUNE, a, like(e, a, 0), "")
+		                            : LLVMBuildICmp(b, LLVMIntNE, a, like(e, a, 0), "");
 	if (dtype_is_float(from)) return real_to_integer(e, a, to);
 	if (from == DTYPE_BOOL) return LLVMBuildZExt(b, a, i32, "");
 	return lower_narrow(e, a, to);
@@ -157,7 +163,8 @@ Value lower_random(Emit *e, Value element, Value index, Value step, Value seed_l
 		Value high[2], low[2];
 		for (int h = 0; h < 2; h++) {
 			Value wide = LLVMBuildZExt(b, c[2 * h], i64, "");
-			Value product = LLVMBuildMul(b, wide, emit_splat(e, LLVMConstInt(e->i64, (unsigned long long)factor[h], false), lanes), "");
+			Value product =
+			    LLVMBuildMul(b, wide, emit_splat(e, LLVMConstInt(e->i64, (unsigned long long)factor[h], false), lanes), "");
 			low[h] = LLVMBuildTrunc(b, product, i32, "");
 			Value shift = emit_splat(e, LLVMConstInt(e->i64, 32, false), lanes);
 			high[h] = LLVMBuildTrunc(b, LLVMBuildLShr(b, product, shift, ""), i32, "");

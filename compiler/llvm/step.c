@@ -11,7 +11,9 @@ typedef struct Entry {
 
 enum { FRAME_PERSISTENT, FRAME_ARENA, FRAME_BARRIER, FRAME_CONTEXT, FRAME_IO };
 
-static Value load_pointer(Emit *e, Value base, int64_t number) { return emit_load(e, e->ptr, 1, emit_at_constant(e, base, e->ptr, number)); }
+static Value load_pointer(Emit *e, Value base, int64_t number) {
+	return emit_load(e, e->ptr, 1, emit_at_constant(e, base, e->ptr, number));
+}
 
 static Value buffer_address(Entry *s, int number) {
 	const Buffer *b = &s->kp->buffers.data[number];
@@ -36,7 +38,8 @@ static void call_kernel(Entry *s, const Kernel *k, const KernelCode *code) {
 	}
 	for (int i = 0; i < code->nbuffers; i++) args[i] = buffer_address(s, code->buffers[i]);
 	args[code->nbuffers] = s->scratch;
-	for (int i = 0; i < code->sites.length; i++) args[code->nbuffers + 1 + i] = LLVMConstInt(e->i64, (uint64_t)code->sites.data[i], false);
+	for (int i = 0; i < code->sites.length; i++)
+		args[code->nbuffers + 1 + i] = LLVMConstInt(e->i64, (uint64_t)code->sites.data[i], false);
 	args[nargs - 2] = begin;
 	args[nargs - 1] = end;
 	emit_call(e, code->function, nargs, args);
@@ -63,7 +66,8 @@ void lower_entry(Emit *e, const KernelProgram *kp, const char *name) {
 	s.arena = load_pointer(e, s.frame, FRAME_ARENA);
 	Value io = load_pointer(e, s.frame, FRAME_IO);
 	for (int i = 0; i < kp->nio; i++) s.io[i] = load_pointer(e, io, i);
-	Value offset = emit_add(e, emit_mul(e, s.tid, emit_index(e, (int64_t)kp->scratch_bytes)), emit_index(e, (int64_t)kp->scratch_offset));
+	Value offset =
+	    emit_add(e, emit_mul(e, s.tid, emit_index(e, (int64_t)kp->scratch_bytes)), emit_index(e, (int64_t)kp->scratch_offset));
 	s.scratch = emit_at(e, s.arena, e->i8, offset);
 	for (int i = 0; i < kp->kernels.length; i++) {
 		if (kp->kernels.data[i].barrier_before) call_barrier(&s);

@@ -66,7 +66,9 @@ static Affine buffer_offset(Lower *k, const Buffer *b, At *at) {
 	bool dense = b->type.rank == 0 || b->row == b->type.dim[b->type.rank - 1];
 	if (at->flat && dense) return at->axis[0];
 	if (at->flat && b->type.rank > 2) {   /* only the last axis has padding: the others are one */
-		Type rows = {.dtype = b->type.dtype, .rank = 2, .dim = {type_count(b->type) / b->type.dim[b->type.rank - 1], b->type.dim[b->type.rank - 1]}};
+		Type rows = {.dtype = b->type.dtype,
+		             .rank = 2,
+		             .dim = {type_count(b->type) / b->type.dim[b->type.rank - 1], b->type.dim[b->type.rank - 1]}};
 		At split = index_split(k, at, rows);
 		return index_scale_add(k, split.axis[0], b->row, &split.axis[1]);
 	}
@@ -194,7 +196,8 @@ void lower_keep(Lower *k, const Kept *kept, Value elements) {
 static Value load_kept(Lower *k, const Kept *kept, const At *at) {
 	DType dtype = kept->v->type.dtype;
 	const Affine *i = &at->axis[kept->v->type.rank - 1];
-	if (k->lane_level < 0 || at->flat || i->computed || i->coefficient[k->lane_level] != 1) die("a row that is kept is read along itself");
+	if (k->lane_level < 0 || at->flat || i->computed || i->coefficient[k->lane_level] != 1)
+		die("a row that is kept is read along itself");
 	return from_memory(k, emit_load(k->e, memory_type(k->e, dtype), LANES, kept_address(k, kept, i->constant)), dtype);
 }
 
@@ -376,7 +379,8 @@ static Value argmax_loop(Lower *k, Val *v, const At *at, Value mask) {
 	Value larger;
 	if (real) {   /* larger, or the first NaN */
 		Value ordered = LLVMBuildFCmp(e->builder, LLVMRealOGT, x, best, "");
-		Value nan = LLVMBuildFCmp(e->builder, LLVMRealUNO, x, x, ""), was = LLVMBuildFCmp(e->builder, LLVMRealORD, best, best, "");
+		Value nan = LLVMBuildFCmp(e->builder, LLVMRealUNO, x, x, ""),
+		      was = LLVMBuildFCmp(e->builder, LLVMRealORD, best, best, "");
 		larger = LLVMBuildOr(e->builder, ordered, LLVMBuildAnd(e->builder, nan, was, ""), "");
 	} else {
 		larger = LLVMBuildICmp(e->builder, LLVMIntSGT, x, best, "");
@@ -489,7 +493,8 @@ static Value iota_value(Lower *k, const Affine *i) {
 	int64_t c = k->lane_level >= 0 ? i->coefficient[k->lane_level] : 0;
 	Value v = LLVMBuildTrunc(e->builder, index_value(k, &scalar), e->i32, "");
 	if (!c) return v;
-	Value first = LLVMBuildMul(e->builder, LLVMBuildTrunc(e->builder, k->level[k->lane_level].variable, e->i32, ""), emit_i32(e, c), "");
+	Value first =
+	    LLVMBuildMul(e->builder, LLVMBuildTrunc(e->builder, k->level[k->lane_level].variable, e->i32, ""), emit_i32(e, c), "");
 	Value ramp = emit_ramp(e, e->i32, LANES);
 	if (c != 1) ramp = LLVMBuildMul(e->builder, ramp, emit_splat(e, emit_i32(e, c), LANES), "");
 	return LLVMBuildAdd(e->builder, emit_splat(e, LLVMBuildAdd(e->builder, v, first, ""), LANES), ramp, "");

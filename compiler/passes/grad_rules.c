@@ -177,7 +177,8 @@ void grad_reduce_prod(Sweep *s, Val *y, Adjoint g) {
 /* g e / s with e = exp(a - m), s = sum e.  m stands still: the result does not depend on it. */
 void grad_reduce_lse(Sweep *s, Val *y, Adjoint g) {
 	LsePart p = lse_part(s->f, y->arg[0], (int)y->list[0].data[0], true);
-	g.value = ir_Mul(s->f, g.value, ir_Where(s->f, p.finite, ir_Div(s->f, ir_like(s->f, p.sum, 1), p.sum), ir_like(s->f, p.sum, 1)));
+	g.value =
+	    ir_Mul(s->f, g.value, ir_Where(s->f, p.finite, ir_Div(s->f, ir_like(s->f, p.sum, 1), p.sum), ir_like(s->f, p.sum, 1)));
 	g.clean = false;
 	Adjoint row = each(s, g, y, back_sum);
 	row.value = ir_Mul(s->f, p.e, row.value);

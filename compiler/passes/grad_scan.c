@@ -45,7 +45,8 @@ static Val *with_saved_carries(Sweep *s, Val *y) {
 	Fn *body = fn_canonical(y->body);
 	int carries = (int)y->list[0].data[0];
 	for (int i = 0; i < carries; i++)
-		fn_output(body, arena_printf(s->arena, "saved %d of %d results", i, body->outputs.length), body->inputs.data[i + 1].val, -1);
+		fn_output(body, arena_printf(s->arena, "saved %d of %d results", i, body->outputs.length), body->inputs.data[i + 1].val,
+		          -1);
 	Val scan = *y;
 	scan.body = body;
 	Val *with = fn_rebuild(s->f, &scan, y->arg);

@@ -4,7 +4,7 @@
 
 #include "ir.h"
 
-/* m = max a, e = exp(a - m), sum = sum of e, all over `axis`.  finite: m is neither infinite nor NaN.  Where m is -inf, e is 0. */
+/* m = max a, e = exp(a - m), sum = sum of e, all over `axis`.  finite: m is neither infinite nor NaN.  e is 0 where m is -inf. */
 typedef struct LsePart { Val *m, *finite, *e, *sum; } LsePart;
 /* stopped: no derivative passes through m. */
 LsePart lse_part(Fn *f, Val *a, int axis, bool stopped);

@@ -6,12 +6,13 @@
 
 /* Words with a meaning of their own: of the grammar, and functions the text may call. */
 static const char *const reserved[] = {
-	"and", "or", "not", "as", "if", "else", "for", "in", "let", "return", "assert", "param", "state", "const", "scan", "carry", "emit",
-	"import", "data", "fn", "vjp", "layer", "model", "optimizer", "train", "true", "false", "none", "inf", "pi", "B", "step", "epoch",
-	"int", "bool", "class", "index", "logits", "probs", "logprobs", "training", "sum", "mean", "max", "min", "prod", "logsumexp",
-	"argmax", "exp", "log", "log1p", "expm1", "sqrt", "tanh", "erf", "sin", "cos", "atan2", "abs", "floor", "round", "sign", "pow",
-	"where", "reshape", "dims", "zeros", "ones", "full", "iota", "concat", "stack", "split", "gather", "scatter_add", "fold", "flip",
-	"pad", "cumsum", "argsort", "grad", "stop_gradient", "normal", "uniform", "bernoulli", "total", "append", "len", "params", "vocab",
+	"and", "or", "not", "as", "if", "else", "for", "in", "let", "return", "assert", "param", "state", "const", "scan", "carry",
+	"emit", "import", "data", "fn", "vjp", "layer", "model", "optimizer", "train", "true", "false", "none", "inf", "pi", "B",
+	"step", "epoch", "int", "bool", "class", "index", "logits", "probs", "logprobs", "training", "sum", "mean", "max", "min",
+	"prod", "logsumexp", "argmax", "exp", "log", "log1p", "expm1", "sqrt", "tanh", "erf", "sin", "cos", "atan2", "abs", "floor",
+	"round", "sign", "pow", "where", "reshape", "dims", "zeros", "ones", "full", "iota", "concat", "stack", "split", "gather",
+	"scatter_add", "fold", "flip", "pad", "cumsum", "argsort", "grad", "stop_gradient", "normal", "uniform", "bernoulli", "total",
+	"append", "len", "params", "vocab",
 	"input", "update", "metric", "loss_of", "batch", "seed", "epochs", "steps", "like", "over", "reversed", "window",
 };
 
@@ -182,7 +183,8 @@ void choose_names(Print *p) {
 		if (!(strict[i] || again || !in_place(v) || p->weight[i] > HEAVY)) continue;
 		const Val *of = adjoint_of[i];
 		bool known = of && p->name[of->id];
-		p->name[i] = known ? fresh_name(p, arena_printf(p->arena, "d_%s", p->name[of->id])) : counted_name(p, wish_for(v), counts);
+		p->name[i] =
+		    known ? fresh_name(p, arena_printf(p->arena, "d_%s", p->name[of->id])) : counted_name(p, wish_for(v), counts);
 	}
 }
 

@@ -152,7 +152,8 @@ static Factor reordered(Print *p, Factor x, int n, const int64_t *order) {
 /* a [.., k] @ b [k] or [k, n] is this very contraction. */
 static bool is_matmul(const Val *v) {
 	const Type a = v->arg[0]->type, b = v->arg[1]->type;
-	if (!dtype_is_float(a.dtype) || a.rank < 1 || b.rank < 1 || b.rank > 2 || v->type.rank != a.rank - 1 + b.rank - 1) return false;
+	if (!dtype_is_float(a.dtype) || a.rank < 1 || b.rank < 1 || b.rank > 2 || v->type.rank != a.rank - 1 + b.rank - 1)
+		return false;
 	const int64_t *lb = v->list[1].data, *ly = v->list[2].data;
 	for (int i = 0; i < a.rank - 1; i++)
 		if (ly[i] != i) return false;
@@ -315,7 +316,8 @@ static void print_pad(Print *p, const Val *v) {
 			hi -= inner;
 		}
 		t.dim[axis] += lo + hi;
-		if (lo || hi) text.data = arena_printf(p->arena, "pad(%s, %lld, %lld, %s, axis = %d)", text.data, lo, hi, fill.data, axis);
+		if (lo || hi)
+			text.data = arena_printf(p->arena, "pad(%s, %lld, %lld, %s, axis = %d)", text.data, lo, hi, fill.data, axis);
 	}
 	print_let(p, v);
 	text_add(p->out, "%s\n", text.data);
@@ -337,7 +339,8 @@ static void print_gather(Print *p, const Val *v) {
 
 static void print_flip(Print *p, const Val *v) {
 	const char *text = p->name[v->arg[0]->id];
-	for (int i = 0; i < v->list[0].length; i++) text = arena_printf(p->arena, "flip(%s, axis = %lld)", text, (long long)v->list[0].data[i]);
+	for (int i = 0; i < v->list[0].length; i++)
+		text = arena_printf(p->arena, "flip(%s, axis = %lld)", text, (long long)v->list[0].data[i]);
 	print_let(p, v);
 	text_add(p->out, "%s\n", text);
 }
@@ -348,9 +351,9 @@ static void print_window(Print *p, const Val *v) {
 	const char *ix[MAX_RANK];
 	for (int i = 0; i < v->arg[0]->type.rank; i++)
 		ix[i] = i < axis   ? all.name[i]
-		      : i > axis   ? all.name[i + 1]
-		                   : arena_printf(p->arena, "%s * %lld + %s * %lld", all.name[i], (long long)v->list[1].data[0], all.name[i + 1],
-		                                  (long long)v->list[2].data[0]);
+		        : i > axis ? all.name[i + 1]
+		                   : arena_printf(p->arena, "%s * %lld + %s * %lld", all.name[i], (long long)v->list[1].data[0],
+		                                  all.name[i + 1], (long long)v->list[2].data[0]);
 	Text text = {.arena = p->arena};
 	print_read(&text, p->name[v->arg[0]->id], v->arg[0]->type.rank, ix, &all);
 	print_indexed(p, p->name[v->id], v->type.rank, all.name, &all);
@@ -382,8 +385,9 @@ void print_definition(Print *p, const Val *v) {
 	case OpCumSum:
 	case OpArgSort: print_built_in(p, v, axis); return;
 	case OpFold:
-		print_built_in(p, v, arena_printf(p->arena, ", stride = %lld, dilation = %lld, total = %lld%s", (long long)v->list[1].data[0],
-		                                  (long long)v->list[2].data[0], (long long)v->type.dim[v->list[0].data[0]], axis));
+		print_built_in(p, v,
+		               arena_printf(p->arena, ", stride = %lld, dilation = %lld, total = %lld%s", (long long)v->list[1].data[0],
+		                            (long long)v->list[2].data[0], (long long)v->type.dim[v->list[0].data[0]], axis));
 		return;
 	case OpScatterAdd:
 		print_built_in(p, v, arena_printf(p->arena, ", %lld, batch = %lld", (long long)v->type.dim[v->list[0].data[0]],

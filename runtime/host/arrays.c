@@ -104,7 +104,8 @@ static const char *npy_value(const char *text, const char *key) {
 
 static bool npy_type(const char *descr, Header *h) {
 	static const struct { const char *text; Code code; } types[] = {
-		{"u1", CODE_U8},  {"i1", CODE_I8},  {"b1", CODE_BOOL}, {"u2", CODE_U16}, {"i2", CODE_I16}, {"u4", CODE_U32}, {"i4", CODE_I32},
+		{"u1", CODE_U8}, {"i1", CODE_I8}, {"b1", CODE_BOOL}, {"u2", CODE_U16}, {"i2", CODE_I16}, {"u4", CODE_U32},
+		{"i4", CODE_I32},
 		{"u8", CODE_U64}, {"i8", CODE_I64}, {"f2", CODE_F16},  {"f4", CODE_F32}, {"f8", CODE_F64}};
 	if (*descr != '\'' && *descr != '"') return false;
 	descr++;
@@ -234,9 +235,11 @@ static bool bad_value(Diag *diag, const Wanted *w, int64_t element, Number n) {
 	if (n.integer && !n.huge) text_add(&value, "%" PRId64, n.i);
 	else text_number(&value, n.f);
 	if (w->classes > 0)
-		diag_error(diag, w->span, "'%s', row %" PRId64 ": %s is no class of 0..%" PRId64, w->file, row, value.data, w->classes - 1);
+		diag_error(diag, w->span, "'%s', row %" PRId64 ": %s is no class of 0..%" PRId64, w->file, row, value.data,
+		           w->classes - 1);
 	else
-		diag_error(diag, w->span, "'%s', row %" PRId64 ": %s does not fit %s", w->file, row, value.data, dtype_info[w->dtype].text);
+		diag_error(diag, w->span, "'%s', row %" PRId64 ": %s does not fit %s", w->file, row, value.data,
+		           dtype_info[w->dtype].text);
 	return false;
 }
 
@@ -263,7 +266,8 @@ static bool convert_all(Diag *diag, const Header *h, const char *from, const Wan
 	for (int64_t e = 0; e < h->count; e++) {
 		Number n = element_load(from + at * size, h->code, swap);
 		double value = n.integer && !n.huge ? (double)n.i : n.f;
-		bool fits = element_store(to + e * wide, w->dtype, value) && (w->classes <= 0 || (value >= 0 && value < (double)w->classes));
+		bool fits =
+		    element_store(to + e * wide, w->dtype, value) && (w->classes <= 0 || (value >= 0 && value < (double)w->classes));
 		if (!fits) return bad_value(diag, w, e, n);
 		at = h->fortran ? advance(h, stride, index, at) : at + 1;
 	}
@@ -296,7 +300,8 @@ static void warn_nonfinite(Diag *diag, const char *data, int64_t count, const Wa
 		}
 		if (isfinite(d)) continue;
 		int64_t row = w->row_elements > 0 ? e / w->row_elements : e;
-		diag_warning(diag, w->span, "'%s', row %" PRId64 ": %s is not a finite number", w->file, row, isnan(d) ? "nan" : d > 0 ? "inf" : "-inf");
+		diag_warning(diag, w->span, "'%s', row %" PRId64 ": %s is not a finite number", w->file, row,
+		             isnan(d) ? "nan" : d > 0 ? "inf" : "-inf");
 		return;
 	}
 }
@@ -307,11 +312,13 @@ char *array_convert(Diag *diag, const Header *h, char *body, Wanted w, void **ow
 	/* Any integer serves any integer type, bool counts as one; floats serve floats. */
 	if ((from_class == 'F') != (to_class == 'F')) {
 		diag_error(diag, w.span, "'%s' holds %s; the field says %s", w.file, code_info[h->code].text, dtype_info[w.dtype].text);
-		if (to_class == 'F') diag_help(diag, "declare the field as an integer type (u8, i32) and write `as f32` where it is used");
+		if (to_class == 'F')
+			diag_help(diag, "declare the field as an integer type (u8, i32) and write `as f32` where it is used");
 		free(body);
 		return NULL;
 	}
-	bool same = code_info[h->code].same == w.dtype && !(h->fortran && h->rank > 1) && !(h->big_endian && code_info[h->code].bytes > 1);
+	bool same =
+	    code_info[h->code].same == w.dtype && !(h->fortran && h->rank > 1) && !(h->big_endian && code_info[h->code].bytes > 1);
 	bool ok = true;
 	if (same) {
 		ok = check_all(diag, h, data, &w);

@@ -18,7 +18,8 @@ Batch *batch_new(Arena *arena, const Samples *samples, const Runner *runner, int
 		while (f < data->set->nfields && strcmp(data->set->fields[f].name, runner->name[i]) != 0) f++;
 		if (f == data->set->nfields || !data->field[f]) die("data field '%s' was not loaded", runner->name[i]);
 		if (runner->bytes[i] != data->sample_bytes[f] * (size_t)size)
-			die("data field '%s': %zu bytes for a batch of %lld samples of %zu", runner->name[i], runner->bytes[i], (long long)size, data->sample_bytes[f]);
+			die("data field '%s': %zu bytes for a batch of %lld samples of %zu", runner->name[i], runner->bytes[i],
+			    (long long)size, data->sample_bytes[f]);
 		b->from[b->nfields] = data->field[f];
 		b->to[b->nfields] = runner->frame.io[i];
 		b->bytes[b->nfields++] = data->sample_bytes[f];

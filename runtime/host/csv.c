@@ -10,7 +10,8 @@
 #include <string.h>
 
 enum { MAX_COLUMNS = 1 << 20 };   /* a line of nothing but commas must not fill the memory; what lies beyond is not seen */
-typedef struct Cell { const char *begin, *end; bool quoted; } Cell;   /* what is within quotes, if it had any; doubled quotes stay */
+/* What is within quotes, if it had any; doubled quotes stay. */
+typedef struct Cell { const char *begin, *end; bool quoted; } Cell;
 typedef struct Csv {
 	const char *at, *end;
 	int64_t line;                /* of the next record, from 1 */
@@ -177,7 +178,8 @@ static bool find_column(Csv *csv, Diag *diag, const File *file, const DataField 
 		diag_help(diag, "did you mean `%s`?", near);
 	} else {
 		Text list = {.arena = diag->arena};
-		for (int i = 0; i < csv->cells.length && i < 20; i++) text_add(&list, i ? ", %s" : "%s", cell_text(diag->arena, csv->cells.data[i]));
+		for (int i = 0; i < csv->cells.length && i < 20; i++)
+			text_add(&list, i ? ", %s" : "%s", cell_text(diag->arena, csv->cells.data[i]));
 		diag_help(diag, "its columns are %s", list.data);
 	}
 	return false;

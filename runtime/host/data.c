@@ -45,7 +45,8 @@ static bool read_header(File *file, Diag *diag, const DataField *field, Header *
 		Text want = {.arena = diag->arena};
 		for (int i = 0; i < field->type.rank; i++) text_add(&want, ", %" PRId64, field->type.dim[i]);
 		diag_error(diag, field->span, "'%s' holds %s%s; field `%s` wants %s[samples%s]", file->path, code_info[h->code].text,
-		           dims_text(diag->arena, h->rank, h->dim), field->name, dtype_info[field->type.dtype].text, want.data ? want.data : "");
+		           dims_text(diag->arena, h->rank, h->dim), field->name, dtype_info[field->type.dtype].text,
+		           want.data ? want.data : "");
 		return false;
 	}
 	if (h->dim[0] > 0) return true;
@@ -58,7 +59,8 @@ static bool read_array(Job *job) {
 	if (!read_header(job->file, job->diag, job->field, &h)) return false;
 	char *body = file_body(job->file, job->diag, job->field->span, h.bytes);
 	if (!body) return false;
-	Wanted wanted = {job->field->type.dtype, job->field->classes, type_count(job->field->type), job->field->span, job->file->path};
+	Wanted wanted = {job->field->type.dtype, job->field->classes, type_count(job->field->type), job->field->span,
+	                 job->file->path};
 	job->data = array_convert(job->diag, &h, body, wanted, &job->owned);
 	job->samples = h.dim[0];
 	return job->data != NULL;
@@ -68,8 +70,12 @@ static int64_t raw_samples(File *file, Diag *diag, const DataField *field) {
 	size_t length = file->size, row = MAX(sample_bytes(field), (size_t)1), offset = (size_t)MAX(field->offset, 0);
 	if (file->gzip && !file_text(file, diag, field->span, &length)) return -1;
 	if (length > offset && (length - offset) % row == 0) return (int64_t)((length - offset) / row);
-	if (offset) diag_error(diag, field->span, "'%s' holds %zu bytes, which is not an offset of %zu and whole samples of %zu", file->path, length, offset, row);
-	else diag_error(diag, field->span, "'%s' holds %zu bytes, which is not a positive multiple of a sample's %zu", file->path, length, row);
+	if (offset)
+		diag_error(diag, field->span, "'%s' holds %zu bytes, which is not an offset of %zu and whole samples of %zu", file->path,
+		           length, offset, row);
+	else
+		diag_error(diag, field->span, "'%s' holds %zu bytes, which is not a positive multiple of a sample's %zu", file->path,
+		           length, row);
 	return -1;
 }
 
@@ -117,7 +123,8 @@ static bool read_literal(Job *job) {
 		if (fits && (f->classes <= 0 || (v >= 0 && v < (double)f->classes))) continue;
 		Text value = {.arena = job->arena};
 		text_number(&value, v);
-		diag_error(job->diag, f->span, "field `%s`, row %" PRId64 ": %s does not fit %s", f->name, i / MAX(type_count(f->type), 1), value.data,
+		diag_error(job->diag, f->span, "field `%s`, row %" PRId64 ": %s does not fit %s", f->name,
+		           i / MAX(type_count(f->type), 1), value.data,
 		           f->classes > 0 ? arena_printf(job->arena, "class[%" PRId64 "]", f->classes) : dtype_info[f->type.dtype].text);
 		return false;
 	}
@@ -321,7 +328,9 @@ Array *array_read(Arena *arena, Diag *diag, const char *path, DType want, int64_
 		ok = false;
 	}
 	if (ok) body = file_body(file, diag, (Span){0}, h.bytes);
-	if (body) data = array_convert(diag, &h, body, (Wanted){want, classes, h.rank && h.dim[0] ? h.count / h.dim[0] : 1, {0}, path}, &owned);
+	if (body)
+		data = array_convert(diag, &h, body, (Wanted){want, classes, h.rank && h.dim[0] ? h.count / h.dim[0] : 1, {0}, path},
+		                     &owned);
 	if (data) {
 		array = NEW(arena, Array);
 		array->type = type_make(want, h.rank, h.dim);

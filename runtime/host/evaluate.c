@@ -42,7 +42,8 @@ static void sums_add(Sums *s, const Runner *r, int64_t samples) {
 	int first = r->nio - s->n; /* nothing is updated, so all outputs are in io */
 	s->loss += element(r->type[first], r->frame.io[first], 0) * (double)samples;
 	for (int i = 1; i < s->n; i++)
-		for (int64_t k = 0; k < type_count(s->type[i]); k++) s->total[i][k] += element(r->type[first + i], r->frame.io[first + i], k);
+		for (int64_t k = 0; k < type_count(s->type[i]); k++)
+			s->total[i][k] += element(r->type[first + i], r->frame.io[first + i], k);
 }
 
 static double metric_value(Arena *arena, const Metric *m, const Sums *s, int64_t samples, int64_t batch) {

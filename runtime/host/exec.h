@@ -46,7 +46,7 @@ typedef struct Frame {
 	char **io;                                      /* dense row-major buffers: first the Fn's inputs that are not persistent,
 	                                                   in order (data fields, STEP, EPOCH, SEED, SETTING), then its outputs
 	                                                   that update nothing, in order */
-	const struct Executable *executable;            /* whose frame this is; compiled code does not read it, the interpreter does */
+	const struct Executable *executable;            /* whose frame this is: for the interpreter, not for compiled code */
 } Frame;
 typedef void (*EntryPoint)(Frame *frame, int64_t tid, int64_t nworkers);
 

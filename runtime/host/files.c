@@ -251,7 +251,8 @@ char *file_body(File *f, Diag *diag, Span span, size_t size) {
 		return NULL;
 	}
 	if (size / DEFLATE_RATIO > f->size + 64) {
-		diag_error(diag, span, "'%s' is %zu bytes long; the %zu bytes its header speaks of cannot be in it", f->path, f->size, size);
+		diag_error(diag, span, "'%s' is %zu bytes long; the %zu bytes its header speaks of cannot be in it", f->path, f->size,
+		           size);
 		return NULL;
 	}
 	if (!plausible(diag, span, f, size) || !memory_allows(diag, span, f->path, size)) return NULL;
@@ -263,7 +264,9 @@ char *file_body(File *f, Diag *diag, Span span, size_t size) {
 	free(packed);
 	if (got == (int64_t)size) return body;
 	free(body);
-	if (overflow) diag_error(diag, span, "'%s' is damaged or cut short, or holds more than the %zu bytes its header speaks of", f->path, size);
+	if (overflow)
+		diag_error(diag, span, "'%s' is damaged or cut short, or holds more than the %zu bytes its header speaks of", f->path,
+		           size);
 	else if (got < 0) damaged(diag, span, f);
 	else diag_error(diag, span, "'%s' holds %lld bytes; its header speaks of %zu", f->path, (long long)got, size);
 	return NULL;
@@ -289,7 +292,8 @@ static bool read_text(File *f, Diag *diag, Span span) {
 	f->length = got < 0 ? 0 : (size_t)got;
 	if (got >= 0) return true;
 	if (!overflow) return damaged(diag, span, f);
-	diag_error(diag, span, "'%s' would unpack from %zu KiB to more than %zu MiB, which no data does", f->path, f->size >> 10, limit >> 20);
+	diag_error(diag, span, "'%s' would unpack from %zu KiB to more than %zu MiB, which no data does", f->path, f->size >> 10,
+	           limit >> 20);
 	diag_help(diag, "unpack it by hand if it is what you expect");
 	return false;
 }

@@ -142,10 +142,12 @@ bool tensors_write(Diag *diag, const char *path, const TensorEntry *entries, int
 
 /* weights.c: the persistent block as such a file. */
 typedef struct WeightsInfo { uint64_t seed; int64_t step, epoch; bool has_seed; } WeightsInfo;
-bool weights_save(Diag *diag, const char *path, const Program *p, const Layout *layout, const char *block, WeightsInfo info, bool slots);
+bool weights_save(Diag *diag, const char *path, const Program *p, const Layout *layout, const char *block, WeightsInfo info,
+                  bool slots);
 /* Loads what matches; what does not (missing, unexpected, wrong shape) is listed: as one error, or with `partial`
  * as one warning as long as something matched.  Slots are taken when the file has them. */
-bool weights_load(Diag *diag, const char *path, const Program *p, const Layout *layout, char *block, bool partial, WeightsInfo *info);
+bool weights_load(Diag *diag, const char *path, const Program *p, const Layout *layout, char *block, bool partial,
+                  WeightsInfo *info);
 
 /* ---- batch.c: rows of data sets into io buffers ---------------------------------------------------------------- */
 
@@ -183,7 +185,7 @@ typedef struct EvalJob {
 	Batch *batch, *rest_rows;
 	double *metrics;         /* of the last run */
 } EvalJob;
-typedef struct EvalResult { double loss; const double *metrics; int64_t samples; } EvalResult;   /* metrics by number, until the next run */
+typedef struct EvalResult { double loss; const double *metrics; int64_t samples; } EvalResult;   /* metrics: until the next run */
 int evaluate(Arena *arena, EvalJob *job, EvalResult *result);
 void evaluate_close(EvalJob *job);
 

@@ -2,7 +2,8 @@
  * in the log.  What stands in the log does not depend on the speed of the machine, but for the seconds.
  *
  * The log stays short however long the run: some LOG_LINES lines of steps, each a mean since the line before; of the epochs the
- * first LOG_EPOCHS, then every tenth up to ten times as many, every hundredth up to a hundred times as many, and so on, and the last. */
+ * first LOG_EPOCHS, then every tenth up to ten times as many, every hundredth up to a hundred times as many, and so on, and the
+ * last one. */
 #include "report.h"
 
 #include <errno.h>
@@ -34,7 +35,8 @@ bool report_open(Report *r, const TrainJob *job, int64_t batches, int64_t steps)
 	r->print_every = r->epochs > PRINTED_EPOCHS ? r->epochs / (PRINTED_EPOCHS / 2) : 1;
 	r->log_every = MAX(loops / LOG_LINES, 1);
 	r->val_name = NEW_ARRAY(job->arena, const char *, job->train->nmetrics + 1);
-	for (int i = 0; i < job->train->nmetrics; i++) r->val_name[i] = arena_printf(job->arena, "val_%s", job->train->metrics[i].name);
+	for (int i = 0; i < job->train->nmetrics; i++)
+		r->val_name[i] = arena_printf(job->arena, "val_%s", job->train->metrics[i].name);
 	if (job->out && !open_log(r, 0, arena_printf(job->arena, "%s/log.jsonl", job->out))) return false;
 	if (job->log && !open_log(r, 1, job->log)) {
 		report_close(r);
@@ -49,7 +51,8 @@ bool report_close(Report *r) {
 	for (int i = 0; i < 2; i++) {
 		if (!r->log[i]) continue;
 		bool lost = ferror(r->log[i]) != 0;
-		if (fclose(r->log[i]) != 0 || lost) ok = write_failed(r->job->diag, "write", r->log_path[i], r->log_error ? r->log_error : errno);
+		if (fclose(r->log[i]) != 0 || lost)
+			ok = write_failed(r->job->diag, "write", r->log_path[i], r->log_error ? r->log_error : errno);
 		r->log[i] = NULL;
 	}
 	return ok;
@@ -73,16 +76,18 @@ static json_t *real(double value) { return isfinite(value) ? json_real(value) : 
 void report_start(Report *r, int64_t dropped) {
 	const TrainJob *job = r->job;
 	if (logging(r))
-		log_line(r, json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:i}", "event", "start", "nnc", NNC_VERSION, "file",
-		                      job->file ? job->file : "", "seed", (json_int_t)job->seed, "samples", (json_int_t)job->data.count, "batch",
-		                      (json_int_t)job->train->batch, "steps", (json_int_t)r->steps, "epochs", (json_int_t)r->epochs, "threads",
-		                      job->step->workers), true);
+		log_line(r, json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:i}", "event", "start", "nnc", NNC_VERSION,
+		                      "file", job->file ? job->file : "", "seed", (json_int_t)job->seed,
+		                      "samples", (json_int_t)job->data.count, "batch", (json_int_t)job->train->batch,
+		                      "steps", (json_int_t)r->steps, "epochs", (json_int_t)r->epochs,
+		                      "threads", job->step->workers), true);
 	if (job->quiet) return;
 	Arena *arena = job->arena;
 	printf("%s, %s of %lld in %s, %s\n", arena_count(arena, job->data.count, "sample"), arena_count(arena, r->steps, "step"),
 	       (long long)(job->train->batch * MAX(job->train->accumulate, 1)), arena_count(arena, r->epochs, "epoch"),
 	       arena_count(arena, job->step->workers, "thread"));
-	if (dropped) printf("the last %s of each epoch's order make no whole batch and are left out\n", arena_count(arena, dropped, "sample"));
+	if (dropped)
+		printf("the last %s of each epoch's order make no whole batch and are left out\n", arena_count(arena, dropped, "sample"));
 	fflush(stdout);
 }
 
@@ -127,8 +132,10 @@ void report_step(Report *r, const Moment *m, double loss) {
 	r->interval++;
 	if (r->interval >= r->log_every) {
 		if (logging(r))
-			log_line(r, json_pack("{s:s, s:I, s:I, s:o}", "event", "step", "step", (json_int_t)m->step, "epoch", (json_int_t)m->epoch, "loss",
-			                      real(r->interval_loss / (double)r->interval)), false);
+			log_line(r,
+			         json_pack("{s:s, s:I, s:I, s:o}", "event", "step", "step", (json_int_t)m->step, "epoch",
+			                   (json_int_t)m->epoch, "loss", real(r->interval_loss / (double)r->interval)),
+			         false);
 		r->interval = 0;
 		r->interval_loss = 0;
 	}
@@ -147,8 +154,8 @@ void report_epoch(Report *r, const Moment *m, const EvalResult *v) {
 	const Train *train = r->job->train;
 	double now = now_seconds();
 	if (logging(r) && logs_epoch(r, m->epoch)) {
-		json_t *line = json_pack("{s:s, s:I, s:I, s:o, s:o}", "event", "epoch", "epoch", (json_int_t)m->epoch, "step", (json_int_t)m->step,
-		                         "loss", real(m->loss), "seconds", real(now - r->started));
+		json_t *line = json_pack("{s:s, s:I, s:I, s:o, s:o}", "event", "epoch", "epoch", (json_int_t)m->epoch, "step",
+		                         (json_int_t)m->step, "loss", real(m->loss), "seconds", real(now - r->started));
 		if (v && v->samples) {
 			json_object_set_new(line, "val_loss", real(v->loss));
 			for (int i = 0; i < train->nmetrics; i++)
@@ -171,8 +178,9 @@ void report_epoch(Report *r, const Moment *m, const EvalResult *v) {
 
 void report_end(Report *r, const Moment *m, const TrainResult *result, const char *weights, bool interrupted) {
 	if (logging(r))
-		log_line(r, json_pack("{s:s, s:I, s:I, s:o, s:o, s:b}", "event", "end", "step", (json_int_t)m->step, "epoch", (json_int_t)m->epoch,
-		                      "loss", real(result->loss), "seconds", real(result->seconds), "interrupted", interrupted), true);
+		log_line(r, json_pack("{s:s, s:I, s:I, s:o, s:o, s:b}", "event", "end", "step", (json_int_t)m->step,
+		                      "epoch", (json_int_t)m->epoch, "loss", real(result->loss), "seconds", real(result->seconds),
+		                      "interrupted", interrupted), true);
 	report_clear(r);
 	if (r->job->quiet) return;
 	if (interrupted) printf("interrupted after step %lld\n", (long long)m->step);

@@ -1,5 +1,5 @@
 /* run.c: in: a program's file and --out; out: the folder of the run.
- * Guaranteed: a folder that holds anything but a run of this file is left as it is, and so is one that another training writes. */
+ * Guaranteed: a folder that holds anything but a run of this file is left as it is, and one that another training writes too. */
 #include "host.h"
 
 #include <dirent.h>

@@ -108,7 +108,7 @@ void runner_init(const Executable *init, Pool *pool, const Program *p, const Lay
 	Runner *r = runner_new(init, pool, persistent);
 	runner_seed(r, seed);
 	runner_run(r);
-	/* Outputs follow the inputs, one per persistent tensor, in order; names may differ: two train blocks have slots of one path. */
+	/* Outputs follow the inputs, one per persistent tensor, in order.  Names may differ: two blocks may call a slot the same. */
 	int first = 0;
 	while (first < r->nio && r->input[first]) first++;
 	if (r->nio - first != layout->count) die("init has %d outputs for %d tensors", r->nio - first, layout->count);

@@ -14,7 +14,8 @@ static const size_t MAX_HEADER = 100 * 1000 * 1000;
 static const struct { const char *text; int bytes; DType same; } stored_types[] = {
 	{"F32", 4, DTYPE_F32}, {"F64", 8, DTYPE_F64}, {"F16", 2, DTYPE_F16}, {"BF16", 2, DTYPE_BF16}, {"I32", 4, DTYPE_I32},
 	{"I8", 1, DTYPE_I8},   {"U8", 1, DTYPE_U8},   {"BOOL", 1, DTYPE_BOOL}, {"I64", 8, DTYPE_COUNT}, {"U64", 8, DTYPE_COUNT},
-	{"U32", 4, DTYPE_COUNT}, {"I16", 2, DTYPE_COUNT}, {"U16", 2, DTYPE_COUNT}, {"F8_E4M3", 1, DTYPE_COUNT}, {"F8_E5M2", 1, DTYPE_COUNT}};
+	{"U32", 4, DTYPE_COUNT}, {"I16", 2, DTYPE_COUNT}, {"U16", 2, DTYPE_COUNT}, {"F8_E4M3", 1, DTYPE_COUNT},
+	{"F8_E5M2", 1, DTYPE_COUNT}};
 
 static bool broken(Diag *diag, const char *path, const char *what) {
 	diag_error(diag, (Span){0}, "'%s' is not a safetensors file that can be read: %s", path, what);
@@ -48,7 +49,8 @@ static bool read_entry(Diag *diag, const char *path, const char *name, const jso
 		size = stored_types[i].bytes;
 	}
 	if (!size) return broken_tensor(diag, path, name, "has a dtype that is not known");
-	if (!json_is_array(shape) || json_array_size(shape) > MAX_RANK) return broken_tensor(diag, path, name, "has no shape, or more than 8 dims");
+	if (!json_is_array(shape) || json_array_size(shape) > MAX_RANK)
+		return broken_tensor(diag, path, name, "has no shape, or more than 8 dims");
 	entry->type.rank = (int)json_array_size(shape);
 	for (int i = 0; i < entry->type.rank; i++) {
 		const json_t *dim = json_array_get(shape, (size_t)i);
@@ -85,11 +87,13 @@ static bool check_places(Arena *arena, Diag *diag, const char *path, const Tenso
 	for (int i = 1; i < n; i++)
 		if (order[i - 1]->data + entry_bytes(order[i - 1]) > order[i]->data)
 			return broken_tensor(diag, path, order[i]->name, arena_printf(arena, "overlaps tensor '%s'", order[i - 1]->name));
-	if (n && order[n - 1]->data + entry_bytes(order[n - 1]) != end) return broken(diag, path, "something follows its last tensor");
+	if (n && order[n - 1]->data + entry_bytes(order[n - 1]) != end)
+		return broken(diag, path, "something follows its last tensor");
 	return true;
 }
 
-static bool read_all(Arena *arena, Diag *diag, const char *path, json_t *root, const char *data, size_t data_size, TensorFile *file) {
+static bool read_all(Arena *arena, Diag *diag, const char *path, json_t *root, const char *data, size_t data_size,
+                     TensorFile *file) {
 	file->entries = NEW_ARRAY(arena, TensorEntry, json_object_size(root) + 1);
 	const char *key;
 	json_t *value;
@@ -128,7 +132,8 @@ static bool read_content(Arena *arena, Diag *diag, const char *path, File *f, Te
 	json_t *root = json_loadb(file->bytes + 8, (size_t)length, JSON_REJECT_DUPLICATES, &error);
 	if (!json_is_object(root)) {
 		json_decref(root);
-		return broken(diag, path, root ? "its header is not a JSON object" : arena_printf(arena, "its header is not JSON (%s)", error.text));
+		return broken(diag, path,
+		              root ? "its header is not a JSON object" : arena_printf(arena, "its header is not JSON (%s)", error.text));
 	}
 	bool ok = read_all(arena, diag, path, root, file->bytes + 8 + length, (size_t)(f->size - 8 - length), file);
 	json_decref(root);

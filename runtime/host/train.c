@@ -154,8 +154,8 @@ static int run_loop(Loop *l) {
 
 int64_t whole_batches(Diag *diag, const Train *train, int64_t samples) {
 	if (samples < train->batch)
-		diag_error(diag, train->span, "the data has %s, fewer than one batch of %lld", arena_count(diag->arena, samples, "sample"),
-		           (long long)train->batch);
+		diag_error(diag, train->span, "the data has %s, fewer than one batch of %lld",
+		           arena_count(diag->arena, samples, "sample"), (long long)train->batch);
 	return samples / train->batch;
 }
 
@@ -167,8 +167,8 @@ static bool set_up(Loop *l, TrainJob *job) {
 	int64_t steps = t->steps > 0 ? t->steps : MAX(t->epochs, 1) * l->batches / l->accumulate;
 	l->loops = steps * l->accumulate;
 	if (!steps) {
-		diag_error(job->diag, t->span, "the data has %s, fewer than the %lld of one step", arena_count(job->diag->arena, l->batches, "batch"),
-		           (long long)l->accumulate);
+		diag_error(job->diag, t->span, "the data has %s, fewer than the %lld of one step",
+		           arena_count(job->diag->arena, l->batches, "batch"), (long long)l->accumulate);
 		return false;
 	}
 	l->runner = runner_new(job->step, job->pool, job->persistent);
@@ -179,8 +179,8 @@ static bool set_up(Loop *l, TrainJob *job) {
 	runner_seed(l->runner, job->seed);
 	runner_settings(l->runner, t);
 	l->batch = batch_new(job->arena, &job->data, l->runner, t->batch);
-	l->eval = (EvalJob){.program = job->program, .train = t, .pool = job->pool, .persistent = job->persistent, .samples = job->validate,
-	                    .seed = job->seed, .compile = job->compile, .context = job->context};
+	l->eval = (EvalJob){.program = job->program, .train = t, .pool = job->pool, .persistent = job->persistent,
+	                    .samples = job->validate, .seed = job->seed, .compile = job->compile, .context = job->context};
 	if (!report_open(&l->report, job, l->batches, steps)) {
 		runner_free(l->runner);
 		return false;
@@ -205,7 +205,8 @@ int train_run(TrainJob *job, TrainResult *result) {
 	if ((status == EXIT_DONE || status == EXIT_INTERRUPTED) && !save(l)) status = EXIT_RUN;
 	*result = (TrainResult){.steps = l->at.step, .epochs = l->at.epoch, .loss = l->at.loss, .validation = l->validation,
 	                        .seconds = now_seconds() - l->report.started};
-	if (status == EXIT_DONE || status == EXIT_INTERRUPTED) report_end(&l->report, &l->at, result, l->weights, status == EXIT_INTERRUPTED);
+	if (status == EXIT_DONE || status == EXIT_INTERRUPTED)
+		report_end(&l->report, &l->at, result, l->weights, status == EXIT_INTERRUPTED);
 	sigaction(SIGINT, &before, NULL);
 	if (!report_close(&l->report) && status == EXIT_DONE) status = EXIT_RUN;
 	evaluate_close(&l->eval);

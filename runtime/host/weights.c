@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool weights_save(Diag *diag, const char *path, const Program *p, const Layout *layout, const char *block, WeightsInfo info, bool slots) {
+bool weights_save(Diag *diag, const char *path, const Program *p, const Layout *layout, const char *block, WeightsInfo info,
+                  bool slots) {
 	Arena *arena = arena_new();
 	TensorEntry *entries = NEW_ARRAY(arena, TensorEntry, MAX(layout->count, 1));
 	int count = 0;
@@ -114,7 +115,8 @@ static int names_find(const Names *names, const TensorFile *file, const char *na
 	return -1;
 }
 
-static bool load_all(Arena *arena, Mismatch *m, const TensorFile *file, const Program *p, const Layout *layout, char *block, bool partial) {
+static bool load_all(Arena *arena, Mismatch *m, const TensorFile *file, const Program *p, const Layout *layout, char *block,
+                     bool partial) {
 	Names names = names_make(arena, file);
 	bool *used = NEW_ARRAY(arena, bool, file->count + 1);
 	int *found = NEW_ARRAY(arena, int, layout->count + 1), matched = 0, wanted = 0;
@@ -139,14 +141,17 @@ static bool load_all(Arena *arena, Mismatch *m, const TensorFile *file, const Pr
 			continue;
 		}
 		const TensorEntry *e = &file->entries[found[i]];
-		mismatch(m, arena_printf(arena, "%s: %s here, %s%s in the file", t->path, type, e->stored, dims_text(arena, e->type.rank, e->type.dim)));
+		mismatch(m, arena_printf(arena, "%s: %s here, %s%s in the file", t->path, type, e->stored,
+		                         dims_text(arena, e->type.rank, e->type.dim)));
 	}
 	for (int i = 0; i < file->count; i++)
-		if (!used[i] && !strchr(file->entries[i].name, '#')) mismatch(m, arena_printf(arena, "unexpected: %s", file->entries[i].name));
+		if (!used[i] && !strchr(file->entries[i].name, '#'))
+			mismatch(m, arena_printf(arena, "unexpected: %s", file->entries[i].name));
 	return !m->fatal;
 }
 
-bool weights_load(Diag *diag, const char *path, const Program *p, const Layout *layout, char *block, bool partial, WeightsInfo *info) {
+bool weights_load(Diag *diag, const char *path, const Program *p, const Layout *layout, char *block, bool partial,
+                  WeightsInfo *info) {
 	Arena *arena = arena_new();
 	TensorFile *file = tensors_read(arena, diag, path);
 	bool ok = file != NULL;

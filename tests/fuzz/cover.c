@@ -77,7 +77,8 @@ void cover_kernels(Coverage *c, const KernelProgram *kp) {
 			else walk(&w, v, is_wide(k, v) ? AT_ROW : AT_AFTER_REDUCE, true);
 		}
 		for (int r = 0; r < k->roots.length; r++)
-			if (k->roots.data[r] != k->anchor && !is_member(k, k->roots.data[r])) walk(&w, k->roots.data[r], of_root[k->kind], true);
+			if (k->roots.data[r] != k->anchor && !is_member(k, k->roots.data[r]))
+				walk(&w, k->roots.data[r], of_root[k->kind], true);
 		cover_features(c, kp, k, i);
 	}
 }

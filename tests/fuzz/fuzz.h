@@ -22,7 +22,7 @@ const char *fuzz_program(Arena *arena, uint64_t seed);
 typedef enum Position {
 	AT_MAP,               /* computed per element of a map kernel */
 	AT_COLUMN,            /* inside the operand of a column reduction */
-	AT_ROW,               /* an element of a row in a kernel of rows: of a reduction's operand, or between reductions and after them */
+	AT_ROW,               /* an element of a row in a kernel of rows: of a reduction's operand, or between or after reductions */
 	AT_AFTER_REDUCE,      /* a value of a whole row in such a kernel */
 	AT_OPERAND,           /* a view between memory and a contract */
 	AT_AFTER_CONTRACT,    /* a function of a contract */

@@ -528,7 +528,8 @@ static const char *write_whole(const Generator *outer, uint64_t seed) {
 }
 
 const char *fuzz_program(Arena *arena, uint64_t seed) {
-	Generator part = {.arena = arena, .dice = {hash_mix(seed)}, .force = -1, .in_model = true, .small = is_small(seed)}, *g = &part;
+	Generator part = {.arena = arena, .dice = {hash_mix(seed)}, .force = -1, .in_model = true, .small = is_small(seed)},
+	          *g = &part;
 	room_for_items(g);
 	Text *texts[] = {&g->declarations, &g->fields, &g->body, &g->train};
 	for (int i = 0; i < (int)COUNT(texts); i++) texts[i]->arena = arena, text_add(texts[i], "%s", "");

@@ -61,13 +61,15 @@ static bool same_element(Type t, const void *dense, const void *elements, int64_
 		snprintf(text, size, "%a compiled, %a interpreted", (double)a, (double)b);
 		return memcmp(&a, &b, 4) == 0 || (isnan(a) && isnan(b));
 	}
-	int32_t a = t.dtype == DTYPE_I32 ? ((const int32_t *)dense)[i] : t.dtype == DTYPE_I8 ? ((const int8_t *)dense)[i] : ((const uint8_t *)dense)[i];
+	int32_t a = t.dtype == DTYPE_I32  ? ((const int32_t *)dense)[i]
+	            : t.dtype == DTYPE_I8 ? ((const int8_t *)dense)[i]
+	                                  : ((const uint8_t *)dense)[i];
 	int32_t b = ((const int32_t *)elements)[i];
 	snprintf(text, size, "%d compiled, %d interpreted", a, b);
 	return a == b;
 }
 
-/* dense[i]: bytes for f->inputs[i].  NULL when all outputs agree in every bit and nothing outside was touched; else what differs. */
+/* dense[i]: bytes for f->inputs[i].  NULL: all outputs agree in every bit and nothing outside was touched; else what differs. */
 static const char *compare_compiled(Arena *arena, Fn *f, char *const *dense, const Target *target, int workers, Compiled *out) {
 	Program program = {.arena = arena};
 	int *index = NEW_ARRAY(arena, int, f->inputs.length + 1);

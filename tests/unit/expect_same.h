@@ -20,7 +20,9 @@ static char *random_input(Arena *arena, Type t, int64_t limit, bool special) {
 	char *p = arena_alloc(arena, (size_t)n * 4);
 	for (int64_t i = 0; i < n; i++) {
 		if (t.dtype == DTYPE_F32) ((float *)p)[i] = random_float(special);
-		else if (t.dtype == DTYPE_I32) ((int32_t *)p)[i] = limit ? (int32_t)(next_random() % (uint32_t)limit) : (int32_t)next_random() >> (next_random() % 32);
+		else if (t.dtype == DTYPE_I32)
+			((int32_t *)p)[i] =
+			    limit ? (int32_t)(next_random() % (uint32_t)limit) : (int32_t)next_random() >> (next_random() % 32);
 		else p[i] = t.dtype == DTYPE_BOOL ? (char)(next_random() & 1) : (char)next_random();
 	}
 	return p;
@@ -29,7 +31,8 @@ static char *random_input(Arena *arena, Type t, int64_t limit, bool special) {
 static void expect_same(Arena *arena, Fn *f, int64_t limit, bool special, const char *name) {
 	const Target *targets[] = {target_host(arena), target_named(arena, diag_new(arena), "x86-64", "x86-64-v3", NULL)};
 	for (int t = 0; t < 2; t++)
-		for (int workers = t ? 3 : 1; workers <= (special && !t ? 2 : 3); workers += 2) {   /* rows of the table: one count for each target */
+		for (int workers = t ? 3 : 1; workers <= (special && !t ? 2 : 3);
+		     workers += 2) { /* rows of the table: one count for each target */
 			if (!targets[t] || (t && !targets[t]->is_host)) continue;
 			char *dense[16];
 			for (int i = 0; i < f->inputs.length; i++) dense[i] = random_input(arena, f->inputs.data[i].type, limit, special);

@@ -19,7 +19,8 @@ static inline char *guarded_new(Arena *arena, Guarded **list, size_t bytes, size
 	Guarded *g = NEW(arena, Guarded);
 	g->mapped = inside + 2 * GUARD_PAGE;
 	g->map = mmap(NULL, g->mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (g->map == MAP_FAILED || (inside && mprotect(g->map + GUARD_PAGE, inside, PROT_READ | PROT_WRITE))) fatal("no memory to guard");
+	if (g->map == MAP_FAILED || (inside && mprotect(g->map + GUARD_PAGE, inside, PROT_READ | PROT_WRITE)))
+		fatal("no memory to guard");
 	g->bytes = bytes;
 	g->memory = g->map + GUARD_PAGE + (at_end ? (inside - bytes) / alignment * alignment : 0);
 	memset(g->map + GUARD_PAGE, GUARD_PATTERN, inside);

@@ -27,8 +27,9 @@ MAYBE_UNUSED static double **random_inputs(Arena *arena, const Fn *f, Random *r)
 		values[i] = NEW_ARRAY(arena, double, n);
 		for (int64_t k = 0; k < n; k++)
 			values[i][k] = dtype_is_float(in->type.dtype) ? random_real(r, -2, 2)
-			             : in->type.dtype == DTYPE_BOOL   ? random_below(r, 2)
-			                                              : random_below(r, in->classes ? (int)in->classes : 3) + (in->kind == INPUT_STEP);
+			               : in->type.dtype == DTYPE_BOOL
+			                   ? random_below(r, 2)
+			                   : random_below(r, in->classes ? (int)in->classes : 3) + (in->kind == INPUT_STEP);
 	}
 	return values;
 }

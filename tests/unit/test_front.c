@@ -244,8 +244,9 @@ static void test_axes(void **unused) {
 	static const char *const reductions[] = {"sum", "mean", "max", "min", "prod", "logsumexp", "argmax"};
 	for (int i = 0; i < (int)COUNT(reductions); i++) {
 		char text[200];
-		snprintf(text, sizeof text, "model m(x: [B, 3, 4]) -> a: %s[B, 4], b: %s[B, 3] { return %s(x, axis = 1), %s(x, axis = -1) }", i == 6 ? "i32" : "",
-		         i == 6 ? "i32" : "", reductions[i], reductions[i]);
+		snprintf(text, sizeof text,
+		         "model m(x: [B, 3, 4]) -> a: %s[B, 4], b: %s[B, 3] { return %s(x, axis = 1), %s(x, axis = -1) }",
+		         i == 6 ? "i32" : "", i == 6 ? "i32" : "", reductions[i], reductions[i]);
 		done(good(text));
 	}
 }
@@ -428,7 +429,8 @@ static void test_hostile(void **unused) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_paths),      cmocka_unit_test(test_step),    cmocka_unit_test(test_gradients),
-	    cmocka_unit_test(test_accumulate), cmocka_unit_test(test_metrics), cmocka_unit_test(test_axes), cmocka_unit_test(test_updates),
+	    cmocka_unit_test(test_accumulate), cmocka_unit_test(test_metrics), cmocka_unit_test(test_axes),
+	    cmocka_unit_test(test_updates),
 	    cmocka_unit_test(test_written_parameter),
 	    cmocka_unit_test(test_sets),       cmocka_unit_test(test_errors),  cmocka_unit_test(test_warnings),
 	    cmocka_unit_test(test_hostile),

@@ -314,6 +314,7 @@ static void test_random_programs(void **state) {
 }
 
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_third), cmocka_unit_test(test_random_programs)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_third),
+	                                   cmocka_unit_test(test_random_programs)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

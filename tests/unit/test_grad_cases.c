@@ -39,7 +39,8 @@ static void expect(Val *y, double *const *values, int n, const double *want) {
 		for (int i = 0; i < n; i++) {
 			double got = element(&t[0], mode, i);
 			if (!(got == want[i] || fabs(got - want[i]) < 1e-6 * fabs(want[i]) || (isnan(want[i]) && isnan(got))))
-				fail_msg("element %d: %g instead of %g (%s, %s)", i, got, want[i], k & 1 ? "f32" : "f64", k & 2 ? "simplify" : "grad");
+				fail_msg("element %d: %g instead of %g (%s, %s)", i, got, want[i], k & 1 ? "f32" : "f64",
+				         k & 2 ? "simplify" : "grad");
 		}
 	}
 }
@@ -73,8 +74,8 @@ static void test_mask_through_views(void **state) {
 	v = ir_flip(f, v, 1, (int64_t[]){0});
 	v = ir_slice(f, v, (int64_t[]){0}, (int64_t[]){6}, NULL);
 	v = ir_broadcast(f, v, 2, (int64_t[]){2, 6}, (int64_t[]){1});
-	Val *mask = ir_broadcast(f, ir_Lt(f, vector("limit", 6), like(ir_reshape(f, x, 1, (int64_t[]){6}), 0.5)), 2, (int64_t[]){2, 6},
-	                         (int64_t[]){1});
+	Val *mask = ir_broadcast(f, ir_Lt(f, vector("limit", 6), like(ir_reshape(f, x, 1, (int64_t[]){6}), 0.5)), 2,
+	                         (int64_t[]){2, 6}, (int64_t[]){1});
 	Val *y = ir_Where(f, mask, v, like(v, 0));
 	/* flipped, transposed order: (1,2) (0,2) (1,1) (0,1) (1,0) (0,0); x(1,0) = x(0,1) = 0 are masked out */
 	expect(ir_grad(f, total(y), x), VALUES(LIST(1, 0, 2, 0, -1, 0.5), LIST(0, 0, 0, 1, 1, 0)), 6, LIST(2, 0, 0.5, 0, 2, 8));
@@ -156,7 +157,7 @@ static void test_custom_relu_masks(void **state) {
 	Val *l = ir_Log(f, x);
 	int64_t id;
 	Val *y = ir_Max(f, l, like(l, 0)), *dy = ir_cotangent(f, l->type, &id);
-	Val *dx = ir_Where(f, ir_Lt(f, like(y, 0), y), ir_Mul(f, dy, like(dy, 3)), like(dy, 0));   /* thrice, to see whose rule it is */
+	Val *dx = ir_Where(f, ir_Lt(f, like(y, 0), y), ir_Mul(f, dy, like(dy, 3)), like(dy, 0)); /* thrice, to see whose rule it is */
 	y = ir_custom(f, id, y, 1, &l, &dx);
 	expect(ir_grad(f, total(y), x), VALUES(LIST(0, 1, 2)), 3, LIST(0, 0, 1.5));
 }
@@ -267,7 +268,8 @@ static void test_canonical(void **state) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		CASE(test_unselected_log), CASE(test_unselected_sqrt_of_square), CASE(test_mask_through_views), CASE(test_mask_of_scalar_branch),
+		CASE(test_unselected_log), CASE(test_unselected_sqrt_of_square), CASE(test_mask_through_views),
+		CASE(test_mask_of_scalar_branch),
 		CASE(test_two_masks), CASE(test_max_masks), CASE(test_ties), CASE(test_first_extremum), CASE(test_product_with_zeros),
 		CASE(test_product_second), CASE(test_dead_row), CASE(test_power), CASE(test_custom_relu_masks), CASE(test_custom_second),
 		CASE(test_custom_constant_rule), CASE(test_stop), CASE(test_nested), CASE(test_marks), CASE(test_untouched),

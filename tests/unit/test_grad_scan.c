@@ -122,7 +122,7 @@ static void test_grad_in_body(void **state) {
 }
 
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_recurrent), cmocka_unit_test(test_third), cmocka_unit_test(test_nested),
-	                                   cmocka_unit_test(test_grad_in_body)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_recurrent), cmocka_unit_test(test_third),
+	                                   cmocka_unit_test(test_nested), cmocka_unit_test(test_grad_in_body)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

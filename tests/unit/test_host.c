@@ -47,7 +47,8 @@ static void layout_rule(void **state) {
 		assert_int_equal(layout.places[i].row, rows[i]);
 		assert_int_equal(layout.places[i].offset % 64, 0);
 		bool slot = p->persistent.data[i].kind == INPUT_SLOT;
-		assert_true(slot ? layout.places[i].offset >= layout.infer_bytes : layout.places[i].offset + padded_bytes(p->persistent.data[i].type) <= layout.infer_bytes);
+		assert_true(slot ? layout.places[i].offset >= layout.infer_bytes
+		                 : layout.places[i].offset + padded_bytes(p->persistent.data[i].type) <= layout.infer_bytes);
 	}
 	assert_int_equal(padded_count(p->persistent.data[2].type), 16);
 	assert_int_equal(padded_count(p->persistent.data[3].type), 16);
@@ -265,8 +266,10 @@ static void tensors_hostile(void **state) {
 		{"{\"a\":{\"dtype\":\"F33\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "dtype that is not known"},
 		{"{\"a\":{\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "dtype that is not known"},
 		{"{\"a\":7}", 8, "dtype that is not known"},
-		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[7,9]}}", 9, "'b' overlaps tensor 'a'"},
-		{"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]}}", 2, "is not JSON"},
+		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
+		 "\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[7,9]}}", 9, "'b' overlaps tensor 'a'"},
+		{"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},"
+		 "\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]}}", 2, "is not JSON"},
 		{"{\"__metadata__\":{\"k\":7}}", 0, "metadata are not texts"},
 		{"[]", 0, "not a JSON object"},
 		{"{", 0, "is not JSON"},
@@ -432,8 +435,9 @@ static int tear_down(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(layout_rule), cmocka_unit_test(layout_round_trip), cmocka_unit_test(shuffle_is_a_permutation),
-		cmocka_unit_test(shuffle_is_even), cmocka_unit_test(shuffle_is_fixed), cmocka_unit_test(split), cmocka_unit_test(weights_round_trip),
-		cmocka_unit_test(weights_mismatch), cmocka_unit_test(tensors_hostile), cmocka_unit_test(atomic_files), cmocka_unit_test(pool_clamps),
+		cmocka_unit_test(shuffle_is_even), cmocka_unit_test(shuffle_is_fixed), cmocka_unit_test(split),
+		cmocka_unit_test(weights_round_trip), cmocka_unit_test(weights_mismatch), cmocka_unit_test(tensors_hostile),
+		cmocka_unit_test(atomic_files), cmocka_unit_test(pool_clamps),
 		cmocka_unit_test(pool_orders_memory), cmocka_unit_test(pool_speed),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);

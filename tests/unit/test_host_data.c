@@ -29,7 +29,9 @@ static void end(Fixture *f) {
 
 static const char *path_of(Fixture *f, const char *name) { return arena_printf(f->arena, "%s/%s", folder, name); }
 
-static void put(Fixture *f, const char *name, const void *data, size_t size) { assert_true(write_atomic(f->diag, path_of(f, name), data, size)); }
+static void put(Fixture *f, const char *name, const void *data, size_t size) {
+	assert_true(write_atomic(f->diag, path_of(f, name), data, size));
+}
 
 /* One gzip member; its size. */
 static size_t pack(char *out, size_t room, const void *data, size_t size) {
@@ -88,7 +90,8 @@ static void idx(void **state) {
 	put(&f, "b.idx", idx_shorts, sizeof idx_shorts);
 	const char *names[] = {"a.idx", "a.idx.gz"};
 	for (int i = 0; i < 2; i++) {
-		DataField both[] = {field(SOURCE_IDX, names[i], vector(DTYPE_U8, 2), 0), field(SOURCE_IDX, "b.idx", type_scalar(DTYPE_I32), -1)};
+		DataField both[] = {field(SOURCE_IDX, names[i], vector(DTYPE_U8, 2), 0),
+		                    field(SOURCE_IDX, "b.idx", type_scalar(DTYPE_I32), -1)};
 		Data *d = load(&f, both, 2, &set);
 		assert_non_null(d);
 		assert_int_equal(d->samples, 3);
@@ -282,16 +285,20 @@ static void npy_hostile(void **state) {
 	uint64_t huge[] = {1, UINT64_MAX};
 	unsigned char two[] = {0, 2};
 	npy_refuse("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3)}", zeros, 23, f3, "holds");
-	npy_refuse("{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, 3)}", zeros, 24, f3, "more than any file holds");
-	npy_refuse("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999, 3)}", zeros, 24, f3, "shape cannot be read");
+	npy_refuse("{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, 3)}", zeros, 24, f3,
+	           "more than any file holds");
+	npy_refuse("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999, 3)}", zeros, 24, f3,
+	           "shape cannot be read");
 	npy_refuse("{'descr': '<f4', 'fortran_order': False, 'shape': (-2, 3)}", zeros, 24, f3, "shape cannot be read");
 	npy_refuse("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3", zeros, 24, f3, "cannot be read");
 	npy_refuse("{'descr': '<c8', 'fortran_order': False, 'shape': (2, 3)}", zeros, 24, f3, "element type");
 	npy_refuse("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2, 3)}", zeros, 24, f3, "element type");
 	npy_refuse("{}", zeros, 24, f3, "lacks descr");
 	npy_refuse("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 3)}", zeros, 0, f3, "no samples");
-	npy_refuse("{'descr': '<u8', 'fortran_order': False, 'shape': (2,)}", huge, 16, type_scalar(DTYPE_I32), "row 1: 1.8446744073709552e+19");
-	npy_refuse("{'descr': '|b1', 'fortran_order': False, 'shape': (2,)}", two, 2, type_scalar(DTYPE_BOOL), "row 1: 2 does not fit bool");
+	npy_refuse("{'descr': '<u8', 'fortran_order': False, 'shape': (2,)}", huge, 16, type_scalar(DTYPE_I32),
+	           "row 1: 1.8446744073709552e+19");
+	npy_refuse("{'descr': '|b1', 'fortran_order': False, 'shape': (2,)}", two, 2, type_scalar(DTYPE_BOOL),
+	           "row 1: 2 does not fit bool");
 	Fixture f = begin();
 	put(&f, "long.npy", "\x93NUMPY\x02\0\xff\xff\xff\xff{'descr'", 20);
 	refuse(field(SOURCE_NPY, "long.npy", f3, 0), "longer than the file");
@@ -344,7 +351,9 @@ static void csv(void **state) {
 	(void)state;
 	Fixture f = begin();
 	DataSet set;
-	static const char text[] = "\xef\xbb\xbf" "area, rooms ,\"the, \"\"age\"\"\",price\r\n\r\n1.5,2,3,1e3\r\n-4.25e-1,\"5\",  6 ,.5\r\n \n0.1,8,123456789012345678,7";
+	static const char text[] =
+	    "\xef\xbb\xbf"
+	    "area, rooms ,\"the, \"\"age\"\"\",price\r\n\r\n1.5,2,3,1e3\r\n-4.25e-1,\"5\",  6 ,.5\r\n \n0.1,8,123456789012345678,7";
 	put(&f, "h.csv", text, sizeof text - 1);
 	put_gzip(&f, "h.csv.gz", text, sizeof text - 1, 0);
 	const char *columns[] = {"rooms", "area"}, *price[] = {"price"};
@@ -469,7 +478,8 @@ static void raw_and_literal(void **state) {
 	put(&f, "r.bin", values, sizeof values);
 	put_gzip(&f, "r.bin.gz", values, sizeof values, 0);
 	double list[] = {0, 1, 1};
-	DataField fields[] = {field(SOURCE_RAW, "r.bin", vector(DTYPE_F32, 2), 0), field(SOURCE_RAW, "r.bin.gz", vector(DTYPE_F32, 2), 0),
+	DataField fields[] = {field(SOURCE_RAW, "r.bin", vector(DTYPE_F32, 2), 0),
+	                      field(SOURCE_RAW, "r.bin.gz", vector(DTYPE_F32, 2), 0),
 	                      field(SOURCE_LITERAL, NULL, type_scalar(DTYPE_I32), 2)};
 	fields[2].values = list;
 	fields[2].nvalues = 3;

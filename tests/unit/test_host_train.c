@@ -32,8 +32,10 @@ typedef struct World {
 
 static Val *prediction(Fn *f, int64_t batch, Val **error) {
 	int64_t dim[] = {batch, FEATURES}, row[] = {0, 1}, column[] = {1}, result[] = {0};
-	Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 2, dim)), *y = fn_input(f, "y", INPUT_DATA, type_make(DTYPE_F32, 1, dim));
-	Val *w = fn_input(f, "m/w", INPUT_PARAM, type_make(DTYPE_F32, 1, dim + 1)), *b = fn_input(f, "m/b", INPUT_PARAM, type_scalar(DTYPE_F32));
+	Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 2, dim)),
+	    *y = fn_input(f, "y", INPUT_DATA, type_make(DTYPE_F32, 1, dim));
+	Val *w = fn_input(f, "m/w", INPUT_PARAM, type_make(DTYPE_F32, 1, dim + 1)),
+	    *b = fn_input(f, "m/b", INPUT_PARAM, type_scalar(DTYPE_F32));
 	Val *p = ir_Add(f, ir_contract(f, x, row, w, column, 1, result), ir_broadcast(f, b, 1, dim, NULL));
 	*error = ir_Sub(f, p, y);
 	return x;
@@ -47,7 +49,8 @@ static Val *mean_square(Fn *f, Val *error, int64_t batch) {
 static Fn *step_fn(World *w) {
 	Fn *f = fn_new(w->arena, "step");
 	Val *error, *x = prediction(f, BATCH, &error);
-	Val *step = fn_input(f, "step", INPUT_STEP, type_scalar(DTYPE_I32)), *rate = fn_input(f, "rate", INPUT_SETTING, type_scalar(DTYPE_F32));
+	Val *step = fn_input(f, "step", INPUT_STEP, type_scalar(DTYPE_I32)),
+	    *rate = fn_input(f, "rate", INPUT_SETTING, type_scalar(DTYPE_F32));
 	int64_t row[] = {0, 1}, along[] = {0}, result[] = {1}, axis[] = {0}, features[] = {FEATURES};
 	Val *loss = mean_square(f, error, BATCH);
 	Val *scale = ir_Mul(f, rate, ir_const(f, DTYPE_F32, 2.0 / BATCH));
@@ -90,34 +93,40 @@ static World *world_new(double poison) {
 	p->diag = diag_new(arena);
 	p->name = "line";
 	int64_t features[] = {FEATURES};
-	vec_push(arena, &p->persistent, ((Persistent){.path = "m/w", .kind = INPUT_PARAM, .type = type_make(DTYPE_F32, 1, features), .train = -1}));
-	vec_push(arena, &p->persistent, ((Persistent){.path = "m/b", .kind = INPUT_PARAM, .type = type_scalar(DTYPE_F32), .train = -1}));
+	vec_push(arena, &p->persistent,
+	         ((Persistent){.path = "m/w", .kind = INPUT_PARAM, .type = type_make(DTYPE_F32, 1, features), .train = -1}));
+	vec_push(arena, &p->persistent,
+	         ((Persistent){.path = "m/b", .kind = INPUT_PARAM, .type = type_scalar(DTYPE_F32), .train = -1}));
 	DataField *fields = NEW_ARRAY(arena, DataField, 2);
 	double *x = NEW_ARRAY(arena, double, SAMPLES * FEATURES), *y = NEW_ARRAY(arena, double, SAMPLES);
 	for (int i = 0; i < SAMPLES; i++) {
 		y[i] = 0.25;
 		for (int k = 0; k < FEATURES; k++) y[i] += (x[i * FEATURES + k] = (double)feature(i, k)) * (k - 1);
 	}
-	fields[0] = (DataField){.name = "x", .type = type_make(DTYPE_F32, 1, features), .kind = SOURCE_LITERAL, .values = x, .nvalues = SAMPLES * FEATURES};
+	fields[0] = (DataField){.name = "x", .type = type_make(DTYPE_F32, 1, features), .kind = SOURCE_LITERAL, .values = x,
+	                        .nvalues = SAMPLES * FEATURES};
 	fields[1] = (DataField){.name = "y", .type = type_scalar(DTYPE_F32), .kind = SOURCE_LITERAL, .values = y, .nvalues = SAMPLES};
 	vec_push(arena, &p->data, ((DataSet){.name = "line", .fields = fields, .nfields = 2}));
 	Metric *metrics = NEW_ARRAY(arena, Metric, 2);
 	metrics[0] = (Metric){.name = "near", .first_total = 1, .ntotals = 1, .elements = BATCH};
 	Fn *finish = fn_new(arena, "rms");
-	Val *near = fn_input(finish, "near", INPUT_DATA, type_scalar(DTYPE_F32)), *squares = fn_input(finish, "squares", INPUT_DATA, type_scalar(DTYPE_F32));
+	Val *near = fn_input(finish, "near", INPUT_DATA, type_scalar(DTYPE_F32)),
+	    *squares = fn_input(finish, "squares", INPUT_DATA, type_scalar(DTYPE_F32));
 	fn_output(finish, "ratio", ir_Div(finish, near, ir_Add(finish, squares, near)), -1);
 	metrics[1] = (Metric){.name = "ratio", .first_total = 1, .ntotals = 2, .finish = finish, .elements = 1};
 	Setting *rate = NEW(arena, Setting);
 	*rate = (Setting){"rate", 0.1};
 	int *inputs = NEW_ARRAY(arena, int, 2);
 	inputs[1] = 1;
-	vec_push(arena, &p->trains, ((Train){.data = 0, .validate = -1, .validate_fraction = 0.2, .shuffle = true, .batch = BATCH, .epochs = 30,
-		.accumulate = 1, .seed = 1, .inputs = inputs, .ninputs = 2, .metrics = metrics, .nmetrics = 2, .settings = rate, .nsettings = 1}));
+	vec_push(arena, &p->trains, ((Train){.data = 0, .validate = -1, .validate_fraction = 0.2, .shuffle = true, .batch = BATCH,
+		.epochs = 30, .accumulate = 1, .seed = 1, .inputs = inputs, .ninputs = 2, .metrics = metrics, .nmetrics = 2,
+		.settings = rate, .nsettings = 1}));
 	w->train = &p->trains.data[0];
 	w->layout = layout_program(arena, p);
 	w->block = block_new(w->layout.bytes);
 	w->pool = pool_new(2, 0);
-	w->data = data_load(arena, p->diag, files_open(arena, "line.nn", NULL), &p->data.data[0], data_wanted(arena, p, w->train, false));
+	w->data =
+	    data_load(arena, p->diag, files_open(arena, "line.nn", NULL), &p->data.data[0], data_wanted(arena, p, w->train, false));
 	assert_non_null(w->data);
 	return w;
 }
@@ -130,10 +139,11 @@ static void world_free(World *w) {
 }
 
 static TrainJob job_of(World *w) {
-	return (TrainJob){.arena = w->arena, .diag = w->program->diag, .program = w->program, .train = w->train, .layout = &w->layout, .pool = w->pool,
-		.persistent = w->block, .step = exec_interpret(w->arena, step_fn(w), w->program, &w->layout), .compile = compile_eval, .context = w,
-		.data = samples_split(w->data, w->train->validate_fraction, 1, false), .validate = samples_split(w->data, w->train->validate_fraction, 1, true),
-		.seed = 1, .file = "line.nn", .quiet = true};
+	return (TrainJob){.arena = w->arena, .diag = w->program->diag, .program = w->program, .train = w->train,
+		.layout = &w->layout, .pool = w->pool, .persistent = w->block,
+		.step = exec_interpret(w->arena, step_fn(w), w->program, &w->layout), .compile = compile_eval, .context = w,
+		.data = samples_split(w->data, w->train->validate_fraction, 1, false),
+		.validate = samples_split(w->data, w->train->validate_fraction, 1, true), .seed = 1, .file = "line.nn", .quiet = true};
 }
 
 static void learns(void **state) {
@@ -186,8 +196,8 @@ static void exact_evaluation(void **state) {
 	for (size_t i = 0; i < COUNT(batches); i++) {
 		w->train->batch = batches[i];
 		w->train->metrics[0].elements = (double)batches[i];
-		EvalJob job = {.program = w->program, .train = w->train, .pool = w->pool, .persistent = w->block, .samples = samples_all(w->data),
-		               .seed = 1, .compile = compile_eval, .context = w};
+		EvalJob job = {.program = w->program, .train = w->train, .pool = w->pool, .persistent = w->block,
+		               .samples = samples_all(w->data), .seed = 1, .compile = compile_eval, .context = w};
 		EvalResult result;
 		assert_int_equal(evaluate(w->arena, &job, &result), EXIT_DONE);
 		assert_int_equal(result.samples, SAMPLES);
@@ -209,7 +219,8 @@ static void filled_by_all(void **state) {
 	World *w = world_new(0);
 	Fn *f = fn_new(w->arena, "f");
 	int64_t dim[] = {BATCH, FEATURES};
-	Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 2, dim)), *y = fn_input(f, "y", INPUT_DATA, type_make(DTYPE_F32, 1, dim));
+	Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 2, dim)),
+	    *y = fn_input(f, "y", INPUT_DATA, type_make(DTYPE_F32, 1, dim));
 	fn_output(f, "x", x, -1);
 	fn_output(f, "y", y, -1);
 	Samples samples = samples_split(w->data, 0.2, 1, false);
@@ -277,7 +288,8 @@ static void writes_a_run(void **state) {
 	json_decref(epoch);
 	char *again = block_new(w->layout.bytes);
 	WeightsInfo info;
-	assert_true(weights_load(w->program->diag, arena_printf(w->arena, "%s/weights.safetensors", job.out), w->program, &w->layout, again, false, &info));
+	assert_true(weights_load(w->program->diag, arena_printf(w->arena, "%s/weights.safetensors", job.out), w->program, &w->layout,
+	                         again, false, &info));
 	assert_memory_equal(again, w->block, w->layout.infer_bytes);
 	assert_int_equal(info.step, 150);
 	block_free(again, w->layout.bytes);
@@ -433,8 +445,9 @@ static int tear_down(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(learns), cmocka_unit_test(exact_evaluation), cmocka_unit_test(filled_by_all), cmocka_unit_test(writes_a_run), cmocka_unit_test(many_epochs), cmocka_unit_test(one_at_a_time), cmocka_unit_test(not_finite),
-		cmocka_unit_test(too_few_samples), cmocka_unit_test(interrupt),
+	    cmocka_unit_test(learns),       cmocka_unit_test(exact_evaluation), cmocka_unit_test(filled_by_all),
+	    cmocka_unit_test(writes_a_run), cmocka_unit_test(many_epochs),      cmocka_unit_test(one_at_a_time),
+	    cmocka_unit_test(not_finite),   cmocka_unit_test(too_few_samples),  cmocka_unit_test(interrupt),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -193,8 +193,8 @@ static const Same same[] = {
 	 "let y[b, j] = sum[k](x[b, k] * w[k, j]) + 1", "x:B,K w:K,J", "b=B k=K j=J"},
 	{"fn g(x, a) = sum[k](x * a[k])", "let y[i] = g(g(x[i], a), a)", "let y[i] = sum[k](sum[l](x[i] * a[l]) * a[k])", "x:N a:K",
 	 "i=N k=K l=K"},
-	{"fn g(x, a) = sum[k](a[k] * x)", "let y[k] = sum[i](x[i, k] * g(x[i, k], a))", "let y[k] = sum[i](x[i, k] * sum[l](a[l] * x[i, k]))",
-	 "x:N,K a:J", "i=N k=K l=J"},
+	{"fn g(x, a) = sum[k](a[k] * x)", "let y[k] = sum[i](x[i, k] * g(x[i, k], a))",
+	 "let y[k] = sum[i](x[i, k] * sum[l](a[l] * x[i, k]))", "x:N,K a:J", "i=N k=K l=J"},
 };
 
 /* ---- checks ---- */

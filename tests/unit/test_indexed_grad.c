@@ -73,7 +73,9 @@ static const char *program(Arena *arena, const Case *c, bool second) {
 		text_add(&head, "%s%s: %s", i ? ", " : "", given[i].name, given[i].dims);
 		text_add(&results, ", d_%s: %s", given[i].name, given[i].dims);
 		text_add(&values, ", grad(scalar, %s)", given[i].name);
-		if (second) text_add(&body, "%ssum(cos(grad(s, %s) + %d) * spread(grad(s, %s)))", i ? " + " : "let t = ", given[i].name, i, given[i].name);
+		if (second)
+			text_add(&body, "%ssum(cos(grad(s, %s) + %d) * spread(grad(s, %s)))", i ? " + " : "let t = ", given[i].name, i,
+			         given[i].name);
 	}
 	if (*c->more) text_add(&head, ", %s", c->more);
 	return arena_printf(arena,

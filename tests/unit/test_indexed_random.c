@@ -175,7 +175,8 @@ static void run_program(uint64_t seed) {
 	for (int64_t i = 0; i < want.count; i++) {
 		double got = ((const double *)out.data)[i];
 		if (!(fabs(got - want.data[i]) <= 1e-9 * (1000 + fabs(want.data[i]))))
-			fail_msg("seed %llu: %s: element %lld is %.17g, not %.17g", (unsigned long long)seed, text, (long long)i, got, want.data[i]);
+			fail_msg("seed %llu: %s: element %lld is %.17g, not %.17g", (unsigned long long)seed, text, (long long)i, got,
+			         want.data[i]);
 	}
 	arena_free(r->e.arena);
 	arena_free(arena);

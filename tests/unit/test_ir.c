@@ -260,8 +260,9 @@ static void check_text(const char *text, size_t length, int *accepted) {
 static void test_damaged_text(void **state) {
 	(void)state;
 	static const char *const pieces[] = {
-		"%", "0", "1", "-", "99999999999999999999", "{", "}", "[", "]", "=", ",", "\"", "\\", "fn", "return", "scan", "input", "f32",
-		"i32", "nan", "inf", "9223372036854775807", "\n", "\x80", "updates", "class", "[]", "e9", "bool", "%3 = f32[2] exp %1\n", "#"};
+		"%", "0", "1", "-", "99999999999999999999", "{", "}", "[", "]", "=", ",", "\"", "\\", "fn", "return", "scan", "input",
+		"f32", "i32", "nan", "inf", "9223372036854775807", "\n", "\x80", "updates", "class", "[]", "e9", "bool",
+		"%3 = f32[2] exp %1\n", "#"};
 	int accepted = 0;
 	char buffer[4096];
 	for (size_t length = 0; length <= sizeof seed_text - 1; length++) {

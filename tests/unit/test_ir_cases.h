@@ -253,9 +253,11 @@ static const Broken broken[] = {
 	 "the body's first input is the index, i32[]"},
 	{OpScan, "f32[] scan {carries=0 reversed=0 count=1} fn f { %0 = i32[] input \"t\" data return }", {NULL},
 	 "a scan is written as i32[]"},
-	{OpScan, "i32[] scan %0 {carries=1 reversed=0 count=1} fn f { %0 = i32[] input \"t\" data %1 = f32[2] input \"c\" data return \"c\" %1 }",
+	{OpScan, "i32[] scan %0 {carries=1 reversed=0 count=1} "
+	         "fn f { %0 = i32[] input \"t\" data %1 = f32[2] input \"c\" data return \"c\" %1 }",
 	 {"f32[]"}, "an operand has not the type of the body's input"},
-	{OpScan, "i32[] scan %0 {carries=1 reversed=0 count=1} fn f { %0 = i32[] input \"t\" data %1 = f32[] input \"c\" data return \"c\" %0 }",
+	{OpScan, "i32[] scan %0 {carries=1 reversed=0 count=1} "
+	         "fn f { %0 = i32[] input \"t\" data %1 = f32[] input \"c\" data return \"c\" %0 }",
 	 {"f32[]"}, "a carry changes its type"},
 	{OpProject, "f32[] project %0 {index=0}", {"f32[]"}, "the operand is not a scan"},
 	{OpMark, "f32[] mark %0 {id=-1}", {"f32[]"}, "id out of range"},

@@ -59,7 +59,8 @@ static void same_value(const Case *c, EvalMode mode, int64_t i, double got, doub
 	double tolerance = mode == EVAL_F64 ? 1e-15 : 2.5e-7;
 	bool same = isnan(want) ? isnan(got) : isinf(want) ? got == want : fabs(got - want) <= tolerance * fabs(want);
 	if (want == 0) same = got == 0 && !signbit(want) == !signbit(got);
-	if (!same) fail_msg("%s, %s, element %d: %.17g instead of %.17g", c->line, mode == EVAL_F64 ? "f64" : "f32", (int)i, got, want);
+	if (!same)
+		fail_msg("%s, %s, element %d: %.17g instead of %.17g", c->line, mode == EVAL_F64 ? "f64" : "f32", (int)i, got, want);
 }
 
 static void test_values(void **state) {
@@ -216,8 +217,9 @@ static void test_short_floats(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_every_row), cmocka_unit_test(test_values), cmocka_unit_test(test_text), cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_scan), cmocka_unit_test(test_watch), cmocka_unit_test(test_short_floats),
+	    cmocka_unit_test(test_every_row),    cmocka_unit_test(test_values), cmocka_unit_test(test_text),
+	    cmocka_unit_test(test_refused),      cmocka_unit_test(test_scan),   cmocka_unit_test(test_watch),
+	    cmocka_unit_test(test_short_floats),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

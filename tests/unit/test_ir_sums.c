@@ -158,7 +158,8 @@ static void test_summed_labels(void **state) {
 					row[q * R + r] = pa[(q * P + p) * R + r];
 					other[q * R + r] = pb[((r * S + s) * P + p) * Q + q];
 				}
-			same_bits("(q p r) (r s p q)", Q * R, ((float *)out[0].data)[p * S + s], expected_dot(row, 1, other, 1, Q * R, false));
+			same_bits("(q p r) (r s p q)", Q * R, ((float *)out[0].data)[p * S + s],
+			          expected_dot(row, 1, other, 1, Q * R, false));
 		}
 		for (int q = 0; q < Q; q++)
 			for (int r = 0; r < R; r++) other[q * R + r] = pc[(r * P + p) * Q + q];
@@ -255,7 +256,8 @@ static void test_random(void **state) {
 	Fn *f = fn_new(arena, "r");
 	int64_t site = 0x123456789abcdef0;
 	Val *seed = fn_input(f, "seed", INPUT_SEED, type_make(DTYPE_I32, 1, (int64_t[]){2}));
-	Val *step = fn_input(f, "step", INPUT_STEP, type_scalar(DTYPE_I32)), *t = fn_input(f, "t", INPUT_DATA, type_scalar(DTYPE_I32));
+	Val *step = fn_input(f, "step", INPUT_STEP, type_scalar(DTYPE_I32)),
+	    *t = fn_input(f, "t", INPUT_DATA, type_scalar(DTYPE_I32));
 	for (int w = 0; w < 4; w++)
 		fn_output(f, &"wxyz"[w], ir_random(f, type_make(DTYPE_F32, 2, (int64_t[]){3, 5}), seed, step, t, site, w), -1);
 	int32_t seeds[2] = {-5, 77}, steps = 12, index = 3;
@@ -288,8 +290,9 @@ static void test_double_is_closer(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_reductions), cmocka_unit_test(test_products), cmocka_unit_test(test_summed_labels), cmocka_unit_test(test_blocks_keep_to_axes),
-		cmocka_unit_test(test_ascending), cmocka_unit_test(test_random), cmocka_unit_test(test_double_is_closer),
+	    cmocka_unit_test(test_reductions),          cmocka_unit_test(test_products),  cmocka_unit_test(test_summed_labels),
+	    cmocka_unit_test(test_blocks_keep_to_axes), cmocka_unit_test(test_ascending), cmocka_unit_test(test_random),
+	    cmocka_unit_test(test_double_is_closer),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,8 +6,8 @@
 	"t: f32 = csv(\"x.csv\", column = 7) }\n"
 static const char *const models[] = {
 	DATA "model mlp(x: [B, 6]) -> logits[B, 3] = x |> dense(5) |> relu |> dense(3)\n"
-	     "train { data = d; batch = 4; epochs = 2; let z = mlp(x); loss = cross_entropy(z, label); metric accuracy = argmax(z) == label; "
-	     "optimizer = adam(lr = 0.01) }\n",
+	     "train { data = d; batch = 4; epochs = 2; let z = mlp(x); loss = cross_entropy(z, label); "
+	     "metric accuracy = argmax(z) == label; optimizer = adam(lr = 0.01) }\n",
 	DATA "model deep(x: [B, 6]) -> logits[B] { let h = x; for k in 0..4 { h = h |> dense(4) |> sigmoid }\n"
 	     "  let z = dense(h, 1); return reshape(z, B) }\n"
 	     "train { data = d; batch = 5; epochs = 2; loss = binary_cross_entropy(deep(x), sigmoid(t)); "
@@ -17,8 +17,8 @@ static const char *const models[] = {
 	     "train { data = d; batch = 3; epochs = 2; loss = huber(res(x), t); optimizer = rmsprop(lr = 0.01) }\n",
 	DATA "model own(x: [B, 6]) -> [B, 3] { param w: [6, 3] = glorot_uniform(shape); param s: [3] = 1\n"
 	     "  let y[b, j] = sum[k](x[b, k] * w[k, j]) * s[j]; let m[b, j] = max[k](x[b, k]) + y[b, j] ; return softmax(m) }\n"
-	     "train { data = d; batch = 7; epochs = 2; let y = own(x); let g = grad(sum(y ^ 3), x); loss = mean(g ^ 2) + mean(y ^ 2.5); "
-	     "optimizer = nadam(lr = 0.01) }\n",
+	     "train { data = d; batch = 7; epochs = 2; let y = own(x); let g = grad(sum(y ^ 3), x); "
+	     "loss = mean(g ^ 2) + mean(y ^ 2.5); optimizer = nadam(lr = 0.01) }\n",
 };
 
 static void test_models(void **state) {
@@ -91,7 +91,8 @@ static void test_orders_of_sums(void **state) {
 	for (int k = 0; k < 8; k++) {
 		begin();
 		bool turned = k & 1, first = k & 2, wide = k & 4;
-		Val *x = turned ? tensor("x", 2, 70, 3) : tensor("x", 2, 3, 70), *w = wide ? tensor("w", 2, 70, 2) : tensor("w", 1, 70, 0);
+		Val *x = turned ? tensor("x", 2, 70, 3) : tensor("x", 2, 3, 70),
+		    *w = wide ? tensor("w", 2, 70, 2) : tensor("w", 1, 70, 0);
 		int64_t lx[] = {turned ? 1 : 0, turned ? 0 : 1}, lw[] = {1, 2}, ly[] = {0, 2};
 		end(first ? ir_contract(f, x, lx, w, lw, wide ? 2 : 1, ly) : ir_contract(f, w, lw, x, lx, wide ? 2 : 1, ly));
 	}

@@ -42,7 +42,8 @@ static void check_passes(Arena *arena, Fn *raw, const char *what) {
 		const char *text = text_of(arena, f);
 		Fn *back = read_back(arena, text, place);
 		if (strcmp(text_of(arena, back), text)) fail_msg("%s: the text read back prints otherwise", place);
-		if (strcmp(text_of(arena, run_passes(back, i, pass_count)), last_text)) fail_msg("%s: the text read back compiles otherwise", place);
+		if (strcmp(text_of(arena, run_passes(back, i, pass_count)), last_text))
+			fail_msg("%s: the text read back compiles otherwise", place);
 		if (has_derivatives(f)) continue;   /* not evaluated before the derivative is made */
 		if (f != last) must_agree(f, evaluate_f32(arena, f, inputs), expected, place);
 		must_agree(back, evaluate_f32(arena, back, inputs), expected, place);
@@ -56,7 +57,8 @@ static void check_program_text(Arena *arena, const char *path, const char *text)
 		check_passes(arena, program_eval(p, i, 3), arena_printf(arena, "%s: eval", path));
 		check_passes(arena, program_loss(p, i, 3, true), arena_printf(arena, "%s: loss", path));
 	}
-	for (int i = 0; i < p->models.length; i++) check_passes(arena, program_infer(p, i, 2), arena_printf(arena, "%s: infer", path));
+	for (int i = 0; i < p->models.length; i++)
+		check_passes(arena, program_infer(p, i, 2), arena_printf(arena, "%s: infer", path));
 	check_passes(arena, program_init(p), arena_printf(arena, "%s: init", path));
 }
 
@@ -73,7 +75,8 @@ static void test_reference(void **state) {
 	Arena *arena = arena_new();
 	size_t length;
 	int blocks = 0;
-	for (const char *at = file_text(arena, NNC_SOURCE_DIR "/grammar/LANGUAGE.md", &length); (at = strstr(at, "```nn\n")); blocks++) {
+	for (const char *at = file_text(arena, NNC_SOURCE_DIR "/grammar/LANGUAGE.md", &length); (at = strstr(at, "```nn\n"));
+	     blocks++) {
 		const char *text = at + 6, *end = strstr(text, "```");
 		assert_non_null(end);
 		const char *name = arena_printf(arena, "block %d of LANGUAGE.md", blocks + 1);
@@ -215,7 +218,8 @@ static void test_import_errors(void **state) {
 }
 
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_pass), cmocka_unit_test(test_recorded), cmocka_unit_test(test_reference),
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_pass), cmocka_unit_test(test_recorded),
+	                                   cmocka_unit_test(test_reference),
 	                                   cmocka_unit_test_setup_teardown(test_imports, make_folder, remove_folder),
 	                                   cmocka_unit_test_setup_teardown(test_import_errors, make_folder, remove_folder)};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -42,7 +42,8 @@ static DataInfo any_size(void *context, Diag *diag, const DataSet *set) {
 }
 
 /* NULL when there were errors; data sets are taken to have 640 samples, and no file is read but imports. */
-MAYBE_UNUSED static Program *open_text(Arena *arena, Diag *diag, const char *name, const char *text, size_t length, int64_t batch) {
+MAYBE_UNUSED static Program *open_text(Arena *arena, Diag *diag, const char *name, const char *text, size_t length,
+                                       int64_t batch) {
 	static DataProbe probe = {NULL, any_size};
 	uint32_t source = diag_source(diag, name, text, length, false);
 	return elab_program(arena, diag, source, &(ElabOptions){.batch = batch, .probe = &probe});
@@ -84,10 +85,12 @@ MAYBE_UNUSED static Tensor *some_inputs(Arena *arena, const Fn *f, uint64_t seed
 		int64_t n = type_count(in->type);
 		float *x = NEW_ARRAY(arena, float, n);
 		int32_t *z = (int32_t *)(void *)x;
-		double range = in->classes > 0 ? (double)in->classes : in->type.dtype == DTYPE_U8 ? 256 : in->type.dtype == DTYPE_BOOL ? 2 : 5;
+		double range = in->type.dtype == DTYPE_U8 ? 256 : in->type.dtype == DTYPE_BOOL ? 2 : 5;
+		if (in->classes > 0) range = (double)in->classes;
 		for (int64_t k = 0; k < n; k++) {
 			double u = unit(&seed);
-			if (dtype_is_float(in->type.dtype)) x[k] = (float)(in->kind == INPUT_SLOT || in->kind == INPUT_SETTING ? u * 0.01 : u - 0.5);
+			if (dtype_is_float(in->type.dtype))
+				x[k] = (float)(in->kind == INPUT_SLOT || in->kind == INPUT_SETTING ? u * 0.01 : u - 0.5);
 			else z[k] = in->kind == INPUT_STEP || in->kind == INPUT_EPOCH ? 3 : (int32_t)(u * range);
 		}
 		t[i] = (Tensor){in->type, x};
@@ -102,7 +105,8 @@ MAYBE_UNUSED static Tensor *evaluate_f32(Arena *arena, const Fn *f, const Tensor
 }
 
 MAYBE_UNUSED static bool same_bits(const Tensor *a, const Tensor *b) {
-	return type_equal(a->type, b->type) && a->type.dtype != DTYPE_F64 && !memcmp(a->data, b->data, 4 * (size_t)type_count(a->type));
+	return type_equal(a->type, b->type) && a->type.dtype != DTYPE_F64 &&
+	       !memcmp(a->data, b->data, 4 * (size_t)type_count(a->type));
 }
 
 #endif

@@ -21,7 +21,7 @@ static bool watching;
 void *mmap(void *at, size_t size, int protection, int flags, int file, off_t offset);
 void *mmap(void *at, size_t size, int protection, int flags, int file, off_t offset) {
 	if (watching && nmapped < MOST) mapped[nmapped++] = size;
-	return (void *)syscall(SYS_mmap, at, size, protection, flags, file, offset);   /* NOLINT: the kernel's answer is the pointer */
+	return (void *)syscall(SYS_mmap, at, size, protection, flags, file, offset); /* NOLINT: the kernel's answer is the pointer */
 }
 
 /* ---- blocks that end where they should ---- */
@@ -77,7 +77,8 @@ static void check_step(Arena *arena, const char *path, const Program *p, Fn *f, 
 		arena_mapped |= mapped[i] == arena_size;
 		io_mapped |= mapped[i] == runner->io_bytes;
 	}
-	if (nmapped != 2 || !arena_mapped || !io_mapped) fail_msg("%s: the runner maps something else than its arena and its io buffers", path);
+	if (nmapped != 2 || !arena_mapped || !io_mapped)
+		fail_msg("%s: the runner maps something else than its arena and its io buffers", path);
 	char *own = runner->frame.arena;
 	Fenced fence = fenced(arena_size);
 	runner->frame.arena = fence.block;
@@ -91,9 +92,11 @@ static void check_step(Arena *arena, const char *path, const Program *p, Fn *f, 
 	unfence(fence);
 
 	printf("%s, %d workers: persistent %zu bytes (%zu to infer), arena %zu: buffers %zu (live at once %zu), scratch %zu\n",
-	       strrchr(path, '/') + 1, c.executable.workers, layout.bytes, layout.infer_bytes, arena_size, planned, kp->arena_bound, scratch);
+	       strrchr(path, '/') + 1, c.executable.workers, layout.bytes, layout.infer_bytes, arena_size, planned, kp->arena_bound,
+	       scratch);
 	assert_true(kp->arena_bound <= planned);
-	if ((double)planned > 1.1 * (double)kp->arena_bound + 256) fail_msg("%s: the plan is %zu bytes for %zu live at once", path, planned, kp->arena_bound);
+	if ((double)planned > 1.1 * (double)kp->arena_bound + 256)
+		fail_msg("%s: the plan is %zu bytes for %zu live at once", path, planned, kp->arena_bound);
 	compiled_free(&c);
 }
 

@@ -1,6 +1,6 @@
-/* test_programs_mutated.c: every example, and every file of std, cut off at every byte and with each token deleted in turn, elaborated in this one
- * process: messages or a program, but no crash and no hang; what still is a program gives its Fns.  Meant for the build with
- * sanitizers.
+/* test_programs_mutated.c: every example, and every file of std, cut off at every byte and with each token deleted in turn,
+ * elaborated in this one process: messages or a program, but no crash and no hang; what still is a program gives its Fns.  Meant
+ * for the build with sanitizers.
  * link: nnc_front nnc_passes nnc_ir */
 #include <time.h>
 #include <unistd.h>
@@ -31,7 +31,8 @@ static void try_text(const char *name, const char *text, size_t length, const ch
 	memcpy(copy, text, length);
 	copy[length] = 0;
 	Program *p = open_text(arena, diag, name, copy, length, 0);
-	if ((p == NULL) != (diag->errors > 0)) fail_msg("%s, %s: %d errors, yet %s", name, what, diag->errors, p ? "a program" : "no program");
+	if ((p == NULL) != (diag->errors > 0))
+		fail_msg("%s, %s: %d errors, yet %s", name, what, diag->errors, p ? "a program" : "no program");
 	if (diag->errors > MAX_ERRORS) fail_msg("%s, %s: %d errors", name, what, diag->errors);
 	FILE *nowhere = fopen("/dev/null", "w");
 	assert_non_null(nowhere);

@@ -38,7 +38,8 @@ static Trainee *trainee(Arena *arena, Program *p, int train, int workers) {
 		t->compiled = compile(arena, program_step(p, train), p, &t->layout, workers);
 		step = &t->compiled.executable;
 	} else {
-		runner_init(exec_interpret(arena, run_passes(program_init(p), 0, pass_count), p, &t->layout), t->pool, p, &t->layout, t->block, 5);
+		runner_init(exec_interpret(arena, run_passes(program_init(p), 0, pass_count), p, &t->layout), t->pool, p, &t->layout,
+		            t->block, 5);
 		step = exec_interpret(arena, run_passes(program_step(p, train), 0, pass_count), p, &t->layout);
 	}
 	t->runner = runner_new(step, t->pool, t->block);
@@ -136,7 +137,8 @@ static void check_trains(const char *name, const char *text) {
 		if (step < WINDOW) first += loss / WINDOW;
 		if (step >= STEPS - WINDOW) last += loss / WINDOW;
 		if (step >= EXACT) continue;
-		if (step_once(two, step) != loss || step_once(naive, step) != loss) fail_msg("%s: the loss of step %d has other bits", name, step + 1);
+		if (step_once(two, step) != loss || step_once(naive, step) != loss)
+			fail_msg("%s: the loss of step %d has other bits", name, step + 1);
 		must_have_same_tensors(arena, one, naive, arena_printf(arena, "%s, step %d", name, step + 1));
 		must_have_same_tensors(arena, one, two, arena_printf(arena, "%s, step %d, two workers", name, step + 1));
 	}
@@ -185,7 +187,8 @@ static void test_kernel_counts(void **state) {
 /* The same parameters, slots of the same name, but other initial values and another type. */
 static const char two_blocks[] = DATA NET
 	"optimizer first(p, g) { state s: [dims(p)] = 3; s <- s + g * g; p <- p - 0.1 * g / sqrt(s) }\n"
-	"optimizer second(p, g) { state s: [dims(p)] = 0.25; state n: i32 = 7; s <- s + abs(g); n <- n + 1; p <- p - 0.1 * g / (1 + s) }\n"
+	"optimizer second(p, g) { state s: [dims(p)] = 0.25; state n: i32 = 7; s <- s + abs(g); n <- n + 1; "
+	"p <- p - 0.1 * g / (1 + s) }\n"
 	"optimizer third(p, g) { state s: f32 = 9; s <- s + 1; p <- p - g / s }\n"
 	"train a { data = d; batch = 8; epochs = 1; loss = off(net(x), y); optimizer = first() }\n"
 	"train b { data = d; batch = 8; epochs = 1; loss = off(net(x), y); optimizer = second() }\n"
@@ -229,6 +232,7 @@ static void test_two_blocks(void **state) {
 }
 
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_train), cmocka_unit_test(test_kernel_counts), cmocka_unit_test(test_two_blocks)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_train), cmocka_unit_test(test_kernel_counts),
+	                                   cmocka_unit_test(test_two_blocks)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -42,8 +42,8 @@ static const float *entry_of(const TensorFile *file, const char *name) {
 	return NULL;
 }
 
-static void compare_weights(Arena *arena, const Run *run, const Program *p, const Layout *layout, const char *block, const TensorFile *first,
-                            const TensorFile *last) {
+static void compare_weights(Arena *arena, const Run *run, const Program *p, const Layout *layout, const char *block,
+                            const TensorFile *first, const TensorFile *last) {
 	int compared = 0;
 	for (int i = 0; i < layout->count; i++) {
 		const Persistent *x = &p->persistent.data[i];
@@ -87,7 +87,8 @@ static void follow(const Run *run) {
 	while (strcmp(p->trains.data[train].name, run->system)) train++;
 	Data *data = data_load(arena, diag, files, &p->data.data[p->trains.data[train].data], NULL);
 	TensorFile *first = tensors_read(arena, diag, arena_printf(arena, "%s/tutorial%d_first.safetensors", at, run->tutorial));
-	TensorFile *last = tensors_read(arena, diag, arena_printf(arena, "%s/tutorial%d_%s.safetensors", at, run->tutorial, run->system));
+	TensorFile *last =
+	    tensors_read(arena, diag, arena_printf(arena, "%s/tutorial%d_%s.safetensors", at, run->tutorial, run->system));
 	must(data && first && last, diag);
 	double losses[STEPS], worst = 0;
 	read_losses(arena, run->column, losses);
@@ -95,10 +96,12 @@ static void follow(const Run *run) {
 	Layout layout = layout_program(arena, p);
 	Pool *pool = pool_new(run->workers, 0);
 	char *block = block_new(layout.bytes);
-	Compiled init = compile(arena, program_init(p), p, &layout, 1), step = compile(arena, program_step(p, train), p, &layout, run->workers);
+	Compiled init = compile(arena, program_init(p), p, &layout, 1),
+	         step = compile(arena, program_step(p, train), p, &layout, run->workers);
 	runner_init(&init.executable, pool, p, &layout, block, 1);
 	for (int i = 0; i < layout.count; i++)
-		if (p->persistent.data[i].kind == INPUT_PARAM) layout_load(&layout, p, i, block, entry_of(first, p->persistent.data[i].path));
+		if (p->persistent.data[i].kind == INPUT_PARAM)
+			layout_load(&layout, p, i, block, entry_of(first, p->persistent.data[i].path));
 	Runner *runner = runner_new(&step.executable, pool, block);
 	Samples samples = samples_all(data);
 	Batch *batch = batch_new(arena, &samples, runner, BATCH);
@@ -111,7 +114,8 @@ static void follow(const Run *run) {
 		double error = fabs((double)loss / losses[n] - 1);
 		worst = fmax(worst, error);
 		if (!(error <= 1e-5))
-			fail_msg("tutorial %d, %s, step %d: loss %.9g, recorded %.9g", run->tutorial, run->system, n + 1, (double)loss, losses[n]);
+			fail_msg("tutorial %d, %s, step %d: loss %.9g, recorded %.9g", run->tutorial, run->system, n + 1, (double)loss,
+			         losses[n]);
 	}
 	if (getenv("NNC_VERBOSE")) printf("tutorial %d, %s: losses to %.1e\n", run->tutorial, run->system, worst);
 	compare_weights(arena, run, p, &layout, block, first, last);

@@ -193,7 +193,8 @@ static void test_transposes_vanish_in_contractions(void **state) {
 	(void)state;
 	Val *x = matrix("x", 5, 4), *w = matrix("w", 6, 5);
 	int64_t swap[] = {1, 0};
-	Val *y = ir_contract(f, ir_transpose(f, x, swap), (int64_t[]){0, 1}, ir_transpose(f, w, swap), (int64_t[]){1, 2}, 2, (int64_t[]){0, 2});
+	Val *y = ir_contract(f, ir_transpose(f, x, swap), (int64_t[]){0, 1}, ir_transpose(f, w, swap), (int64_t[]){1, 2}, 2,
+	                     (int64_t[]){0, 2});
 	y = simplified(ir_transpose(f, y, swap));
 	assert_true(y->op == OpContract && y->arg[0]->op == OpInput && y->arg[1]->op == OpInput && y->type.dim[0] == 6);
 }
@@ -248,7 +249,8 @@ static void test_adjoint_of_mean_is_a_constant(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random_programs),
-		CASE(test_identities), CASE(test_zero_keeps_signs), CASE(test_times_zero_keeps_nan), CASE(test_negated_product_becomes_difference),
+		CASE(test_identities), CASE(test_zero_keeps_signs), CASE(test_times_zero_keeps_nan),
+		CASE(test_negated_product_becomes_difference),
 		CASE(test_division_by_power_of_two), CASE(test_division_by_other_numbers_stays), CASE(test_folding),
 		CASE(test_work_moves_inside_broadcast), CASE(test_sum_of_products), CASE(test_swapped_product), CASE(test_sum_over_all),
 		CASE(test_dot_of_rows_stays), CASE(test_transposes_vanish_in_contractions), CASE(test_transpose_that_orders_a_sum_stays),

@@ -85,7 +85,8 @@ static void feed(Arena *arena, const Fn *f, const Data *data, int step, Tensor *
 			size_t bytes = data->sample_bytes[k];
 			size_t elements = (size_t)type_count(data->set->fields[k].type);
 			if (!strcmp(data->set->fields[k].name, input->name))
-				inputs[i] = whole_numbers(arena, input->type, data->field[k] + (size_t)(step - 1) * BATCH * bytes, bytes / elements);
+				inputs[i] =
+				    whole_numbers(arena, input->type, data->field[k] + (size_t)(step - 1) * BATCH * bytes, bytes / elements);
 		}
 	}
 }
@@ -143,7 +144,8 @@ static void follow(const Run *run) {
 		double loss = (double)*(const float *)outputs[0].data, error = fabs(loss / losses[step - 1] - 1);
 		worst = fmax(worst, error);
 		if (!(error <= 1e-5))
-			fail_msg("tutorial %d, %s, step %d: loss %.9g, recorded %.9g", run->tutorial, run->system, step, loss, losses[step - 1]);
+			fail_msg("tutorial %d, %s, step %d: loss %.9g, recorded %.9g", run->tutorial, run->system, step, loss,
+			         losses[step - 1]);
 		for (int i = 0; i < f->outputs.length; i++)
 			if (f->outputs.data[i].updates >= 0) inputs[f->outputs.data[i].updates] = outputs[i];
 		if (before) arena_free(before);

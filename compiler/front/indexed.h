@@ -65,9 +65,9 @@ void help_default(Elab *e, const Expr *use, const char *what);   /* what: "what 
 
 /* ---- indexed_affine.c ---- */
 
-/* (offset + sum of by * var) / divisor: what is not divisible reads the default. */
+/* (offset + sum of by * var) / divisor: rounded down (`floors`), or what is not divisible reads the default. */
 typedef struct Term { IndexVar *var; int64_t by; } Term;
-typedef struct Affine { Dim offset; int64_t divisor; int count; Term term[MAX_TERMS]; } Affine;
+typedef struct Affine { Dim offset; int64_t divisor; bool floors; int count; Term term[MAX_TERMS]; } Affine;
 
 typedef enum FormKind { FORM_FAILED, FORM_AFFINE, FORM_DATA } FormKind;
 typedef struct Form { FormKind kind; Affine affine; Value value; } Form;   /* value: an integer tensor, FORM_DATA */

@@ -1,7 +1,7 @@
 /* indexed_affine.c: subscripts as affine forms of index variables.
  *
  * In: the expression of one subscript.  Out: (offset + sum of by * variable) / divisor with offsets that may contain the
- * batch, or an integer tensor when it depends on data.  Guaranteed: bounds hold for every batch; nothing overflows; a divisor
+ * batch, exact or rounded down, or an integer tensor when it depends on data.  Guaranteed: bounds hold for every batch; nothing overflows; a divisor
  * that always divides is gone. */
 #include "indexed.h"
 
@@ -52,13 +52,15 @@ Value affine_value(Elab *e, const Affine *a, Span span) {
 static Value form_value(Elab *e, const Form *form, Span span) {
 	if (form->kind == FORM_FAILED) return value_poison();
 	if (form->kind == FORM_DATA) return form->value;
+	Value v = value_int(form->affine.divisor, span);
+	if (form->affine.floors) return apply_binary(e, OPERATOR_IDIV, affine_value(e, &form->affine, span), v, span, span);
 	if (form->affine.divisor == 1) return affine_value(e, &form->affine, span);
 	elab_error(e, span, "an exact division beside a subscript that depends on data");
 	elab_help(e, "`//` divides whole numbers and rounds down");
 	return value_poison();
 }
 
-/* ---- exact division ---- */
+/* ---- division ---- */
 
 static int64_t gcd(int64_t a, int64_t b) {
 	while (b) {
@@ -69,7 +71,8 @@ static int64_t gcd(int64_t a, int64_t b) {
 	return a < 0 ? -a : a;
 }
 
-/* Divides everything by what the divisor has in common with all of it, so that a divisor above 1 may leave a rest. */
+/* Divides everything by what the divisor has in common with all of it, so that a divisor above 1 may leave a rest.  The floor
+ * stays the same. */
 static void cancel(Affine *a) {
 	int64_t common = a->divisor;
 	for (int i = 0; i < a->count; i++) common = gcd(common, a->term[i].by);
@@ -77,12 +80,13 @@ static void cancel(Affine *a) {
 	for (int i = 0; i < a->count; i++) a->term[i].by /= common;
 	for (int i = 0; i <= DIM_DEGREE; i++) a->offset.c[i] /= common;
 	a->divisor /= common;
+	a->floors &= a->divisor != 1;
 }
 
 static Form divide(Elab *e, const Expr *x, Form a, Form b) {
 	int64_t by;
 	if (a.kind == FORM_FAILED || b.kind == FORM_FAILED) return failed();
-	if (a.kind == FORM_DATA || b.kind == FORM_DATA || b.affine.count) {
+	if (a.kind == FORM_DATA || a.affine.floors || b.kind == FORM_DATA || b.affine.count) {
 		elab_error(e, x->at, "`/` in a subscript is exact: it divides indices and sizes by a number");
 		elab_help(e, "`//` divides whole numbers and rounds down");
 		return failed();
@@ -97,9 +101,10 @@ static Form divide(Elab *e, const Expr *x, Form a, Form b) {
 	return a;
 }
 
-/* a + sign * b, of which one may be a quotient. */
+/* a + sign * b, of which one may be a quotient.  -floor(n / d) is floor((d - 1 - n) / d). */
 static bool add_quotient(Affine *a, const Affine *b, int64_t sign) {
-	Affine sum = {.divisor = MAX(a->divisor, b->divisor)};
+	Affine sum = {.divisor = MAX(a->divisor, b->divisor), .floors = a->floors || b->floors};
+	if (b->floors && sign < 0) sum.offset.c[0] = b->divisor - 1;
 	if (!add_scaled(&sum, a, b->divisor) || !add_scaled(&sum, b, sign * a->divisor)) return false;
 	*a = sum;
 	return true;
@@ -145,11 +150,14 @@ static Form combine(Elab *e, const Expr *x, Form a, Form b) {
 	bool affine = a.kind == FORM_AFFINE && b.kind == FORM_AFFINE;
 	int64_t by = 1;
 	Form result = a;
-	bool quotient = affine && (a.affine.divisor != 1 || b.affine.divisor != 1);
-	if (quotient && (x->op == OPERATOR_MUL || (a.affine.divisor != 1 && b.affine.divisor != 1))) {
+	bool exact = affine && ((a.affine.divisor != 1 && !a.affine.floors) || (b.affine.divisor != 1 && !b.affine.floors));
+	bool both = a.affine.divisor != 1 && b.affine.divisor != 1, one = a.affine.divisor != 1 || b.affine.divisor != 1;
+	bool beyond = affine && (both || (x->op == OPERATOR_MUL && one));
+	if (exact && (beyond || x->op == OPERATOR_IDIV)) {
 		elab_error(e, x->span, "an exact division stands alone or in a sum, once in a subscript");
 		return failed();
 	}
+	affine &= !beyond && x->op != OPERATOR_IDIV;   /* what is left of those is a number per index */
 	if (affine && x->op == OPERATOR_MUL && !a.affine.count && !b.affine.count) {
 		if (dim_mul(a.affine.offset, b.affine.offset, &result.affine.offset)) return result;
 	} else if (affine && x->op == OPERATOR_MUL && (!a.affine.count || !b.affine.count)) {
@@ -168,6 +176,18 @@ static Form combine(Elab *e, const Expr *x, Form a, Form b) {
 	}
 	elab_error(e, x->span, "too many indices, or too large a number, in one subscript");
 	return failed();
+}
+
+/* n // d of indices and a number. */
+static Form divide_down(Elab *e, const Expr *x, Form a, Form b) {
+	int64_t by;
+	bool affine = a.kind == FORM_AFFINE && b.kind == FORM_AFFINE && a.affine.count && !b.affine.count;
+	bool plain = affine && (a.affine.divisor == 1 || a.affine.floors) && b.affine.divisor == 1;
+	if (!plain || !dim_known(b.affine.offset, &by) || by < 1 || by > MAX_STRIDE / a.affine.divisor) return combine(e, x, a, b);
+	a.affine.divisor *= by;
+	a.affine.floors = true;
+	cancel(&a.affine);
+	return a;
 }
 
 static bool names_index(Scope *scope, const Expr *x, int depth) {
@@ -195,9 +215,10 @@ static Form form_at(Elab *e, Scope *scope, const Expr *x, int depth) {
 		Form a = form_at(e, scope, x->left, depth + 1);
 		return combine(e, x, a, form_at(e, scope, x->right, depth + 1));
 	}
-	if (x->kind == EXPR_BINARY && x->op == OPERATOR_DIV && names_index(scope, x, 0)) {
-		Form a = form_at(e, scope, x->left, depth + 1);
-		return divide(e, x, a, form_at(e, scope, x->right, depth + 1));
+	bool divides = x->kind == EXPR_BINARY && (x->op == OPERATOR_DIV || x->op == OPERATOR_IDIV);
+	if (divides && names_index(scope, x, 0)) {
+		Form a = form_at(e, scope, x->left, depth + 1), b = form_at(e, scope, x->right, depth + 1);
+		return x->op == OPERATOR_DIV ? divide(e, x, a, b) : divide_down(e, x, a, b);
 	}
 	return other_form(e, scope, x);
 }

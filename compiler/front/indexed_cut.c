@@ -2,6 +2,7 @@
  *
  * In: what each axis of a tensor is asked for.  Out: the tensor with one axis per index, in the order of the tensor's axes.
  * Guaranteed: only moves, no more of them than needed, always in this order:
+ *   repeat   (broadcast, reshape) the elements of an axis whose subscript is rounded down: then its numerator is the subscript
  *   slice    what one index reads, or the part that several read
  *   pad      the default before, behind and (exact division) between the elements, as far as it is read
  *   slice    with a step, where one index reads quotients
@@ -72,9 +73,8 @@ static bool counts_through(Track *t, int64_t *unit) {
 	return true;
 }
 
-static void read_axis(Sub *s, Track *t, int axis) {
+static void read_axis(Sub *s, Track *t, int axis, int64_t size) {
 	int labels = s->base.as.tensor.nlabels;
-	int64_t size = s->base.as.tensor.val->type.dim[axis];
 	*t = (Track){.divisor = 1, .most = size - 1};
 	if (axis < labels) {
 		add_run(t, s->base.as.tensor.labels[axis], size, 1);
@@ -86,7 +86,7 @@ static void read_axis(Sub *s, Track *t, int axis) {
 	if (cut->kind == CUT_ALL || cut->kind == CUT_ROW) return;
 	t->least = clamp(dim_value(s->e, cut->least));
 	t->most = clamp(dim_value(s->e, cut->most));
-	t->divisor = cut->affine.divisor;
+	t->divisor = cut->affine.floors ? 1 : cut->affine.divisor;
 	if (cut->kind == CUT_RANGE) add_run(t, NULL, dim_value(s->e, cut->size), 1);
 	for (int i = 0; i < cut->affine.count; i++)
 		add_run(t, cut->affine.term[i].var, dim_value(s->e, cut->affine.term[i].var->extent), cut->affine.term[i].by);
@@ -198,9 +198,8 @@ static bool plan_fits(Sub *s, const Plan *p) {
 	return false;
 }
 
-static Val *cut_planned(Sub *s, const Plan *p) {
+static Val *cut_planned(Sub *s, const Plan *p, Val *val) {
 	Fn *f = fn_of(s->e);
-	Val *val = s->base.as.tensor.val;
 	int64_t dim[MAX_RANK], none[MAX_RANK] = {0}, flip[MAX_RANK];
 	int at[MAX_RANK], nflip = 0;
 	double fill = s->fill_constant ? s->fill_number : 0;
@@ -228,12 +227,36 @@ static Part diagonals(Sub *s, Part part) {
 	return part;
 }
 
+/* Elements that are read by several numerators, one after the other.  NULL after an error. */
+static Val *repeated(Sub *s) {
+	Val *val = s->base.as.tensor.val;
+	int labels = s->base.as.tensor.nlabels, n = 0, rank = val->type.rank;
+	int64_t dim[2 * MAX_RANK], place[MAX_RANK], wide[MAX_RANK];
+	for (int i = 0; i < rank; i++) {
+		const Affine *a = i < labels ? NULL : &s->cut[i - labels].affine;
+		int64_t times = a && a->floors ? a->divisor : 1;
+		place[i] = n;
+		dim[n++] = val->type.dim[i];
+		wide[i] = val->type.dim[i] * times;
+		if (times > 1) dim[n++] = times;
+	}
+	if (n == rank) return val;
+	double elements = 1;
+	for (int i = 0; i < rank; i++) elements *= (double)wide[i];
+	if (n <= MAX_RANK && elements <= 1e12) return ir_reshape(fn_of(s->e), ir_broadcast(fn_of(s->e), val, n, dim, place), rank, wide);
+	if (n > MAX_RANK) elab_error(s->e, s->expr->span, "more than %d dims and indices in one value", MAX_RANK);
+	else elab_error(s->e, s->expr->span, "a tensor of too many elements");
+	return NULL;
+}
+
 bool cut_axes(Sub *s, Part *part) {
-	Type type = s->base.as.tensor.val->type;
+	Val *val = repeated(s);
+	if (!val) return false;
+	Type type = val->type;
 	Plan p = {.rank = type.rank};
 	int labels = s->base.as.tensor.nlabels;
 	for (int i = 0; i < p.rank; i++) {
-		read_axis(s, &p.track[i], i);
+		read_axis(s, &p.track[i], i, type.dim[i]);
 		bool read = plan_axis(&p, i, type.dim[i], i >= labels && s->cut[i - labels].outside);
 		s->all_outside |= !read;
 	}
@@ -248,7 +271,7 @@ bool cut_axes(Sub *s, Part *part) {
 	Fn *f = fn_of(s->e);
 	double fill = s->fill_constant ? s->fill_number : 0;
 	if (s->all_outside) part->val = ir_broadcast(f, ir_const(f, type.dtype, fill), part->axes.count, dim, NULL);
-	else part->val = cut_planned(s, &p);
+	else part->val = cut_planned(s, &p, val);
 	*part = diagonals(s, *part);
 	return true;
 }
@@ -265,9 +288,10 @@ static Value inside_range(Sub *s, const Cut *cut, int64_t size) {
 	return subscript_compare(s, OpAnd, subscript_compare(s, OpLe, low, at), subscript_compare(s, OpLe, at, high));
 }
 
-/* Several indices, or a quotient: the numerator is in range and divisible. */
+/* Several indices, or an exact quotient: the numerator is in range and divisible. */
 static Value inside_sum(Sub *s, const Cut *cut, int64_t size) {
-	int64_t least = dim_value(s->e, cut->least), most = dim_value(s->e, cut->most), divisor = cut->affine.divisor;
+	int64_t least = dim_value(s->e, cut->least), most = dim_value(s->e, cut->most);
+	int64_t divisor = cut->affine.floors ? 1 : cut->affine.divisor;
 	if (least < -INT32_MAX || most > INT32_MAX || (size - 1) * divisor > INT32_MAX)
 		return elab_error(s->e, cut->span, "too large a number in a subscript");
 	Value at = affine_value(s->e, &cut->affine, cut->span), zero = value_int(0, cut->span);
@@ -289,8 +313,8 @@ Value apply_default(Sub *s, Value v) {
 	for (int i = 0; i < s->base.as.tensor.rank; i++) {
 		const Cut *cut = &s->cut[i];
 		if (cut->kind != CUT_AFFINE || !cut->outside || !cut->affine.count) continue;
-		int64_t size = dim_value(e, s->base.as.tensor.dims[i]);
-		bool one = cut->affine.count == 1 && cut->affine.divisor == 1;
+		int64_t size = dim_value(e, s->base.as.tensor.dims[i]) * (cut->affine.floors ? cut->affine.divisor : 1);
+		bool one = cut->affine.count == 1 && (cut->affine.divisor == 1 || cut->affine.floors);
 		Value three[] = {one ? inside_range(s, cut, size) : inside_sum(s, cut, size), v, s->fill};
 		v = apply_pointwise(e, OpWhere, 3, three, "[]", span);
 	}

@@ -11,24 +11,31 @@ static Span name_span(const Sub *s) { return s->expr->left->span; }
 
 /* ---- classifying ---- */
 
-/* May numerators from `least` to `most` leave an axis of this size? */
+/* A bound of the subscript, from one of its numerator. */
+static const char *bound_text(const Sub *s, const Cut *cut, Dim bound) {
+	int64_t n, by = cut->affine.divisor;
+	if (!dim_known(bound, &n)) return arena_printf(s->e->arena, by == 1 ? "%s" : "(%s) // %lld", dim_text(s->e->arena, bound), (long long)by);
+	return arena_printf(s->e->arena, "%lld", (long long)(n / by - (n % by < 0)));
+}
+
+/* May the subscript leave an axis of this size?  Of a quotient that is rounded down, every element has `divisor` numerators. */
 static bool leaves(Sub *s, Cut *cut, Dim size) {
-	Dim least = cut->least, most = cut->most, room;
-	bool below = !dim_never_negative(least);
-	bool above = !dim_sub(size, most, &room) || !dim_sub(room, dim_number(1), &room) || !dim_never_negative(room);
+	Dim least = cut->least, most = cut->most, room, numerators;
+	Elab *e = s->e;
+	bool fits = dim_mul(size, dim_number(cut->affine.divisor), &numerators), below = !dim_never_negative(least);
+	bool above = !fits || !dim_sub(numerators, most, &room) || !dim_sub(room, dim_number(1), &room) || !dim_never_negative(room);
 	if (!below && !above) return true;
 	if (s->fill.kind != VALUE_NOTHING) return cut->outside = true;
-	Elab *e = s->e;
 	const char *name = written(e, s->expr->left);
 	int64_t n;
 	if (below && dim_known(least, &n))
-		elab_error(e, cut->span, "the subscript reaches %lld, before the start of `%s`", (long long)n, name);
+		elab_error(e, cut->span, "the subscript reaches %s, before the start of `%s`", bound_text(s, cut, least), name);
 	else if (above && dim_known(most, &n) && dim_known(size, &n))
-		elab_error(e, cut->span, "the subscript reaches %s in `%s` whose dimension is %s", dim_text(e->arena, most), name,
+		elab_error(e, cut->span, "the subscript reaches %s in `%s` whose dimension is %s", bound_text(s, cut, most), name,
 			dim_text(e->arena, size));
 	else
 		elab_error(e, cut->span, "cannot show that the subscript, %s to %s, stays inside `%s` whose dimension is %s",
-			dim_text(e->arena, least), dim_text(e->arena, most), name, dim_text(e->arena, size));
+			bound_text(s, cut, least), bound_text(s, cut, most), name, dim_text(e->arena, size));
 	note_tensor(e, s->expr->left, s->base);
 	if (cut->kind == CUT_AFFINE && !cut->affine.count && dim_known(least, &n) && n < 0)
 		elab_help(e, "the last element is `%s[n - 1]`, n its dimension", name);
@@ -64,9 +71,9 @@ static bool classify_affine(Sub *s, const Subscript *sub, Cut *cut, Dim size) {
 		if (bind && !bind_range(s->e, var, size, s->expr, s->base, cut->span)) return false;
 	}
 	if (!affine_bounds(s->e, a, cut->span, &cut->least, &cut->most)) return false;
-	if (a->divisor == 1) return leaves(s, cut, size);
-	double padded = (double)dim_value(s->e, size) * (double)a->divisor;
-	if (padded > 1e12) return elab_error(s->e, cut->span, "too large a number in a subscript"), false;
+	double numerators = (double)dim_value(s->e, size) * (double)a->divisor;
+	if (a->divisor > 1 && numerators > 1e12) return elab_error(s->e, cut->span, "too large a number in a subscript"), false;
+	if (a->divisor == 1 || a->floors) return leaves(s, cut, size);
 	if (s->fill.kind != VALUE_NOTHING) return cut->outside = true;
 	elab_error(s->e, cut->span, "cannot show that the division by %lld is exact", (long long)a->divisor);
 	help_default(s->e, s->expr, "what has a rest");
@@ -156,6 +163,14 @@ Value subscript_compare(Sub *s, Op op, Value a, Value b) {
 	return apply_pointwise(s->e, op, 2, pair, "[]", s->expr->span);
 }
 
+/* A default that is no class makes a class[n] an integer like others. */
+static bool default_is_class(const Sub *s) {
+	int64_t n = s->base.as.tensor.classes;
+	if (n <= 0 || s->fill.kind == VALUE_NOTHING) return true;
+	if (s->fill_constant) return s->fill_number >= 0 && s->fill_number < (double)n;
+	return s->fill.as.tensor.classes > 0 && s->fill.as.tensor.classes <= n;
+}
+
 Value elab_subscript(Elab *e, Scope *scope, const Expr *expr, Value base) {
 	if (base.kind != VALUE_TENSOR) return value_poison();
 	Sub s = {.e = e, .scope = scope, .expr = expr, .base = base};
@@ -177,7 +192,7 @@ Value elab_subscript(Elab *e, Scope *scope, const Expr *expr, Value base) {
 	                 : value_labelled(e, part.val, labels, part.axes.var, rank, dims, expr->span);
 	if (value_ok(v)) v = apply_default(&s, v);
 	if (!value_ok(v)) return v;
-	v.as.tensor.classes = base.as.tensor.classes;
+	v.as.tensor.classes = default_is_class(&s) ? base.as.tensor.classes : 0;
 	v.as.tensor.weak = base.as.tensor.weak;
 	v.as.tensor.tag = base.as.tensor.tag;
 	v.as.tensor.tag_span = base.as.tensor.tag_span;

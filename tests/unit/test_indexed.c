@@ -132,6 +132,14 @@ static const Case cases[] = {
 	{"let y[i < 9, r < 4] = x[(i + 2 * r - 3) / 3 | i + r]", "x:N", "i=9 r=4", NULL},
 	{"let y[i < 9, r < 4] = x[(2 * i + 4 * r - 3) / 6 | 1]", "x:N", "i=9 r=4", NULL},
 	{"let y[i < 9, r < 4] = x[(2 * i + 4 * r - 4) / 6 - 1 | 1]", "x:N", "i=9 r=4", NULL},
+	/* rounded down */
+	{"let y[b, i < 8, j < 6, c] = x[b, i // 2, j // 3, c]", "x:B,4,2,K", "b=B i=8 j=6 c=K", "broadcast 1 reshape 1 gather 0 slice 0"},
+	{"let y[i < 8] = x[3 - i // 2] + x[(i + 1) // 2 - 1 | i] + x[5 - (i + 2) // 3 | 7]", "x:4", "i=8", "gather 0"},
+	{"let y[i < 8] = x[i // 2 // 2] + x[4 * i // 8] + x[2 * (i // 2) | 9] + x[-(i // 2) + 3]", "x:4", "i=8", NULL},
+	{"let y[i < 8, r < 3] = x[(i + r) // 3] + x[(2 * i - r) // 2 - 1 | i + r] + x[i // 2 + r | 1]", "x:5", "i=8 r=3", "gather 0"},
+	{"let y[i < 8] = x[i // 2, i] + x[i // 2, 7 - i // 4]", "x:4,8", "i=8", "gather 0"},
+	{"let y[i < 8] = x[i // 2, i % 2] + x[t[i] + i // 3, t[i] // 2]", "x:8,2 t#3:8", "i=8", NULL},
+	{"let y[b, o < 4] = sum[r](x[b, (o + r) // 2] * w[r, o // 2])", "x:B,4 w:3,2", "b=B o=4 r=3", "contract 1 gather 0"},
 	/* numbers */
 	{"let y[i, j] = where(i == j, x[i, j], 0)", "x:N,N", "i=N j=N", NULL},
 	{"let y[i, j] = where(j <= i and i - j < 3, x[i, j], -1)", "x:N,N", "i=N j=N", NULL},

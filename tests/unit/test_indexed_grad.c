@@ -40,7 +40,8 @@ static const Case cases[] = {
 	{"x[5, 2]", "t: i32[5]", "let y = scatter_add(x, t - 1, 4) ^ 2"},
 	{"x[2, 5, 3]", "t: i32[2, 5]", "let y = scatter_add(x, 2 * t, 7, batch = 1)"},
 	{"x[2, 5]", "t: i32[2, 5]", "let y = scatter_add(x, t, 3)"},
-	{"x[6, 2]", "", "let y[i < 12, j] = x[i // 2, j]"},
+	{"x[6, 2]", "", "let y[i < 12, j] = x[i // 2, j] * x[(i % 2) * 3, j]"},
+	{"x[3, 4]", "", "let y[i < 5, r < 2] = x[(i + r) // 2, i // 2] * x[2 - i // 3, 1 - (r + 1) // 2 | i]"},
 	/* along an axis */
 	{"x[3, 5]", "", "let y = cumsum(x) * cumsum(x, axis = 0)"},
 	{"x[3, 4, 2]", "", "let y = fold(x, stride = 2, axis = 1)"},

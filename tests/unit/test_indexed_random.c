@@ -35,16 +35,16 @@ static int pick(Draft *p) {
 
 /* Two indices of extents up to 6 and a size that is never left; the batch has no bound.  outside: any form and size. */
 static void window(Draft *p, Text *text, bool outside) {
-	int v = pick(p), w = pick(p), a = 1 + roll(p, 3), b = 1 + roll(p, 3), c = roll(p, 6), d = 2 + roll(p, 2), form = roll(p, 4);
+	int v = pick(p), w = pick(p), a = 1 + roll(p, 3), b = 1 + roll(p, 3), c = roll(p, 6), d = 2 + roll(p, 2), form = roll(p, 5);
 	if (!outside && (!v || !w)) {
 		text_add(text, "%d", form);
-		text_add(&p->tensors, "4");
+		text_add(&p->tensors, "5");
 	} else if (!outside) {
 		text_add(text, form & 1 ? "%d * %c + %c * %d" : "15 - %d * %c + %c * %d", a, variables[v], variables[w], b);
 		text_add(&p->tensors, "33");
 	} else {
 		static const char *const forms[] = {"%d * %c - %d * %c + %d", "%d * %c + %d * %c - %d", "(%d * %c - %d * %c + %d) / %d",
-		                                    "%d * %c - (%d * %c - %d) / %d"};
+		                                    "%d * %c - (%d * %c - %d) / %d", "%d * %c - (%d * %c - %d) // %d"};
 		text_add(text, forms[form], a, variables[v], b, variables[w], c, d);
 		text_add(&p->tensors, "%d", 1 + c);
 	}

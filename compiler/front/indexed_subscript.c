@@ -14,7 +14,8 @@ static Span name_span(const Sub *s) { return s->expr->left->span; }
 /* A bound of the subscript, from one of its numerator. */
 static const char *bound_text(const Sub *s, const Cut *cut, Dim bound) {
 	int64_t n, by = cut->affine.divisor;
-	if (!dim_known(bound, &n)) return arena_printf(s->e->arena, by == 1 ? "%s" : "(%s) // %lld", dim_text(s->e->arena, bound), (long long)by);
+	const char *text = dim_text(s->e->arena, bound);
+	if (!dim_known(bound, &n)) return by == 1 ? text : arena_printf(s->e->arena, "(%s) // %lld", text, (long long)by);
 	return arena_printf(s->e->arena, "%lld", (long long)(n / by - (n % by < 0)));
 }
 

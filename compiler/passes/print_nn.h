@@ -43,7 +43,16 @@ void print_number(Text *out, double value, DType dtype);
 
 /* print_nn_ops.c: the statements that define v. */
 void print_definition(Print *p, const Val *v);
+void print_let(Print *p, const Val *v);                /* let NAME = */
+/* let name[i, j < 3] =: ranges are stated where no subscript says them. */
+void print_indexed(Print *p, const char *name, int n, const char *const *ix, const Indices *all);
 /* Does this op take an operand that is written in place? */
 bool takes_expression(const Print *p, const Val *user, const Val *operand);
+
+/* print_nn_moves.c: slices, pads, flips and windows.  moves: a view that may hold others in its subscripts.  merges: may v be
+ * written in those of its users?  Asked when what is below v has its names. */
+void print_move(Print *p, const Val *v);
+bool moves(const Val *v);
+bool merges(const Print *p, const Val *v);
 
 #endif

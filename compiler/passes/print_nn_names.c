@@ -98,14 +98,16 @@ bool in_place(const Val *v) { return op_info[v->op].pointwise || v->op == OpCast
 /* A line holds about this many ops. */
 enum { HEAVY = 7 };
 
-static void count_uses(Print *p, bool *strict) {
+/* strict: needs a name.  apart: mentioned by something else than a view that could hold it. */
+static void count_uses(Print *p, bool *strict, bool *apart) {
 	const Fn *f = p->f;
-	for (int i = 0; i < f->outputs.length; i++) strict[f->outputs.data[i].val->id] = true;
+	for (int i = 0; i < f->outputs.length; i++) strict[f->outputs.data[i].val->id] = apart[f->outputs.data[i].val->id] = true;
 	for (int i = f->vals.length - 1; i >= 0; i--) {
 		const Val *v = f->vals.data[i];
 		int times = is_view(v) && !strict[i] ? p->uses[i] : 1;
 		for (int k = 0; k < v->nargs; k++) {
 			p->uses[v->arg[k]->id] += times;
+			apart[v->arg[k]->id] |= !moves(v);
 			if (!in_place(v) && !takes_expression(p, v, v->arg[k])) strict[v->arg[k]->id] = true;
 		}
 	}
@@ -161,9 +163,9 @@ void choose_names(Print *p) {
 	const Fn *f = p->f;
 	int n = f->vals.length, counts[256] = {0};
 	size_t prefix = common_prefix(f);
-	bool *strict = NEW_ARRAY(p->arena, bool, n + 1);
+	bool *strict = NEW_ARRAY(p->arena, bool, n + 1), *apart = NEW_ARRAY(p->arena, bool, n + 1);
 	const Val **adjoint_of = NEW_ARRAY(p->arena, const Val *, n + 1);
-	count_uses(p, strict);
+	count_uses(p, strict, apart);
 	find_adjoints(p, adjoint_of);
 	for (int i = 0; i < f->inputs.length; i++) {
 		const char *path = f->inputs.data[i].name;
@@ -178,7 +180,7 @@ void choose_names(Print *p) {
 		p->weight[i] = !is_view(v) && v->op != OpIota && !is_literal(v);
 		for (int k = 0; k < v->nargs; k++)
 			if (!p->name[v->arg[k]->id] && !is_literal(v)) p->weight[i] += p->weight[v->arg[k]->id];
-		if (p->name[i] || (is_literal(v) && !strict[i])) continue;
+		if (p->name[i] || (is_literal(v) && !strict[i]) || (!apart[i] && merges(p, v))) continue;
 		bool again = p->uses[i] > 1 && !is_view(v) && v->op != OpIota;
 		if (!(strict[i] || again || !in_place(v) || p->weight[i] > HEAVY)) continue;
 		const Val *of = adjoint_of[i];

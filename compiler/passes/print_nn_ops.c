@@ -4,10 +4,9 @@
 
 #include <string.h>
 
-static void print_let(Print *p, const Val *v) { text_add(p->out, "\tlet %s = ", p->name[v->id]); }
+void print_let(Print *p, const Val *v) { text_add(p->out, "\tlet %s = ", p->name[v->id]); }
 
-/* let name[i, j < 3] =: ranges are stated where no subscript says them. */
-static void print_indexed(Print *p, const char *name, int n, const char *const *ix, const Indices *all) {
+void print_indexed(Print *p, const char *name, int n, const char *const *ix, const Indices *all) {
 	text_add(p->out, "\tlet %s", name);
 	for (int i = 0; i < n; i++) {
 		text_add(p->out, "%s%s", i ? ", " : "[", ix[i]);
@@ -266,62 +265,7 @@ static void print_contract(Print *p, const Val *v) {
 	text_add(p->out, "%s @ %s\n", p->name[v->arg[0]->id], p->name[v->arg[1]->id]);
 }
 
-/* ---- moves ---- */
-
-/* x[2..5, 0..4] where no step is needed, else an indexed definition. */
-static void print_slice(Print *p, const Val *v) {
-	const Val *a = v->arg[0];
-	bool steps = false;
-	for (int i = 0; i < v->type.rank; i++) steps |= v->list[1].data[i] != 1;
-	if (!steps) {
-		print_let(p, v);
-		for (int i = 0; i < v->type.rank; i++) {
-			int64_t from = v->list[0].data[i];
-			text_add(p->out, "%s%lld..%lld", i ? ", " : arena_printf(p->arena, "%s[", p->name[a->id]), (long long)from,
-			         (long long)(from + v->type.dim[i]));
-		}
-		text_add(p->out, "]\n");
-		return;
-	}
-	Indices all = choose_indices(p, v->type.rank, v->type.dim);
-	print_indexed(p, p->name[v->id], v->type.rank, all.name, &all);
-	text_add(p->out, "%s", p->name[a->id]);
-	for (int i = 0; i < v->type.rank; i++) {
-		long long from = v->list[0].data[i], step = v->list[1].data[i];
-		text_add(p->out, "%s", i ? ", " : "[");
-		if (step != 1) text_add(p->out, "%lld * ", step);
-		text_add(p->out, "%s", all.name[i]);
-		if (from) text_add(p->out, " + %lld", from);
-	}
-	text_add(p->out, "]\n");
-}
-
-/* One axis at a time; zeros between elements by a new axis that is padded and merged. */
-static void print_pad(Print *p, const Val *v) {
-	Type t = v->arg[0]->type;
-	Text text = {.arena = p->arena}, fill = {.arena = p->arena};
-	text_add(&text, "%s", p->name[v->arg[0]->id]);
-	print_number(&fill, v->number, v->type.dtype == DTYPE_BOOL ? DTYPE_I32 : v->type.dtype);
-	for (int axis = 0; axis < t.rank; axis++) {
-		long long lo = v->list[0].data[axis], hi = v->list[1].data[axis], inner = v->list[2].data[axis];
-		if (inner) {
-			Text split = {.arena = p->arena};
-			text_add(&split, "reshape(pad(reshape(%s", text.data);
-			for (int i = 0; i < t.rank; i++) text_add(&split, ", %lld%s", (long long)t.dim[i], i == axis ? ", 1" : "");
-			text_add(&split, "), 0, %lld, %s, axis = %d)", inner, fill.data, axis + 1);
-			t.dim[axis] *= inner + 1;
-			for (int i = 0; i < t.rank; i++) text_add(&split, ", %lld", (long long)t.dim[i]);
-			text_add(&split, ")");
-			text = split;
-			hi -= inner;
-		}
-		t.dim[axis] += lo + hi;
-		if (lo || hi)
-			text.data = arena_printf(p->arena, "pad(%s, %lld, %lld, %s, axis = %d)", text.data, lo, hi, fill.data, axis);
-	}
-	print_let(p, v);
-	text_add(p->out, "%s\n", text.data);
-}
+/* ---- what has a name in the language ---- */
 
 static void print_gather(Print *p, const Val *v) {
 	const Val *table = v->arg[0], *index = v->arg[1];
@@ -337,35 +281,26 @@ static void print_gather(Print *p, const Val *v) {
 	text_add(p->out, "%s\n", text.data);
 }
 
-static void print_flip(Print *p, const Val *v) {
-	const char *text = p->name[v->arg[0]->id];
-	for (int i = 0; i < v->list[0].length; i++)
-		text = arena_printf(p->arena, "flip(%s, axis = %lld)", text, (long long)v->list[0].data[i]);
-	print_let(p, v);
-	text_add(p->out, "%s\n", text);
-}
-
-static void print_window(Print *p, const Val *v) {
-	int axis = (int)v->list[0].data[0];
-	Indices all = choose_indices(p, v->type.rank, v->type.dim);
-	const char *ix[MAX_RANK];
-	for (int i = 0; i < v->arg[0]->type.rank; i++)
-		ix[i] = i < axis   ? all.name[i]
-		        : i > axis ? all.name[i + 1]
-		                   : arena_printf(p->arena, "%s * %lld + %s * %lld", all.name[i], (long long)v->list[1].data[0],
-		                                  all.name[i + 1], (long long)v->list[2].data[0]);
-	Text text = {.arena = p->arena};
-	print_read(&text, p->name[v->arg[0]->id], v->arg[0]->type.rank, ix, &all);
-	print_indexed(p, p->name[v->id], v->type.rank, all.name, &all);
-	text_add(p->out, "%s\n", text.data);
-}
-
 /* A built-in with the operands' names, then what else it takes. */
 static void print_built_in(Print *p, const Val *v, const char *more) {
 	print_let(p, v);
 	text_add(p->out, "%s(", op_info[v->op].text);
 	for (int i = 0; i < v->nargs; i++) text_add(p->out, "%s%s", i ? ", " : "", p->name[v->arg[i]->id]);
 	text_add(p->out, "%s)\n", more);
+}
+
+/* What is not as `fold` has it by itself. */
+static void print_fold(Print *p, const Val *v) {
+	int axis = (int)v->list[0].data[0];
+	const int64_t *dim = v->arg[0]->type.dim + axis;
+	long long stride = v->list[1].data[0], dilation = v->list[2].data[0], total = v->type.dim[axis];
+	Text more = {.arena = p->arena};
+	text_add(&more, "%s", "");
+	if (stride != 1) text_add(&more, ", stride = %lld", stride);
+	if (dilation != 1) text_add(&more, ", dilation = %lld", dilation);
+	if (total != (dim[0] - 1) * stride + (dim[1] - 1) * dilation + 1) text_add(&more, ", total = %lld", total);
+	if (axis != v->type.rank - 1) text_add(&more, ", axis = %d", axis);
+	print_built_in(p, v, more.data);
 }
 
 void print_definition(Print *p, const Val *v) {
@@ -376,22 +311,18 @@ void print_definition(Print *p, const Val *v) {
 	}
 	switch (v->op) {
 	case OpContract: print_contract(p, v); return;
-	case OpSlice: print_slice(p, v); return;
-	case OpPad: print_pad(p, v); return;
-	case OpFlip: print_flip(p, v); return;
+	case OpSlice:
+	case OpPad:
+	case OpFlip:
+	case OpWindow: print_move(p, v); return;
 	case OpGather: print_gather(p, v); return;
-	case OpWindow: print_window(p, v); return;
 	case OpConcat:
 	case OpCumSum:
 	case OpArgSort: print_built_in(p, v, axis); return;
-	case OpFold:
-		print_built_in(p, v,
-		               arena_printf(p->arena, ", stride = %lld, dilation = %lld, total = %lld%s", (long long)v->list[1].data[0],
-		                            (long long)v->list[2].data[0], (long long)v->type.dim[v->list[0].data[0]], axis));
-		return;
+	case OpFold: print_fold(p, v); return;
 	case OpScatterAdd:
-		print_built_in(p, v, arena_printf(p->arena, ", %lld, batch = %lld", (long long)v->type.dim[v->list[0].data[0]],
-		                                  (long long)v->list[0].data[0]));
+		print_built_in(p, v, arena_printf(p->arena, v->list[0].data[0] ? ", %lld, batch = %lld" : ", %lld",
+		                                  (long long)v->type.dim[v->list[0].data[0]], (long long)v->list[0].data[0]));
 		return;
 	case OpReshape:
 		print_let(p, v);

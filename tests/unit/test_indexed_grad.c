@@ -21,7 +21,8 @@ static const Case cases[] = {
 	/* pooling */
 	{"x[2, 7, 6, 2]", "", "let y[b, i < 3, j < 2, c] = max[r < 3, s < 3](x[b, i * 2 + r, j * 2 + s, c])"},
 	{"x[2, 5, 5, 2]", "", "let a = relu(x)\nlet y[b, i < 2, j < 2, c] = max[r < 2, s < 2](a[b, i * 2 + r, j * 2 + s, c])"},
-	{"x[2, 5, 5, 2]", "", "let a = relu(x)\nlet y[b, i < 3, j < 3, c] = max[r < 3, s < 3](a[b, i * 2 + r - 1, j * 2 + s - 1, c | -inf])"},
+	{"x[2, 5, 5, 2]", "",
+	 "let a = relu(x)\nlet y[b, i < 3, j < 3, c] = max[r < 3, s < 3](a[b, i * 2 + r - 1, j * 2 + s - 1, c | -inf])"},
 	{"x[2, 5, 5]", "", "let y[b, i < 3] = mean[r < 3, s < 3](x[b, i + r, i + s | 0]) + min[r < 2](x[b, i + r, i])"},
 	/* what windows never touch, touch often, or touch with a slope that is infinite elsewhere */
 	{"x[9]", "", "let y[i < 2, r < 2] = x[5 * i + r]"},
@@ -74,15 +75,15 @@ static const char *program(Arena *arena, const Case *c, bool second) {
 		text_add(&head, "%s%s: %s", i ? ", " : "", given[i].name, given[i].dims);
 		text_add(&results, ", d_%s: %s", given[i].name, given[i].dims);
 		text_add(&values, ", grad(scalar, %s)", given[i].name);
-		if (second)
-			text_add(&body, "%ssum(cos(grad(s, %s) + %d) * spread(grad(s, %s)))", i ? " + " : "let t = ", given[i].name, i,
-			         given[i].name);
+		const char *sum = i ? " + " : "let t = ", *name = given[i].name;
+		if (second) text_add(&body, "%ssum(cos(grad(s, %s) + %d) * spread(grad(s, %s)))", sum, name, i, name);
 	}
 	if (*c->more) text_add(&head, ", %s", c->more);
 	return arena_printf(arena,
 	                    "fn spread(x) {\nlet n = 1\nfor d in dims(x) { n = n * d }\n"
 	                    "return reshape(cos(1.7 * (iota(n) as f32) + 1), dims(x))\n}\n"
-	                    "model m(%s) -> loss: []%s {\n%s\nlet s = sum(spread(y) * (y + 0.3 * y * y))\n%s\nlet scalar = %s\nreturn scalar%s\n}\n",
+	                    "model m(%s) -> loss: []%s {\n%s\nlet s = sum(spread(y) * (y + 0.3 * y * y))\n%s\n"
+	                    "let scalar = %s\nreturn scalar%s\n}\n",
 	                    head.data, results.data, c->body, second ? body.data : "", second ? "t" : "s", values.data);
 }
 

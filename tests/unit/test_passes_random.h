@@ -80,11 +80,19 @@ static Val *random_broadcast(Pool *p, Val *a) {
 	return ir_broadcast(p->f, a, t.rank, t.dim, dims);
 }
 
+static Val *random_window(Pool *p, Val *a) {
+	int axis = random_below(p->r, MAX(a->type.rank, 1)), stride = 1 + random_below(p->r, 2), dilation = 1 + random_below(p->r, 2);
+	if (!a->type.rank || a->type.rank > 2) return a;
+	int64_t n = 1 + random_below(p->r, 1 + (int)(a->type.dim[axis] - 1) / stride);
+	int64_t size = 1 + random_below(p->r, 1 + (int)(a->type.dim[axis] - 1 - (n - 1) * stride) / dilation);
+	return ir_window(p->f, a, axis, n, size, stride, dilation);
+}
+
 static Val *random_view(Pool *p, Val *a) {
 	Fn *f = p->f;
 	int rank = a->type.rank;
 	int64_t list[4][MAX_RANK] = {{0}};
-	switch (random_below(p->r, 7)) {
+	switch (random_below(p->r, 9)) {
 	case 0: return random_broadcast(p, a);
 	case 1: {
 		static const DType to[] = {DTYPE_F32, DTYPE_F64, DTYPE_I32, DTYPE_U8, DTYPE_I8, DTYPE_F32};
@@ -106,8 +114,14 @@ static Val *random_view(Pool *p, Val *a) {
 		}
 		return ir_slice(f, a, list[0], list[1], list[2]);
 	case 5:
-		for (int i = 0; i < rank; i++) list[random_below(p->r, 2)][i] = random_below(p->r, 2);
-		return type_count(a->type) > 40 ? a : ir_pad(f, a, list[0], list[1], NULL, dtype_is_float(a->type.dtype) ? -0.0 : 0);
+		for (int i = 0; i < rank; i++) {
+			list[random_below(p->r, 2)][i] = random_below(p->r, 2);
+			list[2][i] = random_below(p->r, 4) == 0;
+			if (a->type.dim[i] > 2 && random_below(p->r, 4) == 0) list[0][i] = -1;
+		}
+		return type_count(a->type) > 40 ? a : ir_pad(f, a, list[0], list[1], list[2], dtype_is_float(a->type.dtype) ? -0.0 : 0);
+	case 6:
+	case 7: return random_window(p, a);
 	default: return rank ? ir_flip(f, a, 1, (int64_t[]){random_below(p->r, rank)}) : a;
 	}
 }

@@ -111,7 +111,50 @@ static void test_second(void **state) {
 	for (size_t i = 0; i < COUNT(cases); i++) check(&cases[i], true);
 }
 
+/* ---- what difference quotients cannot say ---- */
+
+/* The derivative of sum(y) by x, exactly: ties, what is never touched, slopes that are infinite where nothing is selected. */
+typedef struct Exact { const char *type, *more, *body; double x[9], want[9]; } Exact;
+
+static const Exact exact[] = {
+	/* of equal elements the first tap, row by row */
+	{"[3, 3]", "", "let y[i < 2, j < 2] = max[r < 2, s < 2](x[i + r, j + s])", {1, 1, 1, 1, 1, 1, 1, 1, 1},
+	 {1, 1, 0, 1, 1, 0, 0, 0, 0}},
+	{"[3, 3]", "", "let a = relu(x)\nlet y[i < 2, j < 2] = max[r < 2, s < 2](a[i + r, j + s])", {-1, -2, -3, -1, 2, 2, 0, 2, 0},
+	 {0, 0, 0, 0, 4, 0, 0, 0, 0}},
+	{"[3]", "", "let y[i < 3] = max[r < 3](x[i + r - 1 | -inf])", {0, 0, 0}, {2, 1, 0}},
+	{"[3]", "", "let y[i < 3] = min[r < 3](x[i + r - 1 | inf])", {5, 5, 5}, {2, 1, 0}},
+	/* a default is a tap like others */
+	{"[3]", "", "let y[i < 3] = max[r < 3](x[i + r - 1 | 0])", {0, 0, 0}, {1, 1, 0}},
+	{"[9]", "", "let y[i < 2, r < 2] = x[5 * i + r] * 3", {0}, {3, 3, 0, 0, 0, 3, 3}},
+	{"[5]", "", "let p[i < 5, r < 3] = x[i + r - 1 | 0]\nlet y = where(p > 0, log(p), 0)", {0, 2, 0, -1, 4}, {0, 1.5, 0, 0, 0.5}},
+	{"[3]", "", "let p[i < 6] = x[i / 2 | 0]\nlet y = where(p > 0, 1 / p, 0)", {0, 2, 0}, {0, -0.25, 0}},
+	{"[3]", "", "let g = gather(x, iota(5) - 1)\nlet y = log(x[0..1]) + sum(where(g > 1, log(g), 0))", {2, 0, 4}, {1, 0, 0.25}},
+	{"[4]", "t: i32[4]", "let y = scatter_add(x, t - 1, 3) * (iota(3) as f32 + 1)", {1, 2, 3, 4}, {1, 1, 1, 1}},
+};
+
+static void test_exact(void **state) {
+	(void)state;
+	for (size_t i = 0; i < COUNT(exact); i++) {
+		const Exact *e = &exact[i];
+		Arena *arena = arena_new();
+		const char *text = arena_printf(arena, "model m(x: %s%s%s) -> d_x: %s {\n%s\nreturn grad(sum(y), x)\n}\n", e->type,
+		                                *e->more ? ", " : "", e->more, e->type, e->body);
+		Fn *f = run_passes(program_infer(read_program(arena, text), 0, 1), 0, pass_count);
+		double x[9], ones[9] = {1, 1, 1, 1, 1, 1, 1, 1, 1};
+		for (int k = 0; k < 9; k++) x[k] = e->x[k];
+		for (int mode = 0; mode < 2; mode++) {
+			Tensor *out = run(arena, f, mode ? EVAL_F32 : EVAL_F64, (double *[]){x, ones});
+			for (int k = 0; k < type_count(out->type); k++) {
+				double got = element(out, mode ? EVAL_F32 : EVAL_F64, k);
+				if (got != e->want[k]) fail_msg("%s: element %d is %g, not %g", e->body, k, got, e->want[k]);
+			}
+		}
+		arena_free(arena);
+	}
+}
+
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_first), cmocka_unit_test(test_second)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_first), cmocka_unit_test(test_second), cmocka_unit_test(test_exact)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

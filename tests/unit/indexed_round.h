@@ -116,6 +116,7 @@ static inline void round_start(Round *r, const char *prelude, const char *text, 
 	r->e.session = &r->session;
 	r->build.fn = fn_new(r->e.arena, "case");
 	r->file.tree = parse_text(r, prelude, text);
+	index_declarations(&r->e, &r->file);
 	r->scope = scope_new(&r->e, NULL);
 	r->scope->file = &r->file;
 	r->session.main = &r->file;

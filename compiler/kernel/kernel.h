@@ -83,6 +83,7 @@ typedef struct Kernel {
 	int workers;                     /* how many share it, by the rows of its partition axis */
 	int64_t rows, grain;             /* extent of the partition axis; shares are multiples of grain */
 	int64_t panels;                  /* CONTRACT: > 0: workers share this many column panels instead of rows */
+	bool product_rows;               /* CONTRACT: workers share the rows of the product, whatever axes these are */
 	VEC(int) after;                  /* kernels that must have run before this one */
 	bool barrier_before;
 	int position;

@@ -109,8 +109,8 @@ static void print_shape(Text *out, const Kernel *k) {
 	text_add(out, "%s domain ", kernel_kind_text[k->kind]);
 	print_dims(out, k->domain);
 	if (k->kind == KERNEL_ROWS) text_add(out, " width %lld passes %d", (long long)k->width, k->passes);
-	text_add(out, " workers %d rows %lld grain %lld partition %d panels %lld\n", k->workers, (long long)k->rows, (long long)k->grain,
-	         k->partition, (long long)k->panels);
+	text_add(out, " workers %d rows %lld grain %lld partition %d panels %lld%s\n", k->workers, (long long)k->rows, (long long)k->grain,
+	         k->partition, (long long)k->panels, k->product_rows ? " of the product" : "");
 }
 
 void kernel_print(Text *out, const KernelProgram *kp) {

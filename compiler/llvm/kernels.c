@@ -249,6 +249,7 @@ static void fill_operand(Emit *e, void *context, const ContractBlock *block) {
 
 /* Turns of this loop for one index of the axis that workers share; 0 when they do not share it. */
 static int64_t turns_per_share(const Kernel *kernel, const ContractLoop *l) {
+	if (kernel->product_rows) return l == &kernel->contraction.rows;
 	if (kernel->partition < 0 || !l->naxes || l->axis[0] != kernel->partition || kernel->workers == 1 || kernel->panels) return 0;
 	return l->extent / kernel->domain.dim[kernel->partition];
 }

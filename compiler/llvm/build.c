@@ -88,6 +88,12 @@ Value emit_intrinsic(Emit *e, const char *name, LLVMTypeRef overload, int nargs,
 	return emit_call(e, function, nargs, args);
 }
 
+/* Asks for the line of cache at a pointer; `near` is 3 for the nearest cache, 2 for the next.  Nothing happens when it is no
+ * memory. */
+void emit_prefetch(Emit *e, Value pointer, int near) {
+	emit_intrinsic(e, "llvm.prefetch", e->ptr, 4, (Value[]){pointer, emit_i32(e, 0), emit_i32(e, near), emit_i32(e, 1)});
+}
+
 Value emit_fma(Emit *e, Value a, Value b, Value c) {
 	if (!e->target->has_fma) return LLVMBuildFAdd(e->builder, LLVMBuildFMul(e->builder, a, b, ""), c, "");
 	return emit_intrinsic(e, "llvm.fma", LLVMTypeOf(a), 3, (Value[]){a, b, c});

@@ -6,8 +6,8 @@
  * in ascending order.  A dot: 16 lanes (lane k % 16) per block of 4096, folded lane l += lane l + 8, + 4, + 2, + 1; block totals
  * added in ascending order.
  *
- * The sum may have more loops around k (`around`): a convolution's runs over taps down the image, and for each over k, taps across and
- * channels, which lie in one piece.
+ * The sum may have more loops around k (`around`): a convolution's runs over taps down the image, and for each over k, taps
+ * across and channels, which lie in one piece.
  *
  *     Contract c = {.m = 128, .n = 512, .k = 784, .a = {.row = 784, .column = 1}, .b = {.row = 512, .column = 1}, .c_row = 512};
  *     ContractPlan plan = contract_plan(e->target, &c);
@@ -71,6 +71,7 @@ typedef struct ContractPlan {
 	int64_t panels, wide_panels;         /* column panels in all; the first wide_panels are wide */
 	int64_t panel_columns;               /* vectors * lanes */
 	bool pack_a, pack_b;
+	bool b_ahead;                        /* B comes from beyond the nearest cache: the microkernel asks for it early */
 	int64_t k_block;                     /* k per pass over C */
 	int cut; int64_t per_block;          /* as in Contract, never 0 */
 	bool segments;                       /* the microkernel runs over the innermost loop around k as well */

@@ -4,8 +4,8 @@
  * }
  *
  * B is packed outside the row blocks when there is one pass.  Sums of a pass wait in C for the next one; when there are several
- * blocks of the sum, or C is dropped, they wait in scratch.  Passes are the loops around k that the microkernel does not run itself,
- * and pieces of k. */
+ * blocks of the sum, or C is dropped, they wait in scratch.  Passes are the loops around k that the microkernel does not run
+ * itself, and pieces of k. */
 #include "contract_parts.h"
 
 typedef struct Nest {
@@ -80,9 +80,10 @@ static void choose_by_rows(Nest *n, const int64_t *counts, int ncounts) {
 			for (int kind = 0; kind < PANEL_KINDS; kind++) {
 				if (kind == PANEL_NARROW && plan->wide_panels == plan->panels) continue;
 				if (kind == PANEL_LAST && !has_last(n)) continue;
-				bool ahead = !plan->pack_a && n->c->a.row == 1 && n->c->k * 64 > e->target->l1 / 2;
-				TileShape shape = {height,        plan->lanes,    contract_panel_shape(n->c, plan, kind), contract_a_row(n->c, plan),
-				                   plan->chained, plan->segments, ahead};
+				bool a_ahead = !plan->pack_a && n->c->a.row == 1 && n->c->k * 64 > e->target->l1 / 2;
+				PanelShape panel = contract_panel_shape(n->c, plan, kind);
+				TileShape shape = {height,        plan->lanes,    panel,   contract_a_row(n->c, plan),
+				                   plan->chained, plan->segments, a_ahead, plan->b_ahead};
 				Value kernel = contract_tile(e, shape);
 				n->kernel[tall][kind] = i ? select_value(e, is, kernel, n->kernel[tall][kind]) : kernel;
 			}
@@ -182,10 +183,8 @@ static void fetch_streams(Nest *n, Value row, Value rows, Value column) {
 	for (int i = 0; i < n->x.nstreams; i++) {
 		Value at = emit_at(e, n->x.streams[i].at, e->f32, emit_mul(e, r, emit_index(e, n->x.streams[i].row)));
 		at = emit_at(e, at, e->f32, column);
-		for (int64_t line = 0; line < n->plan->panel_columns; line += 16) {
-			Value args[] = {emit_at_constant(e, at, e->f32, line), emit_i32(e, 0), emit_i32(e, 2), emit_i32(e, 1)};
-			emit_intrinsic(e, "llvm.prefetch", e->ptr, 4, args);
-		}
+		for (int64_t line = 0; line < n->plan->panel_columns; line += LINE_FLOATS)
+			emit_prefetch(e, emit_at_constant(e, at, e->f32, line), 2);
 	}
 	emit_loop_end(e, &loop);
 	if (n->last_pass) emit_end_if(e, &branch);
@@ -221,7 +220,8 @@ static void call_kernels(Nest *n, Value is_tall, Value a, Value row, Value rows)
 	                       : emit_at(e, b_base, e->f32, column);
 	fetch_streams(n, row, rows, column);
 	Value f = by_panel(n, panel, has_last(n), kernel[PANEL_WIDE], kernel[PANEL_NARROW], kernel[PANEL_LAST]);
-	Value args[TILE_PARAMETERS] = {a, b, n->k, emit_index(e, contract_a_step(c, plan)), b_step, emit_at(e, out, e->f32, beside), out_stride};
+	Value args[TILE_PARAMETERS] = {
+	    a, b, n->k, emit_index(e, contract_a_step(c, plan)), b_step, emit_at(e, out, e->f32, beside), out_stride};
 	if (plan->segments) {
 		const ContractSum *around = &c->around[c->naround - 1];
 		args[7] = n->segments, args[8] = emit_index(e, around->a), args[9] = emit_index(e, around->b);
@@ -277,7 +277,8 @@ static void passes_of_k(Nest *n) {
 	const ContractPlan *plan = n->plan;
 	Nest before = *n;
 	Value k = emit_index(e, c->k), zero = emit_index(e, 0), stop = k;
-	bool cut = plan->cut == c->naround && c->k > plan->per_block, pieces = plan->k_block < MIN(c->k, cut ? plan->per_block : c->k);
+	bool cut = plan->cut == c->naround && c->k > plan->per_block,
+	     pieces = plan->k_block < MIN(c->k, cut ? plan->per_block : c->k);
 	EmitLoop block, piece;
 	n->k0 = zero;
 	n->k = k;

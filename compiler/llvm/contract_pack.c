@@ -121,6 +121,8 @@ Value contract_pack_b(Emit *e, const Contract *c, const ContractPlan *plan, Pane
 
 /* ---- A ---- */
 
+enum { PACK_TURNS = 16 };   /* how many k early the lines of A are asked for: a stride the machine does not foresee */
+
 bool contract_a_down(const Contract *c) { return c->a.fill ? c->a.down : c->a.column != 1; }
 
 /* Rows of a packed tile: k_block and a little more, so that rows do not fall on the same lines of the cache. */
@@ -140,6 +142,8 @@ static void pack_a_down(Emit *e, const Contract *c, const ContractPlan *plan, in
 	Value to = emit_at(e, LLVMGetParam(e->function, 0), e->f32, emit_mul(e, loop.i, emit_index(e, contract_a_step(c, plan))));
 	Value from = emit_at(e, LLVMGetParam(e->function, 1), e->f32, emit_mul(e, loop.i, emit_index(e, c->a.column)));
 	int lanes = c->a.row == 1 ? plan->lanes : 1;
+	emit_prefetch(e, emit_at_constant(e, from, e->f32, PACK_TURNS * c->a.column), 3);
+	if (c->a.row == 1 && rows > 1) emit_prefetch(e, emit_at_constant(e, from, e->f32, PACK_TURNS * c->a.column + rows - 1), 3);
 	for (int r = 0; r < rows; r += lanes) {
 		Value x = emit_load_partial(e, e->f32, lanes, emit_at_constant(e, from, e->f32, r * c->a.row), MIN(lanes, rows - r));
 		emit_store(e, x, emit_at_constant(e, to, e->f32, r));

@@ -48,7 +48,8 @@ static double row_range_cost(const Contract *c, const Target *target, const Cont
 		for (int narrow = 0; narrow < 2 && count > 0; narrow++) {
 			int v = plan->vectors - narrow;
 			double panels = narrow ? (double)(plan->panels - plan->wide_panels) : (double)plan->wide_panels;
-			if (panels > 0) cost += count * panels * ((double)call_terms(c, plan) * tile_cycles(target, r, v, rate) + 20 + 2.5 * r * v);
+			if (panels > 0)
+				cost += count * panels * ((double)call_terms(c, plan) * tile_cycles(target, r, v, rate) + 20 + 2.5 * r * v);
 		}
 	}
 	return cost;
@@ -117,14 +118,16 @@ static void choose_packing(const Target *target, const Contract *c, ContractPlan
 	bool aliasing = is_aliasing(c->b.row) && c->k > 128 && tiles > 4;
 	plan->pack_b = c->b.fill || c->b.column != 1 || big || few_registers || awkward_tail || aliasing;
 	if (c->naround) {   /* packers know one k */
-		if (c->a.fill || c->b.fill || c->b.column != 1) die("contract: a sum of several loops over an operand that must be packed");
+		if (c->a.fill || c->b.fill || c->b.column != 1)
+			die("contract: a sum of several loops over an operand that must be packed");
 		plan->pack_a = plan->pack_b = false;
 		return;
 	}
 	bool a_aliasing = is_aliasing(c->a.column == 1 ? c->a.row : c->a.column) && c->k > 128 && plan->panels > 4;
-	/* A read down its columns costs a line of cache for each k and panel: small tiles do not have the time. */
-	bool thin = plan->height * plan->panel_columns < 192 && c->a.column != 1 && c->k * 64 > target->l1 && plan->panels > 3;
-	plan->pack_a = c->a.fill || a_aliasing || thin;
+	/* A read down its columns takes a line of cache for each k.  They are read once for each panel, so they should stay beside
+	 * the panel of B in the nearest cache. */
+	bool leaves_cache = c->a.column != 1 && 2 * c->k * 64 + c->k * plan->panel_columns * 4 > target->l1 / 2 && plan->panels > 3;
+	plan->pack_a = c->a.fill || a_aliasing || leaves_cache;
 }
 
 /* k in equal passes, few of them: a pass is a trip of C to memory and back.  Past 4096, passes divide the blocks of 4096. */
@@ -135,6 +138,14 @@ static void choose_k_block(const Target *target, const Contract *c, ContractPlan
 	else if (c->k <= long_k || rows <= 3 * plan->height) plan->k_block = MIN(c->k, c->per_block);
 	else if (c->k > c->per_block) plan->k_block = block;
 	else plan->k_block = round_up(divide_up(c->k, divide_up(c->k, block)), 16);
+	/* A read down its columns: what a pass reads of it stays in the second cache, since a line serves several tiles. */
+	int64_t fits = MAX(128, target->l2 / 2 / (round_up(c->m, LINE_FLOATS) * 4) / 16 * 16);
+	if (!c->naround && c->a.column != 1 && plan->k_block > fits) plan->k_block = MIN(fits, c->per_block);
+}
+
+/* k of one pass, as far as the microkernel runs it. */
+static int64_t pass_terms(const Contract *c, const ContractPlan *plan) {
+	return plan->k_block * (plan->segments ? c->around[c->naround - 1].extent : 1);
 }
 
 /* How many passes over C there are, and how many in each block of the sum. */
@@ -150,10 +161,13 @@ static void count_passes(const Contract *c, ContractPlan *plan) {
 	plan->waiting = in_block > 1 && all > in_block;
 }
 
-/* Columns per column block: a packed block of B takes half of L2; rows handed to the epilogue stay in L1 or near it. */
-static void choose_panel_block(const Target *target, const Contract *c, ContractPlan *plan) {
+/* Columns per column block: a block of B stays in L2 while tiles of rows pass over it; rows handed to the epilogue stay in L1 or
+ * near it. */
+static void choose_panel_block(const Target *target, const Contract *c, ContractPlan *plan, int64_t rows) {
 	int64_t block = plan->panels, l2 = MAX(target->l2, 64 << 10);
-	if (plan->pack_b) block = MIN(block, MAX(1, l2 * 5 / 8 / (plan->k_block * plan->panel_columns * 4)));
+	int64_t part = plan->pack_b ? l2 * 5 / 8 : l2 / 2;
+	if (plan->pack_b || rows > 4 * plan->height)
+		block = MIN(block, MAX(1, part / (pass_terms(c, plan) * plan->panel_columns * 4)));
 	if (c->epilogue) {
 		int64_t wanted = MAX(512, l2 / 8 / (plan->height * 4));
 		int64_t limit = MAX(1, divide_up(wanted, plan->panel_columns));
@@ -228,7 +242,8 @@ ContractPlan contract_plan(const Target *target, const Contract *given) {
 	choose_packing(target, &c, &plan, rows);
 	choose_k_block(target, &c, &plan, rows);
 	count_passes(&c, &plan);
-	choose_panel_block(target, &c, &plan);
+	plan.b_ahead = stream_rate(target, &c, &plan) > 0;
+	choose_panel_block(target, &c, &plan, rows);
 	choose_row_block(target, &c, &plan, rows);
 	place_scratch(&c, &plan);
 	plan.split_columns =

@@ -6,7 +6,8 @@
 
 #include "contract_parts.h"
 
-enum { MAX_ROWS = 32, MAX_VECTORS = 16, PREFETCH_TURNS = 24 };
+/* How many k early A and B are asked for: a few hundred cycles. */
+enum { MAX_ROWS = 32, MAX_VECTORS = 16, A_TURNS = 24, B_TURNS = 12 };
 
 static Value load_vector(Emit *e, const TileShape *s, Value row, int v) {
 	Value at = emit_at_constant(e, row, e->f32, (int64_t)v * s->lanes);
@@ -79,9 +80,11 @@ static void add_products(Emit *e, const TileShape *s, Value a, Value b, Value *s
 	b = emit_loop_carry(e, &loop, b);
 	for (int i = 0; i < count; i++) emit_loop_carry(e, &loop, sum[i]);
 	multiply(e, s, a, b, &loop, 2);
-	if (s->ahead) {
-		Value later = emit_at(e, a, e->f32, emit_mul(e, a_step, emit_index(e, PREFETCH_TURNS)));
-		emit_intrinsic(e, "llvm.prefetch", e->ptr, 4, (Value[]){later, emit_i32(e, 0), emit_i32(e, 3), emit_i32(e, 1)});
+	if (s->a_ahead) emit_prefetch(e, emit_at(e, a, e->f32, emit_mul(e, a_step, emit_index(e, A_TURNS))), 3);
+	if (s->b_ahead) {
+		Value later = emit_at(e, b, e->f32, emit_mul(e, b_step, emit_index(e, B_TURNS)));
+		for (int64_t at = 0; at < (int64_t)s->panel.vectors * s->lanes; at += LINE_FLOATS)
+			emit_prefetch(e, emit_at_constant(e, later, e->f32, at), 3);
 	}
 	emit_loop_next(e, &loop, 0, emit_at(e, a, e->f32, a_step));
 	emit_loop_next(e, &loop, 1, emit_at(e, b, e->f32, b_step));
@@ -135,9 +138,9 @@ unsigned contract_tile_type(Emit *e, bool segmented, bool chained, LLVMTypeRef *
 }
 
 Value contract_tile(Emit *e, TileShape s) {
-	const char *name = arena_printf(e->arena, "tile_%dx%dx%d_b%d_c%d_a%lld%s%s%s", s.rows, s.panel.vectors, s.lanes, s.panel.b_tail,
-	                                s.panel.c_tail, (long long)s.a_row, s.segmented ? "_segmented" : "", s.chained ? "_chained" : "",
-	                                s.ahead ? "_ahead" : "");
+	const char *name = arena_printf(e->arena, "tile_%dx%dx%d_b%d_c%d_a%lld%s%s%s%s", s.rows, s.panel.vectors, s.lanes,
+	                                s.panel.b_tail, s.panel.c_tail, (long long)s.a_row, s.segmented ? "_segmented" : "",
+	                                s.chained ? "_chained" : "", s.a_ahead ? "_aa" : "", s.b_ahead ? "_ba" : "");
 	Value function = LLVMGetNamedFunction(e->module, name);
 	if (function) return function;
 	EmitPlace place = emit_pause(e);

@@ -68,6 +68,8 @@ Value emit_load(Emit *e, LLVMTypeRef element, int lanes, Value pointer);
 void emit_store(Emit *e, Value v, Value pointer);
 Value emit_load_partial(Emit *e, LLVMTypeRef element, int lanes, Value pointer, int n);
 void emit_store_partial(Emit *e, Value v, Value pointer, int n);
+enum { LINE_FLOATS = 16 };   /* floats in a line of cache */
+void emit_prefetch(Emit *e, Value pointer, int near);
 Value emit_load_masked(Emit *e, LLVMTypeRef element, int lanes, Value pointer, Value mask);
 void emit_store_masked(Emit *e, Value v, Value pointer, Value mask);
 Value emit_gather(Emit *e, LLVMTypeRef element, Value base, Value subscripts, Value mask);   /* mask NULL: all; off: 0 */

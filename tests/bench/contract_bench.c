@@ -76,7 +76,8 @@ typedef struct Rates { double product, peak; } Rates;   /* GFLOP/s, the best of 
 static Rates measure(const Contract *c, const ContractPlan *plan, Product *f, Peak *peak, double flops_per_turn) {
 	enum { ROUNDS = 15, PEAK_TURNS = 1 << 17 };
 	static float values[64];
-	size_t na = (size_t)(padded(c->m) * padded(c->k)), nb = (size_t)(padded(c->n) * padded(c->k)), nc = (size_t)(c->m * padded(c->n));
+	size_t na = (size_t)(padded(c->m) * padded(c->k)), nb = (size_t)(padded(c->n) * padded(c->k)),
+	       nc = (size_t)(c->m * padded(c->n));
 	float *a = aligned_alloc(64, na * 4 / 64 * 64 + 64), *b = aligned_alloc(64, nb * 4 / 64 * 64 + 64);
 	float *out = aligned_alloc(64, nc * 4 / 64 * 64 + 128);
 	char *scratch = aligned_alloc(64, plan->scratch_bytes / 64 * 64 + 64);

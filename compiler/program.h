@@ -40,6 +40,9 @@ typedef struct Setting { const char *name; double value; } Setting;    /* input(
  * when finish is NULL: the plain average over all elements. */
 typedef struct Metric { const char *name; int first_total, ntotals; Fn *finish; double elements; } Metric;
 
+/* The figure of the validation that tells the better epoch.  name NULL: none does. */
+typedef struct Watch { const char *name; int metric; bool rising; } Watch;   /* "val_loss": metric -1; rising: more is better */
+
 typedef struct Train {
 	const char *name;             /* NULL for an unnamed block */
 	int data, validate;           /* data sets by number; validate -1: none or a fraction */
@@ -48,6 +51,9 @@ typedef struct Train {
 	int64_t batch, epochs, steps; /* steps 0: epochs decide */
 	int64_t accumulate;
 	uint64_t seed;
+	Watch watch;
+	bool save_best;               /* the weights saved are those of the best epoch, not the last */
+	int64_t patience;             /* epochs without a better one that end the training; 0: none do */
 	int64_t steps_per_epoch, total_steps;
 	bool uses_steps;              /* the program reads total_steps or steps_per_epoch */
 	int *inputs; int ninputs;     /* fields used, as numbers into data's fields; validation uses the same names */

@@ -52,7 +52,7 @@ static int unknown_option(const Command *command, bool dashes, const char *given
 		else if (strcmp(option_info[i].name, name) == 0) elsewhere = true;
 	}
 	const char *near = nearest_name(name, names, n);
-	static const char *const later[] = {"resume", "budget"};
+	static const char *const later[] = {"budget"};
 	for (size_t i = 0; i < COUNT(later); i++)
 		if (strcmp(later[i], name) == 0) {
 			fprintf(stderr, "nnc %s: --%s is not there yet\n", command->name, name);

@@ -1,5 +1,6 @@
 /* train.c: nnc train: in: FILE.nn; out: a trained model in a folder, progress on stderr or stdout. */
 #include <signal.h>
+#include <stdio.h>
 
 #include "start.h"
 
@@ -42,6 +43,7 @@ static int train_program(Session *s) {
 		                .out = folder,
 		                .log = o->log,
 		                .quiet = o->quiet,
+		                .resume = o->resume,
 		                .strict = o->strict};
 		choose_samples(&start, &job);
 		TrainResult result;
@@ -54,6 +56,10 @@ static int train_program(Session *s) {
 }
 
 int command_train(const Options *options) {
+	if (options->resume && options->weights) {
+		fputs("nnc train: --resume goes on with the weights of the folder; --weights cannot be given too\n", stderr);
+		return EXIT_USAGE;
+	}
 	signal(SIGPIPE, SIG_IGN); /* a reader that goes away does not end a training */
 	return session_run(options, 0, train_program);
 }

@@ -355,6 +355,7 @@ static void elab_train(Elab *e, const Decl *d, File *file) {
 	train->nmetrics = t->metrics.length;
 	train->metrics =
 	    arena_copy(e->arena, t->metrics.data, sizeof *train->metrics * (size_t)(t->metrics.length ? t->metrics.length : 0));
+	if (!read_watch(e, t)) return;
 	for (int k = 0; k < e->program->data.data[train->data].nfields; k++)
 		if (t->field_used[k]) train->inputs[train->ninputs++] = k;
 	t->step = finish_fn(e, step, t);

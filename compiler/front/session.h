@@ -256,6 +256,8 @@ void run_train(Elab *e, TrainState *t, TrainMode mode);
 Value train_counter(Elab *e, const char *name, Span span);   /* steps_per_epoch, total_steps */
 extern const char *const setting_names[];
 extern const int setting_count;
+/* watch.c: `save` and `patience`, once the metrics are known; false after an error. */
+bool read_watch(Elab *e, const TrainState *t);
 /* optimizer.c */
 void read_rules(Elab *e, Scope *scope, Update *u, const TrainItem *item);
 void read_update_params(Elab *e, Scope *scope, Update *u, const Expr *value);

@@ -72,7 +72,8 @@ static bool static_setting(Elab *e, Scope *scope, const TrainItem *item, Train *
 		if (value_ok(v)) elab_error(e, item->value->span, "`shuffle` is true or false, not %s", value_text(e, v));
 		return false;
 	}
-	if (!strcmp(name, "precision") || !strcmp(name, "patience") || !strcmp(name, "save"))
+	if (!strcmp(name, "patience")) return static_int(e, scope, item, 1, &t->patience);
+	if (!strcmp(name, "precision"))
 		return not_supported(e, item->name.span, name), false;
 	return true;
 }
@@ -349,8 +350,8 @@ static bool misspelt_setting(Elab *e, Scope *scope, const Stmt *s) {
 		elab_help(e, "it belongs to the optimizer, as in `optimizer = %s(%s = ...)`", optimizer->name.text, s->name.text);
 	else if (near) elab_help(e, "did you mean `%s`?", near);
 	else
-		elab_help(e, "settings are data, validate, batch, epochs, steps, seed, shuffle, clip, accumulate, loss, params, "
-		             "optimizer; `let` declares a name");
+		elab_help(e, "settings are data, validate, batch, epochs, steps, seed, shuffle, precision, clip, accumulate, "
+		             "patience, save, loss, params, optimizer; `let` declares a name");
 	return true;
 }
 

@@ -203,8 +203,16 @@ typedef struct TrainJob {
 	const char *out;                  /* folder, made by run_folder(); NULL: nothing is written */
 	const char *log;                  /* extra JSONL file or NULL */
 	bool quiet, strict;               /* strict: a loss that is not finite ends the run with EXIT_RUN */
+	bool resume;                      /* goes on from the folder's checkpoint */
 } TrainJob;
-typedef struct TrainResult { int64_t steps, epochs; double loss; EvalResult validation; double seconds; } TrainResult;
+typedef struct TrainResult {
+	int64_t steps, epochs;
+	double loss;
+	EvalResult validation;
+	double seconds;
+	double best; int64_t best_epoch;  /* of the figure that the block watches; best_epoch 0: there is none */
+	bool impatient;                   /* ended because `patience` epochs were none better */
+} TrainResult;
 /* How many there are in one pass over the samples; none is an error, reported. */
 int64_t whole_batches(Diag *diag, const Train *train, int64_t samples);
 /* Trains, saves, reports; an exit code. */

@@ -23,14 +23,15 @@ double now_seconds(void) {
 }
 
 static bool open_log(Report *r, int i, const char *path) {
-	r->log[i] = fopen(path, "w");
+	r->log[i] = fopen(path, r->job->resume ? "a" : "w");
 	r->log_path[i] = path;
 	return r->log[i] || write_failed(r->job->diag, "write", path, errno);
 }
 
-bool report_open(Report *r, const TrainJob *job, int64_t batches, int64_t steps) {
+bool report_open(Report *r, const TrainJob *job, int64_t batches, int64_t steps, const Progress *from) {
 	int64_t accumulate = MAX(job->train->accumulate, 1), loops = steps * accumulate;
-	*r = (Report){.job = job, .batches = batches, .steps = steps, .epochs = (loops + batches - 1) / batches};
+	*r = (Report){.job = job, .batches = batches, .steps = steps, .epochs = (loops + batches - 1) / batches,
+	              .resumed = from->done, .interval = from->interval, .interval_loss = from->interval_loss};
 	r->terminal = isatty(STDOUT_FILENO) == 1;
 	r->print_every = r->epochs > PRINTED_EPOCHS ? r->epochs / (PRINTED_EPOCHS / 2) : 1;
 	r->log_every = MAX(loops / LOG_LINES, 1);
@@ -73,9 +74,12 @@ static bool logging(const Report *r) { return r->log[0] || r->log[1]; }
 /* JSON knows no nan and no inf. */
 static json_t *real(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
-void report_start(Report *r, int64_t dropped) {
+void report_start(Report *r, const Moment *m, int64_t dropped) {
 	const TrainJob *job = r->job;
-	if (logging(r))
+	if (logging(r) && job->resume)
+		log_line(r, json_pack("{s:s, s:I, s:I}", "event", "resume", "step", (json_int_t)m->step, "epoch", (json_int_t)m->epoch),
+		         true);
+	else if (logging(r))
 		log_line(r, json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:i}", "event", "start", "nnc", NNC_VERSION,
 		                      "file", job->file ? job->file : "", "seed", (json_int_t)job->seed,
 		                      "samples", (json_int_t)job->data.count, "batch", (json_int_t)job->train->batch,
@@ -88,6 +92,7 @@ void report_start(Report *r, int64_t dropped) {
 	       arena_count(arena, job->step->workers, "thread"));
 	if (dropped)
 		printf("the last %s of each epoch's order make no whole batch and are left out\n", arena_count(arena, dropped, "sample"));
+	if (job->resume) printf("resumed after step %lld\n", (long long)m->step);
 	fflush(stdout);
 }
 
@@ -108,7 +113,7 @@ static void print_rate(FILE *out, double rate) {
 
 static double rate_now(const Report *r, const Moment *m, double now) {
 	double seconds = MAX(now - r->started - r->spent, 1e-9);
-	return (double)((m->epoch - 1) * r->batches + m->batch) * (double)r->job->train->batch / seconds;
+	return (double)((m->epoch - 1) * r->batches + m->batch - r->resumed) * (double)r->job->train->batch / seconds;
 }
 
 static void draw(Report *r, const Moment *m, double now) {
@@ -150,10 +155,10 @@ static bool logs_epoch(const Report *r, int64_t epoch) {
 	return epoch % every == 0 || epoch == r->epochs;
 }
 
-void report_epoch(Report *r, const Moment *m, const EvalResult *v) {
+void report_epoch(Report *r, const Moment *m, const EvalResult *v, bool better, bool last) {
 	const Train *train = r->job->train;
 	double now = now_seconds();
-	if (logging(r) && logs_epoch(r, m->epoch)) {
+	if (logging(r) && (last || logs_epoch(r, m->epoch))) {
 		json_t *line = json_pack("{s:s, s:I, s:I, s:o, s:o}", "event", "epoch", "epoch", (json_int_t)m->epoch, "step",
 		                         (json_int_t)m->step, "loss", real(m->loss), "seconds", real(now - r->started));
 		if (v && v->samples) {
@@ -161,9 +166,10 @@ void report_epoch(Report *r, const Moment *m, const EvalResult *v) {
 			for (int i = 0; i < train->nmetrics; i++)
 				json_object_set_new(line, r->val_name[i], real(v->metrics[i]));
 		}
+		if (train->watch.name) json_object_set_new(line, "better", json_boolean(better));
 		log_line(r, line, true);
 	}
-	if (r->job->quiet || (m->epoch % r->print_every && m->epoch != r->epochs)) return;
+	if (r->job->quiet || (m->epoch % r->print_every && m->epoch != r->epochs && !last)) return;
 	report_clear(r);
 	printf("epoch %lld/%lld  loss %.6g", (long long)m->epoch, (long long)r->epochs, plain(m->loss));
 	if (v && v->samples) {
@@ -176,15 +182,31 @@ void report_epoch(Report *r, const Moment *m, const EvalResult *v) {
 	fflush(stdout);
 }
 
+static void log_end(Report *r, const Moment *m, const TrainResult *result, bool interrupted) {
+	json_t *line = json_pack("{s:s, s:I, s:I, s:o, s:o, s:b}", "event", "end", "step", (json_int_t)m->step, "epoch",
+	                         (json_int_t)m->epoch, "loss", real(result->loss), "seconds", real(result->seconds), "interrupted",
+	                         interrupted);
+	if (r->job->train->patience) json_object_set_new(line, "out_of_patience", json_boolean(result->impatient));
+	if (result->best_epoch) {
+		json_object_set_new(line, "best_epoch", json_integer(result->best_epoch));
+		json_object_set_new(line, "best", real(result->best));
+	}
+	log_line(r, line, true);
+}
+
 void report_end(Report *r, const Moment *m, const TrainResult *result, const char *weights, bool interrupted) {
-	if (logging(r))
-		log_line(r, json_pack("{s:s, s:I, s:I, s:o, s:o, s:b}", "event", "end", "step", (json_int_t)m->step,
-		                      "epoch", (json_int_t)m->epoch, "loss", real(result->loss), "seconds", real(result->seconds),
-		                      "interrupted", interrupted), true);
+	const Train *train = r->job->train;
+	if (logging(r)) log_end(r, m, result, interrupted);
 	report_clear(r);
 	if (r->job->quiet) return;
+	if (result->impatient && !interrupted)
+		printf("no better %s in %s: training ends\n", train->watch.name, arena_count(r->job->arena, train->patience, "epoch"));
 	if (interrupted) printf("interrupted after step %lld\n", (long long)m->step);
 	else printf("%s in %.3g s\n", arena_count(r->job->arena, m->step, "step"), result->seconds);
-	if (weights) printf("weights: %s\n", weights);
+	if (result->best_epoch)
+		printf("best: %s %.6g in epoch %lld\n", train->watch.name, result->best, (long long)result->best_epoch);
+	if (weights && train->save_best)
+		printf("weights: %s, of %s\n", weights, result->best_epoch ? "the best epoch" : "the last step: no epoch was best");
+	else if (weights) printf("weights: %s\n", weights);
 	fflush(stdout);
 }

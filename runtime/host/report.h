@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#include "host.h"
+#include "checkpoint.h"
 
 typedef struct Report {
 	const TrainJob *job;
@@ -14,6 +14,7 @@ typedef struct Report {
 	bool terminal, shown;        /* a progress line stands on the terminal */
 	int64_t batches, epochs;     /* steps of the loop per epoch; epochs in all */
 	int64_t steps;               /* updates in all */
+	int64_t resumed;             /* steps of the loop that were done before; 0: the run begins */
 	double started, drawn;       /* seconds */
 	double spent;                /* in validation, not training */
 	int64_t print_every, log_every;
@@ -25,11 +26,11 @@ typedef struct Report {
 typedef struct Moment { int64_t step, epoch, batch; double loss; } Moment;   /* loss: mean of the epoch so far */
 
 double now_seconds(void);
-bool report_open(Report *report, const TrainJob *job, int64_t batches, int64_t steps);
-void report_start(Report *report, int64_t dropped);
+bool report_open(Report *report, const TrainJob *job, int64_t batches, int64_t steps, const Progress *from);
+void report_start(Report *report, const Moment *moment, int64_t dropped);
 /* Called after each step; cheap unless something is to be drawn or logged. */
 void report_step(Report *report, const Moment *moment, double loss);
-void report_epoch(Report *report, const Moment *moment, const EvalResult *validation);
+void report_epoch(Report *report, const Moment *moment, const EvalResult *validation, bool better, bool last);
 void report_end(Report *report, const Moment *moment, const TrainResult *result, const char *weights, bool interrupted);
 void report_clear(Report *report);    /* before anything else is written to the terminal */
 /* False, said: a log could not be written. */

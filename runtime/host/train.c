@@ -1,6 +1,8 @@
 /* train.c: in: a compiled step, its data, an initialised persistent block; out: the trained block, weights and a log.
  * Guaranteed: the order of samples depends on seed and epoch alone; an interrupt ends the run after the step under way,
- * with everything saved; a loss that is not finite is traced to the first value that is not. */
+ * with everything saved, and a run that is resumed ends with the bits of one that was not interrupted; a loss that is not finite
+ * is traced to the first value that is not. */
+#include "checkpoint.h"
 #include "report.h"
 
 #include <math.h>
@@ -29,9 +31,9 @@ typedef struct Loop {
 	EvalResult validation;
 	Shuffle order;
 	Moment at;
+	Progress now;
 	int64_t accumulate, batches, loops;   /* loops: steps of the executable in all */
-	int64_t done;                         /* of them */
-	double sum;                           /* of the epoch's losses */
+	char *best;                           /* parameters and states of the best epoch; NULL: not kept */
 	int loss_io, step_io, epoch_io;
 	char *snapshot;
 	int64_t snapshot_done;
@@ -72,7 +74,7 @@ static void take_snapshot(Loop *l) {
 	if (l->job->layout->bytes > SNAPSHOT_LIMIT || l->warned) return;
 	if (!l->snapshot) l->snapshot = block_new(l->job->layout->bytes);
 	memcpy(l->snapshot, l->job->persistent, l->job->layout->bytes);
-	l->snapshot_done = l->done;
+	l->snapshot_done = l->now.done;
 }
 
 static void print_now(const TrainJob *job, Diag *diag) {
@@ -95,8 +97,8 @@ static void explain_nonfinite(Loop *l, double loss) {
 		Moment at = l->at;
 		char *live = l->runner->frame.persistent;
 		l->runner->frame.persistent = l->snapshot;
-		for (int64_t d = l->snapshot_done; d < l->done - 1; d++) run_step(l, d);
-		prepare_step(l, l->done - 1);
+		for (int64_t d = l->snapshot_done; d < l->now.done - 1; d++) run_step(l, d);
+		prepare_step(l, l->now.done - 1);
 		batch_fill(l->batch, l->job->train->shuffle ? &l->order : NULL, l->at.batch * l->job->train->batch);
 		note_nonfinite(diag, l->runner, job->program, job->layout, isnan(loss));
 		l->runner->frame.persistent = live;
@@ -107,14 +109,42 @@ static void explain_nonfinite(Loop *l, double loss) {
 	l->warned = true;
 }
 
+/* The weights first: what they are of is in the checkpoint too, or comes again when the run goes on from an older one. */
 static bool save(Loop *l) {
 	TrainJob *job = l->job;
 	if (!job->out) return true;
 	if (!l->weights) l->weights = arena_printf(job->arena, "%s/weights.safetensors", job->out);
 	WeightsInfo info = {.seed = job->seed, .step = l->at.step, .epoch = l->at.epoch, .has_seed = true};
+	const char *block = job->persistent;
+	if (l->best && l->now.best_epoch) {
+		block = l->best;
+		info.step = l->now.best_step;
+		info.epoch = l->now.best_epoch;
+	}
 	l->saved = now_seconds();
-	return weights_save(job->diag, l->weights, job->program, job->layout, job->persistent, info, false);
+	l->now.interval = l->report.interval;
+	l->now.interval_loss = l->report.interval_loss;
+	return weights_save(job->diag, l->weights, job->program, job->layout, block, info, false) &&
+	       checkpoint_save(job, &l->now, l->best);
 }
+
+/* Whether the epoch is better than those before it; nan is not. */
+static bool note_validation(Loop *l) {
+	const Watch *watch = &l->job->train->watch;
+	if (!watch->name || !l->validation.samples) return false;
+	double value = watch->metric < 0 ? l->validation.loss : l->validation.metrics[watch->metric];
+	bool better = !isnan(value) && (!l->now.best_epoch || (watch->rising ? value > l->now.best : value < l->now.best));
+	l->now.worse++;
+	if (!better) return false;
+	l->now.best = value;
+	l->now.best_epoch = l->at.epoch;
+	l->now.best_step = l->at.step;
+	l->now.worse = 0;
+	if (l->best) memcpy(l->best, l->job->persistent, l->job->layout->infer_bytes);
+	return true;
+}
+
+static bool out_of_patience(const Loop *l) { return l->job->train->patience && l->now.worse >= l->job->train->patience; }
 
 /* The end of an epoch, or of the run within one. */
 static int end_epoch(Loop *l) {
@@ -122,29 +152,34 @@ static int end_epoch(Loop *l) {
 	int status = evaluate(l->job->arena, &l->eval, &l->validation);
 	l->report.spent += now_seconds() - start;
 	if (status != EXIT_DONE) return status;
-	report_epoch(&l->report, &l->at, &l->validation);
+	bool better = note_validation(l);
+	report_epoch(&l->report, &l->at, &l->validation, better, out_of_patience(l));
 	if (now_seconds() - l->saved >= SAVE_SECONDS && !save(l)) return EXIT_RUN;
 	take_snapshot(l);
-	l->sum = 0;
 	return EXIT_DONE;
+}
+
+/* What the steps so far come to. */
+static void note_moment(Loop *l) {
+	l->at.step = (l->now.done + l->accumulate - 1) / l->accumulate;
+	l->at.loss = l->now.sum / (double)l->at.batch;
 }
 
 static int run_loop(Loop *l) {
 	take_snapshot(l);
-	while (l->done < l->loops && !interrupted) {
-		run_step(l, l->done);
+	while (l->now.done < l->loops && !interrupted && !out_of_patience(l)) {
+		run_step(l, l->now.done);
 		double loss = read_loss(l);
-		l->done++;
-		l->at.batch++;
-		l->at.step = (l->done + l->accumulate - 1) / l->accumulate;
-		l->sum += loss;
-		l->at.loss = l->sum / (double)l->at.batch;
+		if (!l->at.batch++) l->now.sum = 0;
+		l->now.done++;
+		l->now.sum += loss;
+		note_moment(l);
 		if (!isfinite(loss) && !l->warned) {
 			explain_nonfinite(l, loss);
 			if (l->job->strict) return EXIT_RUN;
 		}
 		report_step(&l->report, &l->at, loss);
-		if (l->at.batch == l->batches || l->done == l->loops) {
+		if (l->at.batch == l->batches || l->now.done == l->loops) {
 			int status = end_epoch(l);
 			if (status != EXIT_DONE) return status;
 		}
@@ -159,6 +194,33 @@ int64_t whole_batches(Diag *diag, const Train *train, int64_t samples) {
 	return samples / train->batch;
 }
 
+static void make_runner(Loop *l) {
+	TrainJob *job = l->job;
+	const Train *t = job->train;
+	l->runner = runner_new(job->step, job->pool, job->persistent);
+	l->loss_io = runner_output(l->runner, "loss");
+	if (l->loss_io < 0) die("the step has no output 'loss'");
+	l->step_io = runner_input_kind(l->runner, INPUT_STEP);
+	l->epoch_io = runner_input_kind(l->runner, INPUT_EPOCH);
+	runner_seed(l->runner, job->seed);
+	runner_settings(l->runner, t);
+	l->batch = batch_new(job->arena, &job->data, l->runner, t->batch);
+	l->eval = (EvalJob){.program = job->program, .train = t, .pool = job->pool, .persistent = job->persistent,
+	                    .samples = job->validate, .seed = job->seed, .compile = job->compile, .context = job->context};
+}
+
+/* Where the training in the folder had come to. */
+static bool resume(Loop *l) {
+	if (!l->job->resume) return true;
+	if (!checkpoint_load(l->job, &l->now, l->best)) return false;
+	if (!l->now.done) return true;
+	l->at.epoch = (l->now.done - 1) / l->batches + 1;
+	l->at.batch = (l->now.done - 1) % l->batches + 1;
+	if (l->job->train->shuffle) l->order = shuffle_make(l->job->data.count, l->job->seed, (uint64_t)l->at.epoch);
+	note_moment(l);
+	return true;
+}
+
 static bool set_up(Loop *l, TrainJob *job) {
 	const Train *t = job->train;
 	*l = (Loop){.job = job, .accumulate = MAX(t->accumulate, 1), .batches = whole_batches(job->diag, t, job->data.count),
@@ -171,21 +233,19 @@ static bool set_up(Loop *l, TrainJob *job) {
 		           arena_count(job->diag->arena, l->batches, "batch"), (long long)l->accumulate);
 		return false;
 	}
-	l->runner = runner_new(job->step, job->pool, job->persistent);
-	l->loss_io = runner_output(l->runner, "loss");
-	if (l->loss_io < 0) die("the step has no output 'loss'");
-	l->step_io = runner_input_kind(l->runner, INPUT_STEP);
-	l->epoch_io = runner_input_kind(l->runner, INPUT_EPOCH);
-	runner_seed(l->runner, job->seed);
-	runner_settings(l->runner, t);
-	l->batch = batch_new(job->arena, &job->data, l->runner, t->batch);
-	l->eval = (EvalJob){.program = job->program, .train = t, .pool = job->pool, .persistent = job->persistent,
-	                    .samples = job->validate, .seed = job->seed, .compile = job->compile, .context = job->context};
-	if (!report_open(&l->report, job, l->batches, steps)) {
-		runner_free(l->runner);
-		return false;
-	}
-	return true;
+	if (t->save_best) l->best = block_new(job->layout->infer_bytes);
+	if (!resume(l)) return false;
+	make_runner(l);
+	return report_open(&l->report, job, l->batches, steps, &l->now);
+}
+
+static void tear_down(Loop *l, int lock) {
+	TrainJob *job = l->job;
+	evaluate_close(&l->eval);
+	runner_free(l->runner);
+	block_free(l->snapshot, l->snapshot ? job->layout->bytes : 0);
+	block_free(l->best, l->best ? job->layout->infer_bytes : 0);
+	run_unlock(lock);
 }
 
 int train_run(TrainJob *job, TrainResult *result) {
@@ -194,24 +254,22 @@ int train_run(TrainJob *job, TrainResult *result) {
 	int lock = job->out ? run_lock(job->diag, job->out) : RUN_UNLOCKED;
 	if (lock == RUN_BUSY) return EXIT_INPUT;
 	if (!set_up(l, job)) {
-		run_unlock(lock);
+		tear_down(l, lock);
 		return diag_exit_code(job->diag);
 	}
 	struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND}, before;
 	interrupted = 0;
 	sigaction(SIGINT, &action, &before);
-	report_start(&l->report, job->data.count % job->train->batch);
+	report_start(&l->report, &l->at, job->data.count % job->train->batch);
 	int status = run_loop(l);
 	if ((status == EXIT_DONE || status == EXIT_INTERRUPTED) && !save(l)) status = EXIT_RUN;
 	*result = (TrainResult){.steps = l->at.step, .epochs = l->at.epoch, .loss = l->at.loss, .validation = l->validation,
+	                        .best = l->now.best, .best_epoch = l->now.best_epoch, .impatient = out_of_patience(l),
 	                        .seconds = now_seconds() - l->report.started};
 	if (status == EXIT_DONE || status == EXIT_INTERRUPTED)
 		report_end(&l->report, &l->at, result, l->weights, status == EXIT_INTERRUPTED);
 	sigaction(SIGINT, &before, NULL);
 	if (!report_close(&l->report) && status == EXIT_DONE) status = EXIT_RUN;
-	evaluate_close(&l->eval);
-	runner_free(l->runner);
-	block_free(l->snapshot, l->snapshot ? job->layout->bytes : 0);
-	run_unlock(lock);
+	tear_down(l, lock);
 	return status;
 }

@@ -1,5 +1,6 @@
 /* weights.c: in: a program's persistent block; out: a safetensors file with instance paths as names; and back.
  * Files are dense row-major whatever the block's layout.  Loading says what did not match. */
+#include "checkpoint.h"
 #include "files.h"
 
 #include <inttypes.h>
@@ -7,18 +8,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool weights_save(Diag *diag, const char *path, const Program *p, const Layout *layout, const char *block, WeightsInfo info,
-                  bool slots) {
-	Arena *arena = arena_new();
-	TensorEntry *entries = NEW_ARRAY(arena, TensorEntry, MAX(layout->count, 1));
+int weights_entries(Arena *arena, const Program *p, const Layout *layout, const char *block, const char *prefix, bool slots,
+                    TensorEntry *entries) {
 	int count = 0;
 	for (int i = 0; i < layout->count; i++) {
 		const Persistent *t = &p->persistent.data[i];
 		if (t->kind == INPUT_SLOT && !slots) continue;
 		char *dense = arena_alloc(arena, (size_t)type_count(t->type) * (size_t)dtype_info[t->type.dtype].bytes);
 		layout_store(layout, p, i, block, dense);
-		entries[count++] = (TensorEntry){.name = t->path, .type = t->type, .data = dense};
+		const char *name = *prefix ? arena_printf(arena, "%s%s", prefix, t->path) : t->path;
+		entries[count++] = (TensorEntry){.name = name, .type = t->type, .data = dense};
 	}
+	return count;
+}
+
+bool weights_save(Diag *diag, const char *path, const Program *p, const Layout *layout, const char *block, WeightsInfo info,
+                  bool slots) {
+	Arena *arena = arena_new();
+	TensorEntry *entries = NEW_ARRAY(arena, TensorEntry, MAX(layout->count, 1));
+	int count = weights_entries(arena, p, layout, block, "", slots, entries);
 	MetaEntry meta[] = {{"nnc", NNC_VERSION},
 	                    {"file", p->name ? p->name : ""},
 	                    {"seed", arena_printf(arena, "%" PRIu64, info.seed)},
@@ -115,26 +123,29 @@ static int names_find(const Names *names, const TensorFile *file, const char *na
 	return -1;
 }
 
+/* What of the block must be in the file, under which names. */
+typedef struct Want { bool partial, slots; const char *prefix; } Want;
+
 static bool load_all(Arena *arena, Mismatch *m, const TensorFile *file, const Program *p, const Layout *layout, char *block,
-                     bool partial) {
+                     Want want) {
 	Names names = names_make(arena, file);
 	bool *used = NEW_ARRAY(arena, bool, file->count + 1);
 	int *found = NEW_ARRAY(arena, int, layout->count + 1), matched = 0, wanted = 0;
 	for (int i = 0; i < layout->count; i++) {
 		const Persistent *t = &p->persistent.data[i];
-		found[i] = names_find(&names, file, t->path);
+		found[i] = names_find(&names, file, *want.prefix ? arena_printf(arena, "%s%s", want.prefix, t->path) : t->path);
 		bool fits = found[i] >= 0 && load_one(p, layout, i, block, &file->entries[found[i]]);
 		if (found[i] >= 0) used[found[i]] = true;
 		if (fits) found[i] = -2;
-		if (t->kind != INPUT_SLOT) {
+		if (t->kind != INPUT_SLOT || want.slots) {
 			wanted++;
 			matched += fits;
 		}
 	}
-	m->fatal = partial ? wanted && !matched : matched < wanted;
+	m->fatal = want.partial ? wanted && !matched : matched < wanted;
 	for (int i = 0; i < layout->count; i++) {
 		const Persistent *t = &p->persistent.data[i];
-		if (found[i] == -2 || (found[i] == -1 && t->kind == INPUT_SLOT)) continue;
+		if (found[i] == -2 || (found[i] == -1 && t->kind == INPUT_SLOT && !want.slots)) continue;
 		const char *type = type_text(arena, t->type);
 		if (found[i] < 0) {
 			mismatch(m, arena_printf(arena, "missing: %s, %s", t->path, type));
@@ -144,7 +155,7 @@ static bool load_all(Arena *arena, Mismatch *m, const TensorFile *file, const Pr
 		mismatch(m, arena_printf(arena, "%s: %s here, %s%s in the file", t->path, type, e->stored,
 		                         dims_text(arena, e->type.rank, e->type.dim)));
 	}
-	for (int i = 0; i < file->count; i++)
+	for (int i = 0; !*want.prefix && i < file->count; i++)
 		if (!used[i] && !strchr(file->entries[i].name, '#'))
 			mismatch(m, arena_printf(arena, "unexpected: %s", file->entries[i].name));
 	return !m->fatal;
@@ -157,10 +168,19 @@ bool weights_load(Diag *diag, const char *path, const Program *p, const Layout *
 	bool ok = file != NULL;
 	if (ok) {
 		Mismatch m = {.diag = diag, .path = path};
-		ok = load_all(arena, &m, file, p, layout, block, partial);
+		ok = load_all(arena, &m, file, p, layout, block, (Want){.partial = partial, .prefix = ""});
 		if (info) read_info(file, info);
 	}
 	tensors_close(file);
+	arena_free(arena);
+	return ok;
+}
+
+bool weights_restore(Diag *diag, const char *path, const TensorFile *file, const Program *p, const Layout *layout, char *block,
+                     const char *prefix, bool slots) {
+	Arena *arena = arena_new();
+	Mismatch m = {.diag = diag, .path = path};
+	bool ok = load_all(arena, &m, file, p, layout, block, (Want){.slots = slots, .prefix = prefix});
 	arena_free(arena);
 	return ok;
 }

@@ -52,7 +52,7 @@ for threads in 1 2; do
 	# Whole lines only, and the last of them speaks of the step that the weights are of.
 	tail -c 1 out/log.jsonl | od -An -c | grep -q '\\n' || fail "$threads threads: the log ends within a line"
 	grep -vq '^{.*}$' out/log.jsonl && fail "$threads threads: the log has a line that is no object"
-	ls -A out | grep -v -e '^run.json$' -e '^log.jsonl$' -e '^weights.safetensors$' && fail "$threads threads: files are left over"
+	ls -A out | grep -v -e '^run.json$' -e '^log.jsonl$' -e '^weights.safetensors$' -e '^checkpoint.safetensors$' && fail "$threads threads: files are left over"
 done
 
 # The same seed and as many steps, not interrupted, give the same weights.
@@ -62,6 +62,20 @@ saved=$(tr -dc 0-9 <meta)
 [ -n "$saved" ] && [ "${steps:-0}" -le "$saved" ] || fail "the weights say step '$saved', the log '$steps'"
 "$nnc" train long.nn --out whole --quiet --steps "${saved:-1}" || fail 'the same steps again'
 cmp out/weights.safetensors whole/weights.safetensors || fail 'interrupted and whole runs differ'
+
+# Resumed, and interrupted once more on the way, it gives the weights of a training that never was.
+more=$((${saved:-1} + 100000))
+"$nnc" train long.nn --out longer --quiet --steps $more || fail 'more steps'
+start --resume --steps $more
+sleep 0.3
+kill -INT $process 2>/dev/null
+wait $process
+code=$?
+[ $code -eq 130 ] || [ $code -eq 0 ] || { fail "resumed: exit code $code"; cat said >&2; }
+grep -q "resumed after step $saved" said || { fail 'not a word of the resumption'; cat said >&2; }
+"$nnc" train long.nn --out out --quiet --resume --threads 1 --steps $more || fail 'resumed twice'
+cmp out/weights.safetensors longer/weights.safetensors || fail 'resumed and whole runs differ'
+grep -c '"event": *"resume"' out/log.jsonl | grep -q '^2$' || fail 'the log does not tell of two resumptions'
 
 # Again and again, at any moment from the start on: the second interrupt may end the process at once, but what is saved is
 # whole, or what was there before.  (Between fork and exec a background job still ignores the signal.)

@@ -430,6 +430,162 @@ static void interrupt(void **state) {
 	free(log);
 }
 
+/* A metric of "near": its highest value is reached, and then only equalled. */
+static World *watching_world(int64_t patience, int64_t accumulate) {
+	World *w = world_new(0);
+	w->train->watch = (Watch){.name = "val_near", .metric = 0, .rising = true};
+	w->train->save_best = true;
+	w->train->patience = patience;
+	w->train->accumulate = accumulate;
+	return w;
+}
+
+static const char *folder_of(World *w, const char *name) {
+	const char *out = run_folder(w->arena, w->program->diag, "line.nn", arena_printf(w->arena, "%s/%s", folder, name));
+	assert_non_null(out);
+	return out;
+}
+
+/* The parameters that a run has saved. */
+static void saved_weights(World *w, const char *out, char *block, WeightsInfo *info) {
+	const char *path = arena_printf(w->arena, "%s/weights.safetensors", out);
+	assert_true(weights_load(w->program->diag, path, w->program, &w->layout, block, false, info));
+}
+
+static void keeps_the_best(void **state) {
+	(void)state;
+	World *w = watching_world(4, 1);
+	TrainJob job = job_of(w);
+	job.out = folder_of(w, "best.run");
+	job.log = arena_printf(w->arena, "%s/best.jsonl", folder);
+	TrainResult result;
+	assert_int_equal(train_run(&job, &result), EXIT_DONE);
+	assert_true(result.impatient && result.best_epoch > 1 && result.best == 1);
+	assert_int_equal(result.epochs, result.best_epoch + 4);
+	int lines;
+	json_t *end = last_line(job.log, "end", &lines), *epoch = last_line(job.log, "epoch", &lines);
+	assert_int_equal(lines, result.epochs);
+	assert_true(json_is_false(json_object_get(epoch, "better")) && json_is_true(json_object_get(end, "out_of_patience")));
+	assert_int_equal(json_integer_value(json_object_get(end, "best_epoch")), result.best_epoch);
+	json_decref(end);
+	json_decref(epoch);
+	World *v = watching_world(0, 1);   /* as many epochs, and no more: the same weights */
+	v->train->epochs = result.best_epoch;
+	TrainJob shorter = job_of(v);
+	TrainResult until;
+	assert_int_equal(train_run(&shorter, &until), EXIT_DONE);
+	assert_true(!until.impatient && until.best_epoch == result.best_epoch);
+	char *saved = block_new(w->layout.bytes);
+	WeightsInfo info;
+	saved_weights(w, job.out, saved, &info);
+	assert_int_equal(info.epoch, result.best_epoch);
+	assert_int_equal(info.step, until.steps);
+	assert_memory_equal(saved, v->block, w->layout.infer_bytes);
+	assert_memory_not_equal(saved, w->block, w->layout.infer_bytes);
+	v->train->watch.rising = false;   /* the other way round, the first epoch is the best */
+	memset(v->block, 0, v->layout.bytes);
+	assert_int_equal(train_run(&shorter, &until), EXIT_DONE);
+	assert_int_equal(until.best_epoch, 1);
+	block_free(saved, w->layout.bytes);
+	world_free(v);
+	world_free(w);
+	w = world_new(1);   /* the loss is nan from epoch 2 on: that is no better */
+	w->train->watch = (Watch){.name = "val_loss", .metric = -1};
+	w->train->patience = 2;
+	job = job_of(w);
+	assert_int_equal(train_run(&job, &result), EXIT_DONE);
+	assert_true(result.impatient && result.best_epoch == 1 && result.epochs == 3);
+	world_free(w);
+}
+
+static EntryPoint real_entry;
+static int64_t steps_left;
+
+static void entry_interrupting(Frame *frame, int64_t tid, int64_t n) {
+	if (!tid && --steps_left == 0) raise(SIGINT);
+	real_entry(frame, tid, n);
+}
+
+/* Interrupted after some steps, and again after more; resumed each time by a process that knows nothing of the one before. */
+static void resumes(void **state) {
+	(void)state;
+	World *w = watching_world(4, 2);
+	TrainJob job = job_of(w);
+	job.out = folder_of(w, "whole.run");
+	TrainResult whole, result;
+	assert_int_equal(train_run(&job, &whole), EXIT_DONE);
+	char *saved = block_new(w->layout.bytes), *again = block_new(w->layout.bytes);
+	WeightsInfo info, of_whole;
+	saved_weights(w, job.out, saved, &of_whole);
+	static const int64_t moments[][2] = {{1, 1}, {4, 1}, {5, 20}, {6, 9}, {13, 1000}, {25, 2}};
+	for (size_t m = 0; m < COUNT(moments); m++) {
+		const char *name = arena_printf(w->arena, "parts%zu.run", m);
+		int code = EXIT_INTERRUPTED;
+		for (int part = 0; code == EXIT_INTERRUPTED; part++) {
+			World *v = watching_world(4, 2);
+			TrainJob next = job_of(v);
+			next.out = folder_of(v, name);
+			next.resume = part > 0;
+			Executable step = *next.step;
+			real_entry = step.entry;
+			step.entry = entry_interrupting;
+			next.step = &step;
+			steps_left = part < 2 ? moments[m][part] : 0;
+			code = train_run(&next, &result);
+			assert_true(code == EXIT_DONE || (code == EXIT_INTERRUPTED && part < 2));
+			if (code == EXIT_DONE) {
+				assert_memory_equal(v->block, w->block, w->layout.bytes);
+				saved_weights(v, next.out, again, &info);
+			}
+			world_free(v);
+		}
+		assert_memory_equal(again, saved, w->layout.infer_bytes);
+		assert_true(info.epoch == of_whole.epoch && info.step == of_whole.step);
+		assert_true(result.loss == whole.loss && result.best_epoch == whole.best_epoch && result.epochs == whole.epochs);
+	}
+	/* What has ended stays as it is. */
+	memset(w->block, 0, w->layout.bytes);
+	job.resume = true;
+	assert_int_equal(train_run(&job, &result), EXIT_DONE);
+	assert_true(result.steps == whole.steps && result.loss == whole.loss && result.impatient);
+	saved_weights(w, job.out, again, &info);
+	assert_memory_equal(again, saved, w->layout.infer_bytes);
+	block_free(saved, w->layout.bytes);
+	block_free(again, w->layout.bytes);
+	world_free(w);
+}
+
+/* Folders without a checkpoint, checkpoints of other trainings. */
+static void resumes_nothing_else(void **state) {
+	(void)state;
+	World *w = world_new(0);
+	Diag *diag = w->program->diag;
+	w->train->epochs = 1;
+	TrainJob job = job_of(w);
+	job.out = folder_of(w, "other.run");
+	job.resume = true;
+	TrainResult result;
+	assert_int_equal(train_run(&job, &result), EXIT_INPUT);
+	assert_string_equal(diag->messages.data[0].text, arena_printf(w->arena, "there is no training to resume in '%s'", job.out));
+	job.resume = false;
+	diag->errors = diag->messages.length = 0;
+	assert_int_equal(train_run(&job, &result), EXIT_DONE);
+	job.resume = true;
+	job.seed = 2;
+	assert_int_equal(train_run(&job, &result), EXIT_INPUT);
+	assert_string_equal(diag->messages.data[0].text,
+	                    arena_printf(w->arena, "the training in '%s' cannot be resumed: the seed was 1, and is 2 now", job.out));
+	diag->errors = diag->messages.length = 0;
+	job.seed = 1;
+	const char *path = arena_printf(w->arena, "%s/checkpoint.safetensors", job.out);
+	TensorEntry entry = {.name = "m/b", .type = type_scalar(DTYPE_F32), .data = (const char *)"\0\0\0"};
+	MetaEntry meta = {"done", "-1"};
+	assert_true(tensors_write(diag, path, &entry, 1, &meta, 1));
+	assert_int_equal(train_run(&job, &result), EXIT_INPUT);
+	assert_string_equal(diag->messages.data[0].text, arena_printf(w->arena, "'%s' is no checkpoint of a training", path));
+	world_free(w);
+}
+
 static int set_up(void **state) {
 	(void)state;
 	strcpy(folder, "test_host_train.XXXXXX");
@@ -448,6 +604,7 @@ int main(void) {
 	    cmocka_unit_test(learns),       cmocka_unit_test(exact_evaluation), cmocka_unit_test(filled_by_all),
 	    cmocka_unit_test(writes_a_run), cmocka_unit_test(many_epochs),      cmocka_unit_test(one_at_a_time),
 	    cmocka_unit_test(not_finite),   cmocka_unit_test(too_few_samples),  cmocka_unit_test(interrupt),
+	    cmocka_unit_test(keeps_the_best), cmocka_unit_test(resumes),        cmocka_unit_test(resumes_nothing_else),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

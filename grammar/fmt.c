@@ -8,8 +8,9 @@
 
 #include <string.h>
 
-/* code empty: the comment alone */
-typedef struct Line { int indent; bool blank_before, has_comment; Text code, comment; } Line;
+/* code empty: the comment alone.  base: what its open brackets hold is indented from here: a bracket that it closes may have
+ * been opened further out. */
+typedef struct Line { int indent, base; bool blank_before, has_comment; Text code, comment; } Line;
 typedef struct Bracket { int token, indent; } Bracket;
 
 typedef struct Format {
@@ -87,7 +88,7 @@ static bool blank_between(const Format *format, uint32_t begin) {
 static Line *last_line(const Format *format) { return &format->lines.data[format->lines.length - 1]; }
 
 static Line *new_line(Format *format, int indent, uint32_t begin) {
-	Line line = {.indent = indent, .blank_before = blank_between(format, begin), .code = {.arena = format->arena}};
+	Line line = {.indent = indent, .base = indent, .blank_before = blank_between(format, begin), .code = {.arena = format->arena}};
 	bool opened = format->last >= 0 && is_opener(token_at(format, format->last)->kind);
 	const Line *before = format->lines.length ? last_line(format) : NULL;
 	if (!before || (opened && before->code.length > 0)) line.blank_before = false;
@@ -168,9 +169,12 @@ static void write_token(Format *format, int i) {
 		if (spaced(format, format->last, i, sign)) text_add(&line->code, " ");
 	}
 	text_bytes(&line->code, format->text + token->begin, token->end - token->begin);
-	if (is_closer(token->kind) && format->brackets.length > 0) format->brackets.length--;
+	if (is_closer(token->kind) && format->brackets.length > 0) {
+		int indent = format->brackets.data[--format->brackets.length].indent;
+		line->base = MIN(line->base, indent);
+	}
 	if (is_opener(token->kind)) {
-		Bracket bracket = {i, line->indent};
+		Bracket bracket = {i, line->base};
 		vec_push(format->arena, &format->brackets, bracket);
 	}
 	format->break_before = false;

@@ -378,6 +378,8 @@ static void test_format(void **state) {
 	    {"const A = 1\r\n\r\n\r\nconst B = 2\r\n", "const A = 1\n\nconst B = 2\n"},
 	    {"vjp f(x->y,dy){return dy}", "vjp f(x -> y, dy) { return dy }\n"},
 	    {"fn f() { }", "fn f() {}\n"},
+	    {"fn f(x,\ny) {\nlet z = g(x,\ny)\nif g(1,\n2) {\nreturn z\n}\n}",
+	     "fn f(x,\n  y) {\n  let z = g(x,\n    y)\n  if g(1,\n    2) {\n    return z\n  }\n}\n"},
 	};
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		char *once = format("case", cases[i][0]);

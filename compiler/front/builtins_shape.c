@@ -68,6 +68,10 @@ Value builtin_reshape(Elab *e, Call *c) {
 Value builtin_dims(Elab *e, Call *c) {
 	Value x = c->slot[0];
 	if (value_static(x)) return value_list(VALUE_LIST, 0, NULL, c->span);
+	if (x.kind == VALUE_LIST || x.kind == VALUE_TUPLE) {
+		Value count = value_int(x.as.list.count, c->span);
+		return value_list(VALUE_LIST, 1, arena_copy(e->arena, &count, sizeof count), c->span);
+	}
 	if (x.kind != VALUE_TENSOR) return elab_error(e, c->slot_span[0], "`dims` wants a tensor, not %s", value_text(e, x));
 	Value *items = NEW_ARRAY(e->arena, Value, x.as.tensor.rank + 1);
 	for (int i = 0; i < x.as.tensor.rank; i++) items[i] = value_dim(x.as.tensor.dims[i], c->span);

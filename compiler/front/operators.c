@@ -158,6 +158,8 @@ static Value logic(Elab *e, Operator op, Value a, Value b, Span span, Span at) {
 	return apply_pointwise(e, tensor_op[op], 2, pair, operator_text(op), at);
 }
 
+static bool known(Value v) { return value_static(v) || v.kind == VALUE_STRING || v.kind == VALUE_LIST || v.kind == VALUE_TUPLE; }
+
 Value apply_binary(Elab *e, Operator op, Value a, Value b, Span span, Span at) {
 	if (!value_ok(a) || !value_ok(b)) return value_poison();
 	if (op == OPERATOR_AND || op == OPERATOR_OR) return logic(e, op, a, b, span, at);
@@ -168,8 +170,8 @@ Value apply_binary(Elab *e, Operator op, Value a, Value b, Span span, Span at) {
 	bool equality = op == OPERATOR_EQ || op == OPERATOR_NE;
 	if (equality && a.kind == VALUE_BOOL && b.kind == VALUE_BOOL)
 		return value_bool((a.as.truth == b.as.truth) == (op == OPERATOR_EQ), span);
-	if (equality && a.kind == VALUE_STRING && b.kind == VALUE_STRING)
-		return value_bool((a.as.string == b.as.string) == (op == OPERATOR_EQ), span);
+	if (equality && (a.kind == VALUE_STRING || b.kind == VALUE_STRING) && known(a) && known(b))
+		return value_bool((a.kind == b.kind && a.as.string == b.as.string) == (op == OPERATOR_EQ), span);
 	if (op == OPERATOR_POWER) return power(e, a, b, span, at);
 	bool swapped = op == OPERATOR_GT || op == OPERATOR_GE;
 	Value pair[] = {swapped ? b : a, swapped ? a : b};

@@ -221,14 +221,15 @@ static const char *filled_message(Elab *e, Scope *scope, const Stmt *s) {
 	return text.data ? text.data : "";
 }
 
-static void exec_assert(Elab *e, Scope *scope, const Stmt *s) {
+/* What does not hold ends the body: what follows would fail for the same reason. */
+static Flow exec_assert(Elab *e, Scope *scope, const Stmt *s, Value *result) {
 	Value v = eval_expr(e, scope, s->value);
-	if (!value_ok(v)) return;
-	if (v.kind != VALUE_BOOL) {
+	if (value_ok(v) && v.kind == VALUE_BOOL && v.as.truth) return FLOW_NEXT;
+	if (value_ok(v) && v.kind == VALUE_BOOL) elab_error(e, s->value->span, "%s", filled_message(e, scope, s));
+	else if (value_ok(v))
 		elab_error(e, s->value->span, "`assert` needs a condition known to the compiler, not %s", value_text(e, v));
-		return;
-	}
-	if (!v.as.truth) elab_error(e, s->value->span, "%s", filled_message(e, scope, s));
+	*result = value_poison();
+	return FLOW_RETURN;
 }
 
 /* `scan` comes later; its names must not raise further errors. */
@@ -276,7 +277,7 @@ Flow exec_stmt(Elab *e, Scope *scope, const Stmt *s, Value *result) {
 		silence_scan(e, scope, &s->body);
 		break;
 	case STMT_EMIT: elab_error(e, s->name.span, "`emit` stands only inside `scan`"); break;
-	case STMT_ASSERT: exec_assert(e, scope, s); break;
+	case STMT_ASSERT: return exec_assert(e, scope, s, result);
 	case STMT_RETURN: return exec_return(e, scope, s, result);
 	case STMT_EXPR: eval_expr(e, scope, s->value); break;
 	}

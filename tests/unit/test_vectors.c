@@ -132,30 +132,37 @@ static void compare(const Case *c, const char *name, Tensor got, const double *w
 	}
 }
 
-/* ---- functions ---- */
+/* ---- functions and layers ---- */
 
-/* model case(x: f32[32], .., dy: f32[32]) -> value: f32[32], dx: f32[32] */
+/* The case of a layer is written with holes for its inputs: conv2d(_, 4, 3).  Lines `.w` are its parameters by path. */
+static bool is_layer(const Case *c) { return strstr(c->expression, "(_") != NULL; }
+
+/* model case(x: f32[32], .., dy: f32[32]) -> value: f32[32], r4: f32[32]; r4 is what line 4 records. */
 static const char *function_program(Arena *arena, Case *c) {
-	Text head = {.arena = arena}, results = {.arena = arena}, body = {.arena = arena};
+	Text head = {.arena = arena}, results = {.arena = arena}, body = {.arena = arena}, given = {.arena = arena};
+	int parameters = 0;
 	for (int i = 0; i < c->nlines; i++) {
 		Line *line = &c->line[i];
 		Type shape = line->type;
 		shape.dtype = DTYPE_F32;
 		const char *type = type_text(arena, shape);
+		if (line->input && line->name[0] == '.') continue;
 		if (line->input) {
 			bool index = line->type.dtype == DTYPE_I32;
 			text_add(&head, "%s: %s%s, ", line->name, index ? "index" : "f32", type + 3);
+			text_add(&given, "%s%s", given.length ? ", " : "", line->name);
 		} else if (!strcmp(line->name, "dy")) {
 			text_add(&head, "dy: %s", type);
-		} else if (!strcmp(line->name, "y")) {
-			text_add(&results, "value: %s", type);
 		} else {
-			text_add(&results, ", %s: %s", line->name, type);
-			text_add(&body, ", grad(total, %s)", line->name + 1);
+			text_add(&results, "%sr%d: %s", strcmp(line->name, "y") ? ", " : "", i, type);
+			if (line->name[1] == '.') text_add(&body, ", grad(total, params(f)[%d])", parameters++);
+			else if (strcmp(line->name, "y")) text_add(&body, ", grad(total, %s)", line->name + 1);
 		}
 	}
-	return arena_printf(arena, "model case(%s) -> %s {\n  let value = %s\n  let total = sum(value * dy)\n  return value%s\n}\n",
-	                    head.data, results.data, c->expression, body.data);
+	const char *value = is_layer(c) ? arena_printf(arena, "  let f = %s\n  let value = f(%s)\n", c->expression, given.data)
+	                                : arena_printf(arena, "  let value = %s\n", c->expression);
+	return arena_printf(arena, "model case(%s) -> %s {\n%s  let total = sum(value * dy)\n  return value%s\n}\n", head.data,
+	                    results.data, value, body.length ? body.data : "");
 }
 
 static void check_function(Arena *arena, Case *c, EvalMode mode) {
@@ -165,15 +172,15 @@ static void check_function(Arena *arena, Case *c, EvalMode mode) {
 	double largest = 1;                 /* x - logsumexp(x) is as exact as x is */
 	assert_true(f->inputs.length <= MAX_LINES && f->outputs.length <= MAX_LINES);
 	for (int i = 0; i < f->inputs.length; i++) {
-		const char *name = f->inputs.data[i].name;
+		const char *name = f->inputs.data[i].name, *path = "case/f/";
+		if (!strncmp(name, path, strlen(path))) name = arena_printf(arena, ".%s", name + strlen(path));
 		Line *line = need(c, name, strcmp(name, "dy") != 0);
 		for (int64_t k = 0; k < type_count(line->type); k++) largest = fmax(largest, fabs(line->values[k]) / 16);
 		inputs[i] = to_tensor(arena, f->inputs.data[i].type, line->values, mode);
 	}
 	fn_eval(arena, f, mode, inputs, outputs);
 	for (int i = 0; i < f->outputs.length; i++) {
-		const char *name = f->outputs.data[i].name;
-		Line *line = need(c, !strcmp(name, "value") ? "y" : name, false);
+		Line *line = &c->line[atoi(f->outputs.data[i].name + 1)];
 		compare(c, line->name, outputs[i], line->values, mode, mode == EVAL_F64 ? 1e-12 : 1e-6, largest);
 	}
 }
@@ -284,6 +291,11 @@ static void test_losses(void **state) {
 	assert_int_equal(for_each_case("losses.txt", check_function), 31);
 }
 
+static void test_layers(void **state) {
+	(void)state;
+	assert_int_equal(for_each_case("layers.txt", check_function), 40);
+}
+
 static void test_optimizers(void **state) {
 	(void)state;
 	assert_int_equal(for_each_case("optimizers.txt", check_optimizer), 22);
@@ -298,6 +310,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_activations),
 		cmocka_unit_test(test_losses),
+		cmocka_unit_test(test_layers),
 		cmocka_unit_test(test_optimizers),
 		cmocka_unit_test(test_schedules),
 	};

@@ -1,12 +1,15 @@
 /* nodes.c: node tests of ONNX through .nn programs.
  *
- *   nodes NNC TABLE FUNCTIONS.nn FOLDER [NAME ..]
+ *   nodes NNC SOURCES FOLDER [NAME ..]
  *
- * In: the table (tests/onnx/nodes.txt says how it is written), functions that its programs may call, the tests of Debian's
- * package libonnx-testdata (another folder: ONNX_NODES).  For each test a program is written to FOLDER, `nnc predict` runs it
- * on the test's inputs, and its results are compared with the test's: types and sizes exactly, whole numbers and truth values
- * exactly, floats within 1e-7 + 1e-3 |expected|, as ONNX itself does.  Out: what differs; exit code 1 if anything does. */
+ * In: the table SOURCES/nodes.txt (it says how it is written), functions.nn that its programs may call, left_out.txt; the tests
+ * of Debian's package libonnx-testdata (another folder: ONNX_DATA).  For each test a program is written to FOLDER, `nnc predict`
+ * runs it on the test's inputs, and its results are compared with the test's: types and sizes exactly, whole numbers and truth values
+ * exactly, floats within 1e-7 + 1e-3 |expected|, as ONNX itself does.  Out: what differs; exit code 1 if anything does.
+ * Tests that neither the table nor left_out.txt knows, as a newer package may have, are named and do no harm. */
+#include <dirent.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <math.h>
 #include <spawn.h>
 #include <stdbool.h>
@@ -20,7 +23,8 @@
 #include "tensor.h"
 
 static const double relative = 1e-3, absolute = 1e-7;
-enum { MAX_WORDS = 64, MAX_BODY = 1 << 14, MAX_PATH = 1024 };
+static const char *const kinds[] = {"node", "pytorch-converted", "pytorch-operator"};     /* of tests: folders of DATA */
+enum { KINDS = sizeof kinds / sizeof *kinds, MAX_WORDS = 64, MAX_BODY = 1 << 14, MAX_PATH = 1024 };
 extern char **environ;
 
 /* One paragraph of the table: names, settings `input=values`, and a body. */
@@ -61,18 +65,33 @@ static bool same_values(const Tensor *t, const char *values) {
 	return n == t->count;
 }
 
-static bool load(Run *r, const Case *c) {
-	char path[MAX_PATH], file[64], test[MAX_PATH];
-	snprintf(test, sizeof test, "test_%s", r->name);
-	if (access(path_of(path, r->data, test, "/model.onnx"), R_OK)) return differs(r, "there is no such test");
-	r->graph = onnx_graph(path);
-	for (int i = 0; i < r->graph.ninputs; i++) {
-		snprintf(file, sizeof file, "/test_data_set_0/input_%d.pb", i);
-		r->input[i] = onnx_tensor(path_of(path, r->data, test, file));
+static bool find_test(const Run *r, char *folder) {
+	for (int i = 0; i < KINDS; i++) {
+		snprintf(folder, MAX_PATH, "%s/%s/test_%s", r->data, kinds[i], r->name);
+		if (!access(folder, R_OK)) return true;
 	}
+	return false;
+}
+
+/* Input k: a file of the test, or a constant of its model. */
+static bool load_input(Run *r, const char *folder, int k) {
+	char path[MAX_PATH], file[64];
+	snprintf(file, sizeof file, "input_%d.pb", k);
+	if (!access(path_of(path, folder, "test_data_set_0/", file), R_OK)) return r->input[k] = onnx_tensor(path), true;
+	for (int i = 0; i < r->graph.nconstants; i++)
+		if (!strcmp(r->graph.constant[i], r->graph.input[k])) return r->input[k] = r->graph.value[i], true;
+	return differs(r, "an input has no values");
+}
+
+static bool load(Run *r, const Case *c) {
+	char folder[MAX_PATH], path[MAX_PATH], file[64];
+	if (!find_test(r, folder)) return differs(r, "there is no such test");
+	r->graph = onnx_graph(path_of(path, folder, "model", ".onnx"));
+	for (int i = 0; i < r->graph.ninputs; i++)
+		if (!load_input(r, folder, i)) return false;
 	for (int i = 0; i < r->graph.noutputs; i++) {
-		snprintf(file, sizeof file, "/test_data_set_0/output_%d.pb", i);
-		r->output[i] = onnx_tensor(path_of(path, r->data, test, file));
+		snprintf(file, sizeof file, "output_%d.pb", i);
+		r->output[i] = onnx_tensor(path_of(path, folder, "test_data_set_0/", file));
 	}
 	for (int w = 0; w < c->nwords; w++) {
 		char *equals = strchr(c->word[w], '=');
@@ -220,6 +239,51 @@ static bool next_case(FILE *in, Case *c, int *line) {
 	return true;
 }
 
+/* ---- what the package has ---- */
+
+typedef struct Names { int n; char *name[4096]; } Names;
+
+static void add_words(Names *names, const Case *c) {
+	for (int i = 0; i < c->nwords; i++) {
+		if (strchr(c->word[i], '=')) continue;
+		if (names->n == 4096) fail("more than 4096 names");
+		names->name[names->n++] = c->word[i];
+	}
+}
+
+/* The names of left_out.txt: patterns, then ": why". */
+static void read_left_out(const char *path, Names *names) {
+	static Case c;
+	int line = 0;
+	FILE *in = fopen(path, "r");
+	if (!in) fail("cannot read %s", path);
+	while (next_case(in, &c, &line)) add_words(names, &c);
+	fclose(in);
+}
+
+static bool in_names(const Names *names, const char *name) {
+	for (int i = 0; i < names->n; i++)
+		if (!fnmatch(names->name[i], name, 0)) return true;
+	return false;
+}
+
+/* Counts the tests that are left out, names those nobody knows; NAME_expanded is NAME again, in other operators. */
+static int census(const char *data, const Names *cases, const Names *left_out) {
+	int count = 0;
+	for (int k = 0; k < KINDS; k++) {
+		char folder[MAX_PATH];
+		DIR *dir = opendir(path_of(folder, data, kinds[k], ""));
+		if (!dir) fail("cannot read %s", folder);
+		for (struct dirent *d; (d = readdir(dir));) {
+			if (strncmp(d->d_name, "test_", 5) || !fnmatch("*_expanded", d->d_name, 0) || in_names(cases, d->d_name + 5)) continue;
+			if (in_names(left_out, d->d_name + 5)) count++;
+			else printf("%s/%s: neither in the table nor in left_out.txt\n", kinds[k], d->d_name);
+		}
+		closedir(dir);
+	}
+	return count;
+}
+
 static bool wanted(const char *name, int nnames, char **names) {
 	for (int i = 0; i < nnames; i++)
 		if (!strcmp(name, names[i])) return true;
@@ -227,28 +291,32 @@ static bool wanted(const char *name, int nnames, char **names) {
 }
 
 int main(int argc, char **argv) {
-	if (argc < 5) fail("NNC TABLE FUNCTIONS.nn FOLDER [NAME ..]");
-	const char *data = getenv("ONNX_NODES");
-	if (!data) data = "/usr/share/libonnx-testdata/data/node";
-	char cache[MAX_PATH];
-	mkdir(argv[4], 0777);
-	setenv("NNC_CACHE", path_of(cache, argv[4], "cache", ""), 1);
-	FILE *in = fopen(argv[2], "r");
-	if (!in) fail("cannot read %s", argv[2]);
-	if (access(data, R_OK))
-		fail("the node tests are not there: install libonnx-testdata (./bootstrap deps does)");
+	if (argc < 4) fail("NNC SOURCES FOLDER [NAME ..]");
+	const char *data = getenv("ONNX_DATA");
+	if (!data) data = "/usr/share/libonnx-testdata/data";
+	char cache[MAX_PATH], table[MAX_PATH], functions[MAX_PATH], path[MAX_PATH];
+	mkdir(argv[3], 0777);
+	setenv("NNC_CACHE", path_of(cache, argv[3], "cache", ""), 1);
+	FILE *in = fopen(path_of(table, argv[2], "nodes.txt", ""), "r");
+	if (!in) fail("cannot read %s", table);
+	if (access(data, R_OK)) fail("the node tests are not there: install libonnx-testdata (./bootstrap deps does)");
+	Run run = {.nnc = argv[1], .data = data, .functions = path_of(functions, argv[2], "functions.nn", ""), .folder = argv[3]};
 	int ran = 0, failed = 0, line = 0;
 	static Case c;
+	static Names cases, left_out;
 	while (next_case(in, &c, &line)) {
+		add_words(&cases, &c);
 		for (int i = 0; i < c.nwords; i++) {
-			if (strchr(c.word[i], '=') || !wanted(c.word[i], argc - 5, argv + 5)) continue;
+			if (strchr(c.word[i], '=') || !wanted(c.word[i], argc - 4, argv + 4)) continue;
 			ran++;
-			if (run_node((Run){argv[1], data, argv[3], argv[4], c.word[i], {0}, {{0}}, {{0}}, {0}}, &c)) continue;
-			printf("%s: line %d of %s\n\n", c.word[i], c.line, argv[2]);
+			run.name = c.word[i];
+			if (run_node(run, &c)) continue;
+			printf("%s: line %d of %s\n\n", c.word[i], c.line, table);
 			failed++;
 		}
 	}
 	fclose(in);
-	printf("%d node tests, %d failed\n", ran, failed);
+	read_left_out(path_of(path, argv[2], "left_out.txt", ""), &left_out);
+	printf("%d node tests, %d failed; %d are left out\n", ran, failed, census(data, &cases, &left_out));
 	return failed || !ran;
 }

@@ -61,32 +61,6 @@ static bool next_field(Bytes *b, Field *f) {
 	return true;
 }
 
-static char *text_of(Bytes b) {
-	size_t size = (size_t)(b.end - b.at);
-	char *text = calloc(size + 1, 1);
-	return memcpy(text, b.at, size);
-}
-
-/* ModelProto: 7 graph.  GraphProto: 5 initializer, 11 input, 12 output.  ValueInfoProto: 1 name. */
-Graph onnx_graph(const char *path) {
-	Bytes file = whole_file(path);
-	Graph g = {0};
-	for (Field model; next_field(&file, &model);) {
-		if (model.number != 7) continue;
-		for (Field f; next_field(&model.bytes, &f);) {
-			if (f.number != 11 && f.number != 12) continue;
-			char **names = f.number == 11 ? g.input : g.output;
-			int *n = f.number == 11 ? &g.ninputs : &g.noutputs;
-			for (Field name; next_field(&f.bytes, &name);) {
-				if (name.number != 1) continue;
-				if (*n == GRAPH_NAMES) fail("%s: more than %d inputs", path, GRAPH_NAMES);
-				names[(*n)++] = text_of(name.bytes);
-			}
-		}
-	}
-	return g;
-}
-
 static double half(uint16_t bits) {
 	int exponent = bits >> 10 & 31, mantissa = bits & 1023;
 	double value = exponent ? ldexp(1024 + mantissa, exponent - 25) : ldexp(mantissa, -24);
@@ -119,13 +93,15 @@ static void fill(Tensor *t, Bytes data, bool is_signed) {
 	for (int64_t i = 0; i < t->count; i++) t->value[i] = element(data.at, t->kind, t->bytes, is_signed, i);
 }
 
-/* TensorProto: 1 dims, 2 data_type, 9 raw_data; the node tests use no other field for numbers. */
-Tensor onnx_tensor(const char *path) {
+/* TensorProto: 1 dims, 2 data_type, 8 name, 9 raw_data; the tests use no other field for numbers. */
+static Tensor tensor_of(Bytes file, Bytes *name) {
 	static const struct { char kind; int bytes; bool is_signed; const char *nn; } types[] = {
 		[1] = {'f', 4, true, "f32"}, [2] = {'i', 1, false, "u8"},   [3] = {'i', 1, true, "i8"},   [4] = {'i', 2, false, "i32"},
 		[5] = {'i', 2, true, "i32"}, [6] = {'i', 4, true, "i32"},   [7] = {'i', 8, true, "i32"},  [9] = {'b', 1, false, "bool"},
 		[10] = {'f', 2, true, "f16"}, [11] = {'f', 8, true, "f32"}, [12] = {'i', 4, false, "i32"}, [13] = {'i', 8, false, "i32"}};
-	Bytes file = whole_file(path), raw = {(const unsigned char *)"", (const unsigned char *)"", path};
+	const char *path = file.path;
+	Bytes raw = {file.end, file.end, path};
+	*name = raw;
 	Tensor t = {0};
 	uint64_t type = 0;
 	for (Field f; next_field(&file, &f);) {
@@ -138,12 +114,53 @@ Tensor onnx_tensor(const char *path) {
 			} while (dims.at < dims.end);
 		}
 		if (f.number == 2) type = f.value;
+		if (f.number == 8) *name = f.bytes;
 		if (f.number == 9) raw = f.bytes;
 	}
 	if (type >= sizeof types / sizeof *types || !types[type].bytes) fail("%s: element type %d", path, (int)type);
 	t.kind = types[type].kind, t.bytes = types[type].bytes, t.nn = types[type].nn;
 	fill(&t, raw, types[type].is_signed);
 	return t;
+}
+
+static char *name_of(Bytes b) {
+	size_t size = (size_t)(b.end - b.at);
+	char *text = calloc(size + 2, 1);
+	bool digit = size && b.at[0] >= '0' && b.at[0] <= '9';
+	if (digit) text[0] = 'x';
+	memcpy(text + digit, b.at, size);
+	return text;
+}
+
+static void add_name(char **names, int *n, Bytes name) {
+	if (*n == GRAPH_NAMES) fail("%s: more than %d inputs", name.path, GRAPH_NAMES);
+	names[(*n)++] = name_of(name);
+}
+
+/* ModelProto: 7 graph.  GraphProto: 5 initializer, 11 input, 12 output.  ValueInfoProto: 1 name. */
+Graph onnx_graph(const char *path) {
+	Bytes file = whole_file(path), name;
+	Graph g = {0};
+	for (Field model; next_field(&file, &model);) {
+		if (model.number != 7) continue;
+		for (Field f, inner; next_field(&model.bytes, &f);) {
+			if (f.number == 5) {
+				Tensor t = tensor_of(f.bytes, &name);
+				add_name(g.constant, &g.nconstants, name);
+				g.value[g.nconstants - 1] = t;
+			}
+			if (f.number != 11 && f.number != 12) continue;
+			while (next_field(&f.bytes, &inner))
+				if (inner.number == 1 && f.number == 11) add_name(g.input, &g.ninputs, inner.bytes);
+				else if (inner.number == 1) add_name(g.output, &g.noutputs, inner.bytes);
+		}
+	}
+	return g;
+}
+
+Tensor onnx_tensor(const char *path) {
+	Bytes name;
+	return tensor_of(whole_file(path), &name);
 }
 
 Tensor npy_read(const char *path) {

@@ -18,13 +18,15 @@ typedef struct Tensor {
 	double *value;
 } Tensor;
 
+/* Names that begin with a digit get an x before it. */
 typedef struct Graph {
-	int ninputs, noutputs;
-	char *input[GRAPH_NAMES], *output[GRAPH_NAMES];
+	int ninputs, noutputs, nconstants;
+	char *input[GRAPH_NAMES], *output[GRAPH_NAMES], *constant[GRAPH_NAMES];
+	Tensor value[GRAPH_NAMES];      /* of the constants (initializers, most of them inputs too) */
 } Graph;
 
 _Noreturn void fail(const char *format, ...);
-Graph onnx_graph(const char *path);                     /* the names of model.onnx, initializers left out */
+Graph onnx_graph(const char *path);                     /* of model.onnx */
 Tensor onnx_tensor(const char *path);                   /* a TensorProto */
 Tensor npy_read(const char *path);
 void npy_write(const char *path, const Tensor *t);      /* integers as int64 */

@@ -299,6 +299,26 @@ Val *ir_scatter_add(Fn *f, Val *rows, Val *index, int batch, int64_t n) {
 	return build(f, OpScatterAdd, type, 2, (Val *[]){rows, index}, (IntList[]){{&number, 1}}, 1);
 }
 
+Val *ir_buckets(Fn *f, Val *index, int64_t n) {
+	Type type = index->type;
+	type.dtype = DTYPE_I32;
+	if (!type.rank) die("buckets of a scalar");
+	type.dim[type.rank - 1] += 1 + n;
+	return build(f, OpBuckets, type, 1, &index, NULL, 0);
+}
+
+Val *ir_sum_buckets(Fn *f, Val *rows, Val *buckets, int rest) {
+	int batch = buckets->type.rank - 1, of_index = rows->type.rank - rest;
+	if (rest < 0 || of_index < batch || batch + 1 + rest > MAX_RANK) die("sum_buckets: rank %d", rows->type.rank);
+	Type type = {.dtype = rows->type.dtype, .rank = batch + 1 + rest};
+	int64_t m = 1;
+	for (int i = batch; i < of_index; i++) m *= rows->type.dim[i];
+	for (int i = 0; i < batch; i++) type.dim[i] = rows->type.dim[i];
+	type.dim[batch] = buckets->type.dim[batch] - 1 - m;
+	for (int i = 0; i < rest; i++) type.dim[batch + 1 + i] = rows->type.dim[of_index + i];
+	return build(f, OpSumBuckets, type, 2, (Val *[]){rows, buckets}, NULL, 0);
+}
+
 /* ---- scan ---- */
 
 Val *ir_scan(Fn *f, Fn *body, int64_t count, bool reversed, int ncarries, int nargs, Val **args) {

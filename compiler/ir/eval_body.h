@@ -301,6 +301,21 @@ static void NAME(scatter_add)(const Val *v, const Tensor *arg, T *y) {
 		}
 }
 
+/* Rows by the buckets that a sort has put their numbers in. */
+static void NAME(sum_buckets)(const Val *v, const Tensor *arg, T *y) {
+	int batch = arg[1].type.rank - 1;
+	Around to = around_axis(v->type, batch); /* (batch, n, rest) */
+	int64_t length = arg[1].type.dim[batch], m = length - 1 - to.n;
+	for (int64_t o = 0; o < to.outer; o++)
+		for (int64_t j = 0; j < to.n; j++, y += to.inner) {
+			const int32_t *ends = (const int32_t *)arg[1].data + o * length, *order = ends + 1 + to.n;
+			for (int64_t k = 0; k < to.inner; k++) y[k] = 0;
+			for (int32_t p = ends[j]; p < ends[j + 1]; p++)
+				for (int64_t k = 0; k < to.inner; k++)
+					y[k] = ADD(y[k], ((const T *)arg[0].data)[(o * m + order[p]) * to.inner + k]);
+		}
+}
+
 bool NAME(eval_arithmetic)(const Val *v, const Tensor *arg, void *y) {
 	switch (v->op) {
 	case OpReduceSum: case OpReduceMax: case OpReduceMin: case OpReduceProd: case OpReduceLse:
@@ -310,6 +325,7 @@ bool NAME(eval_arithmetic)(const Val *v, const Tensor *arg, void *y) {
 	case OpContract: NAME(contract)(v, arg, y); return true;
 	case OpFold: NAME(fold)(v, arg, y); return true;
 	case OpScatterAdd: NAME(scatter_add)(v, arg, y); return true;
+	case OpSumBuckets: NAME(sum_buckets)(v, arg, y); return true;
 	default:
 		if (!op_info[v->op].pointwise) return false;
 		NAME(pointwise)(v, arg, y);

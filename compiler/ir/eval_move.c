@@ -120,6 +120,22 @@ static void move_gather(const Val *v, const Tensor *arg, size_t bytes, void *y) 
 		}
 }
 
+/* For each batch: 0, where each of the n buckets ends, then places in the order of the buckets, of equal ones ascending. */
+static void make_buckets(const Val *v, const Tensor *arg, int32_t *y) {
+	int last = v->type.rank - 1;
+	int64_t m = arg[0].type.dim[last], n = v->type.dim[last] - 1 - m;
+	const int32_t *index = arg[0].data, *end = index + type_count(arg[0].type);
+	for (; index < end; index += m) {
+		int32_t *ends = y + 1, *order = ends + n, total = 0;
+		*y = 0;
+		for (int64_t j = 0; j < n; ends[j++] = total)
+			for (int64_t i = 0; i < m; i++)
+				if (index[i] == j) order[total++] = (int32_t)i;
+		for (int64_t i = total; i < m; i++) order[i] = 0;
+		y = order + m;
+	}
+}
+
 static void make_iota(const Val *v, int32_t *y) {
 	Around at = around_axis(v->type, v->list[0].data[0]);
 	for (int64_t o = 0; o < at.outer; o++)
@@ -139,6 +155,7 @@ bool eval_moving(const Val *v, const Tensor *arg, Element element, void *y) {
 	case OpPad: move_pad(v, arg, element, y); return true;
 	case OpConcat: move_concat(v, arg, bytes, y); return true;
 	case OpGather: move_gather(v, arg, bytes, y); return true;
+	case OpBuckets: make_buckets(v, arg, y); return true;
 	default: return false;
 	}
 }

@@ -158,6 +158,9 @@ typedef struct ContractOrder { bool dot; int64_t terms, run, block; } ContractOr
 ContractOrder contract_order(const Val *v);
 Val *ir_gather(Fn *f, Val *table, Val *index, int batch);
 Val *ir_scatter_add(Fn *f, Val *rows, Val *index, int batch, int64_t n);
+/* The same in two steps: the last axis of the index sorted into n buckets, then the rows summed by bucket (kernels only). */
+Val *ir_buckets(Fn *f, Val *index, int64_t n);
+Val *ir_sum_buckets(Fn *f, Val *rows, Val *buckets, int rest);
 /* The scan itself is no tensor (its type is written i32[]): it is read through ir_project only.  Body inputs: index i32[],
  * carries, constants; emitted values stand at the row of their index, also when reversed. */
 Val *ir_scan(Fn *f, Fn *body, int64_t count, bool reversed, int ncarries, int nargs, Val **args);

@@ -257,6 +257,30 @@ static const char *problem_gather(const Val *v, Type table, Type index, Type row
 	return NULL;
 }
 
+static const char *problem_buckets(Type index, Type y) {
+	if (!is_integer(index) || y.dtype != DTYPE_I32) return "index and buckets are not integers";
+	if (!index.rank || y.rank != index.rank) return "the result has another rank";
+	for (int i = 0; i < y.rank - 1; i++)
+		if (y.dim[i] != index.dim[i]) return "batch dims differ";
+	int64_t last = y.dim[y.rank - 1];
+	return last > index.dim[y.rank - 1] + 1 && last <= INT32_MAX ? NULL : "the result has other dims";
+}
+
+static const char *problem_sum_buckets(Type rows, Type buckets, Type y) {
+	if (buckets.dtype != DTYPE_I32 || !buckets.rank) return "the buckets are not i32";
+	if (rows.dtype != y.dtype || is_bool(y)) return "operand of a dtype it does not take";
+	int batch = buckets.rank - 1, rest = y.rank - buckets.rank, of_index = rows.rank - rest;
+	if (rest < 0 || of_index < batch) return "the result has another rank";
+	int64_t m = 1;
+	for (int i = 0; i < of_index; i++) {
+		if (i >= batch) m *= rows.dim[i];
+		else if (rows.dim[i] != buckets.dim[i] || y.dim[i] != rows.dim[i]) return "batch dims differ";
+	}
+	for (int i = 0; i < rest; i++)
+		if (y.dim[batch + 1 + i] != rows.dim[of_index + i]) return "dims of the rows differ";
+	return buckets.dim[batch] == 1 + y.dim[batch] + m ? NULL : "the result has other dims";
+}
+
 static const char *problem_scan(const Val *v) {
 	int64_t carries = v->list[0].data[0], reversed = v->list[1].data[0], count = v->list[2].data[0];
 	const Fn *body = v->body;
@@ -332,6 +356,8 @@ static const char *problem_structural(const Val *v) {
 	case OpContract: return problem_contract(v);
 	case OpGather: return problem_gather(v, a, b, y);
 	case OpScatterAdd: return problem_gather(v, y, b, a);
+	case OpBuckets: return problem_buckets(a, y);
+	case OpSumBuckets: return problem_sum_buckets(a, b, y);
 	case OpScan: return problem_scan(v);
 	case OpProject: return problem_project(v);
 	case OpMark:

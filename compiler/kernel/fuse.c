@@ -25,15 +25,17 @@ typedef struct Fuse {
 	char *seen;              /* by kernel: visited by a search */
 } Fuse;
 
-const char *const kernel_kind_text[KERNEL_KINDS] = {"map", "rows", "contract"};
+const char *const kernel_kind_text[KERNEL_KINDS] = {"map", "rows", "contract", "sequence"};
 
 const Val *kernel_unsupported(const Fn *f) {
 	for (int i = 0; i < f->vals.length; i++) {
 		const Val *v = f->vals.data[i];
 		switch (v->op) {
-		case OpFold: case OpCumSum: case OpArgSort: case OpScatterAdd: case OpScan: case OpReduceLse: case OpProject: case OpGrad:
-		case OpCotangent:
+		case OpScan: case OpReduceLse: case OpProject: case OpGrad: case OpCotangent:
 			return v;
+		case OpScatterAdd:   /* 32 bits number the rows */
+			if (type_count(v->arg[1]->type) + v->type.dim[v->list[0].data[0]] >= INT32_MAX) return v;
+			break;
 		case OpContract:
 			if (v->type.dtype != DTYPE_F32) return v;
 			break;
@@ -46,7 +48,9 @@ const Val *kernel_unsupported(const Fn *f) {
 
 static bool is_product(const Val *v) { return v->op == OpContract && !contract_is_element_wise(v); }
 
-static bool is_anchor(const Val *v) { return v->op == OpContract || v->op == OpArgMax || is_reduce(v); }
+static bool is_anchor(const Val *v) {
+	return v->op == OpContract || v->op == OpArgMax || is_reduce(v) || is_sequence(v) || v->op == OpSumBuckets;
+}
 
 /* Is it a reduction over the operand's last axis (16 lanes), not over a column? */
 static bool reduces_last(const Val *v) { return (is_reduce(v) || v->op == OpArgMax) && v->list[0].data[0] == v->arg[0]->type.rank - 1; }
@@ -58,7 +62,7 @@ double op_cost(const Val *v) {
 	case OpSin: case OpCos: case OpRandom: return 30;
 	case OpPow: case OpAtan2: return 60;
 	case OpDiv: case OpSqrt: return 8;
-	case OpGather: case OpIdiv: case OpMod: return 16;
+	case OpGather: case OpIdiv: case OpMod: case OpFold: return 16;
 	case OpConst: case OpIota: case OpInput: case OpReshape: case OpTranspose: case OpBroadcast: case OpSlice: case OpFlip: case OpWindow: return 0;
 	default: return 1;
 	}
@@ -160,6 +164,7 @@ static void decide(Fuse *f, Val *v) {
 			computed = computed || f->near_anchor[a->id];
 		}
 	}
+	if (v->op == OpFold) cost *= (double)fold_terms(v);
 	f->near_anchor[v->id] = near && is_pointwise(v);
 	f->cost[v->id] = cost;
 	if (is_product(v)) store_operands(f, v);
@@ -272,6 +277,10 @@ static int new_kernel(Fuse *f, Val *root) {
 	Kernel k = {.kind = KERNEL_MAP, .domain = root->type, .partition = root->type.rank ? 0 : -1, .position = -1};
 	if (is_product(root)) k.kind = KERNEL_CONTRACT, k.anchor = root;
 	else if (reduces_last(root)) k.kind = KERNEL_ROWS, k.width = row_width(root);
+	else if (is_sequence(root)) {
+		k.kind = KERNEL_SEQUENCE, k.anchor = root;
+		if (sequence_axis(root) == 0) k.partition = root->type.rank > 1 ? 1 : -1;
+	}
 	vec_push(f->kp->arena, &f->kp->kernels, k);
 	return f->kp->kernels.length - 1;
 }
@@ -282,11 +291,12 @@ static void place(Fuse *f, Val *root) {
 	LeafList leaves = {0};
 	value_leaves(kp, root, -1, -1, &leaves);
 	int into = find_rows(f, root, &leaves);
-	if (!is_product(root) && !reduces_last(root)) {
+	if (!is_product(root) && !reduces_last(root) && !is_sequence(root)) {
 		for (int i = 0; i < leaves.length; i++) {
 			int from = f->kernel_of[leaves.data[i].val->id];
 			if (from <= into || !leaves.data[i].identity || kp->kernels.data[from].roots.length >= MOST_ROOTS) continue;
 			if (kp->kernels.data[from].kind == KERNEL_ROWS) continue;
+			if (kp->kernels.data[from].kind == KERNEL_SEQUENCE && !sequence_streams(kp->kernels.data[from].anchor)) continue;
 			if (may_join(f, &leaves, from)) into = from;
 		}
 		for (int k = kp->kernels.length - 1; k >= 0 && into < 0; k--) {

@@ -34,6 +34,7 @@ typedef enum KernelKind {
 	KERNEL_MAP,                      /* roots element by element; column reductions run inside each element */
 	KERNEL_ROWS,                     /* members: reductions of rows, and elements of rows, in as many passes over each row */
 	KERNEL_CONTRACT,                 /* anchor: a contract; roots: functions of its result */
+	KERNEL_SEQUENCE,                 /* anchor: is_sequence(): one element after the other along an axis; roots: functions of it */
 	KERNEL_KINDS
 } KernelKind;
 extern const char *const kernel_kind_text[KERNEL_KINDS];
@@ -68,7 +69,7 @@ typedef struct RowValue { Val *val; int pass; bool kept; } RowValue;
 
 typedef struct Kernel {
 	KernelKind kind;
-	Val *anchor;                     /* CONTRACT */
+	Val *anchor;                     /* CONTRACT, SEQUENCE */
 	VEC(RowValue) members;             /* ROWS: in canonical order, the stored ones among them */
 	int64_t width;                   /* ROWS: elements of a row */
 	int passes;                      /* ROWS: over each row */
@@ -156,6 +157,12 @@ bool view_resolve(const KernelProgram *kp, const Val *v, View *out);
  * kernel of rows, or -1. */
 void value_leaves(const KernelProgram *kp, Val *root, int partition, int rank, LeafList *out);
 void kernel_leaves(const KernelProgram *kp, const Kernel *k, LeafList *out);
+/* How many windows reach an element of the result of a fold, at most. */
+static inline int64_t fold_terms(const Val *v) {
+	const Val *a = v->arg[0];
+	int64_t axis = v->list[0].data[0], reach = (a->type.dim[axis + 1] - 1) * v->list[2].data[0];
+	return MIN(a->type.dim[axis], reach / v->list[1].data[0] + 1);
+}
 /* Is this op computed element by element from its operands at the same index? */
 static inline bool is_pointwise(const Val *v) {
 	return op_info[v->op].pointwise || v->op == OpCast || v->op == OpMark || v->op == OpCustom;
@@ -163,6 +170,16 @@ static inline bool is_pointwise(const Val *v) {
 static inline bool is_reduce(const Val *v) {
 	return v->op == OpReduceSum || v->op == OpReduceMax || v->op == OpReduceMin || v->op == OpReduceProd;
 }
+/* Is it computed along an axis (`sequence_axis`), each element after the one before, or without lanes (axis -1)? */
+static inline bool is_sequence(const Val *v) {
+	return v->op == OpCumSum || v->op == OpArgSort || v->op == OpBuckets ||
+	       (v->op == OpSumBuckets && v->type.rank == v->arg[1]->type.rank);
+}
+static inline int sequence_axis(const Val *v) {
+	return v->op == OpSumBuckets ? -1 : v->op == OpBuckets ? v->type.rank - 1 : (int)v->list[0].data[0];
+}
+/* Do its elements come one by one, so that functions of them can be computed at once? */
+static inline bool sequence_streams(const Val *v) { return v->op == OpCumSum || v->op == OpSumBuckets; }
 /* One of the members of a kernel of rows that has an axis more than its domain? */
 static inline bool is_wide(const Kernel *k, const Val *v) { return v->type.rank > k->domain.rank; }
 

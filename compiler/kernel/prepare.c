@@ -1,6 +1,7 @@
 /* prepare.c: in: a Fn after all passes; out: the same function with
  *   - the operands of each contract in the order batch, m, k and batch, k, n; a dot having at most one axis of each (several are
  *     merged by transpose + reshape), the batch being the first axis of the result;
+ *   - scatter_add as a sort of the numbers and a sum of rows;
  *   - reshapes of what is computed element by element from inputs standing at the inputs;
  *   - every output a computed value of its own (no bare input, no value shared by two outputs).
  * Guarantees: the same inputs and outputs in the same order, the same bits. */
@@ -107,6 +108,21 @@ static Val *prepare_contract(Fn *f, const Val *v, Val **args) {
 	return ir_transpose(f, ir_reshape(f, y, rank, dim), perm);
 }
 
+/* The numbers sorted into buckets, and rows summed by bucket: each row of the result can then be computed by itself, wherever it is
+ * wanted, in the order of the numbers. */
+static Val *prepare_scatter(Fn *f, const Val *v, Val **args) {
+	Type index = args[1]->type;
+	int batch = (int)v->list[0].data[0], rest = args[0]->type.rank - index.rank;
+	int64_t dim[MAX_RANK], m = 1;
+	for (int i = 0; i < index.rank; i++) {
+		if (i < batch) dim[i] = index.dim[i];
+		else m *= index.dim[i];
+	}
+	dim[batch] = m;
+	Val *buckets = ir_buckets(f, ir_reshape(f, args[1], batch + 1, dim), v->type.dim[batch]);
+	return ir_sum_buckets(f, args[0], buckets, rest);
+}
+
 enum { SINK_DEPTH = 64 };
 
 /* Is v computed element by element from inputs and constants alone, each step used once? */
@@ -159,6 +175,7 @@ Fn *kernel_prepare(Fn *from) {
 		for (int k = 0; k < v->nargs; k++) args[k] = now[v->arg[k]->id];
 		f->span = v->span;
 		if (v->op == OpContract) now[v->id] = prepare_contract(f, v, args);
+		else if (v->op == OpScatterAdd) now[v->id] = prepare_scatter(f, v, args);
 		else if (v->op == OpReshape && v->arg[0]->op != OpInput && comes_from_inputs(v->arg[0], uses, SINK_DEPTH))
 			now[v->id] = sink_reshape(f, v->arg[0], now, v->type.rank, v->type.dim);
 		else now[v->id] = fn_rebuild(f, v, args);

@@ -143,6 +143,15 @@ static void drop_empty(KernelProgram *kp) {
 
 /* ---- workers ---- */
 
+/* How many elements one element is computed from. */
+static double turns_of(const Val *v) {
+	if (is_reduce(v)) return (double)v->arg[0]->type.dim[v->list[0].data[0]];
+	if (v->op == OpContract) return (double)contract_order(v).terms;
+	if (v->op == OpFold) return (double)fold_terms(v);
+	if (v->op == OpSumBuckets) return 1 + (double)type_count(v->arg[0]->type) / (double)type_count(v->type);
+	return 1;
+}
+
 /* known: by Val.id, what was found before, or 0. */
 static double tree_cost(const KernelProgram *kp, const Val *v, bool top, double *known) {
 	if (!top && kp->buffer_of[v->id] >= 0) return 0.5;
@@ -155,7 +164,7 @@ static double tree_cost(const KernelProgram *kp, const Val *v, bool top, double 
 	case OpDiv: case OpSqrt: own = 8; break;
 	default: own = 1;
 	}
-	double turns = is_reduce(v) ? (double)v->arg[0]->type.dim[v->list[0].data[0]] : v->op == OpContract ? (double)contract_order(v).terms : 1;
+	double turns = turns_of(v);
 	own *= turns;
 	if (v->op == OpContract && !contract_is_element_wise(v)) return 0;
 	for (int i = 0; i < (v->op == OpCustom ? 1 : v->nargs); i++) {
@@ -171,6 +180,11 @@ static double kernel_cost(const KernelProgram *kp, const Kernel *k, const Machin
 	if (k->kind == KERNEL_ROWS) {
 		double vectors = (double)((k->width + LANES - 1) / LANES * LANES) / MAX(m->lanes, 1);
 		return 5 + elements * (20 + 10 * (k->passes - 1) + vectors * k->element_cost) / 3.5;
+	}
+	if (k->kind == KERNEL_SEQUENCE) {   /* mostly one element at a time */
+		double line = k->anchor->op == OpArgSort ? (double)k->domain.dim[sequence_axis(k->anchor)] : 1, passes = 1;
+		for (; line > 1; line /= 2) passes++;
+		return 5 + elements * (tree_cost(kp, k->anchor, true, known) + 4 * passes) / 3.5;
 	}
 	for (int i = 0; i < k->roots.length; i++) per_vector += tree_cost(kp, k->roots.data[i], true, known);
 	double ns = 5 + elements / MAX(m->lanes, 1) * per_vector / 3.5;
@@ -321,7 +335,7 @@ static void choose_workers(KernelProgram *kp, int workers, const Machine *machin
 		Kernel *k = &kp->kernels.data[i];
 		k->workers = 1;
 		k->rows = k->partition >= 0 ? k->domain.dim[k->partition] : 1;
-		bool lanes = k->kind == KERNEL_MAP && k->domain.rank == 1;
+		bool alone = k->kind == KERNEL_MAP || k->kind == KERNEL_SEQUENCE, lanes = alone && k->partition >= 0 && k->partition == k->domain.rank - 1;
 		k->grain = lanes ? LANES : 1;
 		k->cost = kernel_cost(kp, k, machine, known);
 		total += k->cost;

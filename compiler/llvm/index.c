@@ -19,9 +19,8 @@ bool index_equal(const Affine *a, const Affine *b) {
 }
 
 int index_level(const Lower *k, const Affine *i) {
-	if (i->computed) return k->depth;
-	int level = 0;
-	for (int l = 1; l <= k->depth; l++)
+	int level = i->computed ? i->level : 0;
+	for (int l = level + 1; l <= k->depth; l++)
 		if (i->coefficient[l]) level = l;
 	return level;
 }
@@ -52,8 +51,12 @@ Affine index_scale_add(const Lower *lower, Affine a, int64_t scale, const Affine
 	Lower *k = (Lower *)lower;
 	Affine r = {.constant = a.constant * scale + (b ? b->constant : 0)};
 	for (int l = 0; l < MAX_LOOPS; l++) r.coefficient[l] = a.coefficient[l] * scale + (b ? b->coefficient[l] : 0);
-	Value other = b ? b->computed : NULL;
-	if ((a.computed && scale != 0) || other) r.computed = computed_sum(k, scale ? a.computed : NULL, scale, other);
+	Value other = b ? b->computed : NULL, own = scale ? a.computed : NULL;
+	if (!own && !other) return r;
+	r.level = MAX(own ? a.level : 0, other ? b->level : 0);
+	Outside out = lower_go_out(k, r.level);
+	r.computed = computed_sum(k, own, scale, other);
+	lower_come_back(k, out);
 	return r;
 }
 
@@ -72,6 +75,20 @@ void lower_move_back(Lower *k, LLVMBasicBlockRef here) {
 	LLVMValueRef end = LLVMGetBasicBlockTerminator(here);   /* there is one when `here` itself was moved out to */
 	if (end) LLVMPositionBuilderBefore(k->e->builder, end);
 	else LLVMPositionBuilderAtEnd(k->e->builder, here);
+}
+
+Outside lower_go_out(Lower *k, int level) {
+	Outside from = {lower_move_out(k, level), k->depth, k->lane_level, k->tail};
+	if (k->lane_level > level) k->lane_level = -1, k->tail = 0;
+	k->depth = level;
+	return from;
+}
+
+void lower_come_back(Lower *k, Outside from) {
+	k->depth = from.depth;
+	k->lane_level = from.lane_level;
+	k->tail = from.tail;
+	lower_move_back(k, from.here);
 }
 
 /* The scalar part: constant + products of the levels 1 .. level, each sum standing at its own level. */
@@ -142,9 +159,12 @@ static bool split_affine(const Lower *k, const Affine *flat, int64_t n, Affine *
 
 static void split_computed(Lower *k, const Affine *flat, int64_t n, Affine *quotient, Affine *rest) {
 	Emit *e = k->e;
+	int level = index_level(k, flat);
+	Outside out = lower_go_out(k, level);
 	Value v = index_value(k, flat), divisor = widen(k, emit_index(e, n), emit_lanes(v));
-	*quotient = (Affine){.computed = LLVMBuildUDiv(e->builder, v, divisor, "")};
-	*rest = (Affine){.computed = LLVMBuildURem(e->builder, v, divisor, "")};
+	*quotient = (Affine){.computed = LLVMBuildUDiv(e->builder, v, divisor, ""), .level = level};
+	*rest = (Affine){.computed = LLVMBuildURem(e->builder, v, divisor, ""), .level = level};
+	lower_come_back(k, out);
 }
 
 At index_split(Lower *k, const At *at, Type type) {

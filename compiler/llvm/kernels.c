@@ -4,14 +4,19 @@
 
 #include <string.h>
 
-typedef struct KernelWriter {
+typedef struct KernelWriter KernelWriter;
+typedef void Inside(KernelWriter *w, At *at);
+
+struct KernelWriter {
 	Lower lower;
 	const Contraction *contraction;
 	Value begin, end, scratch;
 	bool split;                  /* the lanes past the last whole 16 need code of their own */
 	bool ragged;                 /* a tile's columns may begin and end anywhere, not at multiples of 16 */
 	bool flat;                   /* the index is an element's number: see tile_is_flat() */
-} KernelWriter;
+	int along;                   /* the axis that a sequence runs along, inside of all others, or -1 */
+	Inside *each;                /* what is done at an index along the lanes, if not roots written */
+};
 
 /* The roots at the present index: all computed, then all stored, since a root may overwrite what another one reads. */
 static void write_roots(Lower *k, const At *at, const Val *skip) {
@@ -23,6 +28,11 @@ static void write_roots(Lower *k, const At *at, const Val *skip) {
 		if (k->kernel->roots.data[i] != skip) lower_store(k, k->kernel->roots.data[i], at, values[i]);
 }
 
+static void write_each(KernelWriter *w, At *at, const Val *skip) {
+	if (w->each) w->each(w, at);
+	else write_roots(&w->lower, at, skip);
+}
+
 /* Does something in the tree of `v` read or write memory that has no padding along its last axis? */
 static bool tree_is_dense(const KernelProgram *kp, const Val *v, bool top) {
 	int buffer = kp->buffer_of[v->id];
@@ -32,7 +42,8 @@ static bool tree_is_dense(const KernelProgram *kp, const Val *v, bool top) {
 		if (!top) return false;
 	}
 	switch (v->op) {
-	case OpSlice: case OpPad: case OpFlip: case OpWindow: case OpConcat: case OpReshape: case OpGather: case OpTranspose: return true;
+	case OpSlice: case OpPad: case OpFlip: case OpWindow: case OpConcat: case OpReshape: case OpTranspose: return true;
+	case OpGather: case OpFold: case OpSumBuckets: return true;
 	default: break;
 	}
 	for (int i = 0; i < (v->op == OpCustom ? 1 : v->nargs); i++)
@@ -73,7 +84,7 @@ static void write_lanes(KernelWriter *w, At *at, int axis, int64_t n, Value begi
 		Value stop = w->split ? emit_min(e, end, emit_index(e, whole)) : end;
 		level_open(k, &loop, begin, stop, LANES, n, true);
 		set_lanes(w, at, axis);
-		write_roots(k, at, skip);
+		write_each(w, at, skip);
 		level_close(k, &loop);
 	}
 	if (w->split) {   /* runs once, or not at all */
@@ -81,7 +92,7 @@ static void write_lanes(KernelWriter *w, At *at, int axis, int64_t n, Value begi
 		level_open(k, &loop, start, end, LANES, n, true);
 		set_lanes(w, at, axis);
 		k->tail = (int)(n % LANES);
-		write_roots(k, at, skip);
+		write_each(w, at, skip);
 		k->tail = 0;
 		level_close(k, &loop);
 	}
@@ -107,11 +118,14 @@ static void write_ragged(KernelWriter *w, At *at, int axis, int64_t n, Value beg
 }
 
 /* One loop per axis 0 .. naxes - 1 of the domain, then `inside`. */
-typedef void Inside(KernelWriter *w, At *at);
 static void write_axes(KernelWriter *w, At *at, int axis, int naxes, Inside *inside) {
 	Lower *k = &w->lower;
 	if (axis == naxes) {
 		inside(w, at);
+		return;
+	}
+	if (axis == w->along) {
+		write_axes(w, at, axis + 1, naxes, inside);
 		return;
 	}
 	bool shared = axis == k->kernel->partition;
@@ -127,7 +141,7 @@ static void write_map_row(KernelWriter *w, At *at) {
 	Lower *k = &w->lower;
 	Type d = k->kernel->domain;
 	if (d.rank == 0) {
-		write_roots(k, at, NULL);
+		write_each(w, at, NULL);
 		return;
 	}
 	int last = d.rank - 1;
@@ -135,11 +149,54 @@ static void write_map_row(KernelWriter *w, At *at) {
 	int64_t n = d.dim[last];
 	if (n == 1) {   /* rows of one element are not padded: no lanes */
 		at->axis[last] = index_constant(0);
-		write_roots(k, at, NULL);
+		write_each(w, at, NULL);
 		return;
 	}
 	w->split = needs_split(k->kp, k->kernel, n);
 	write_lanes(w, at, last, n, shared ? w->begin : emit_index(k->e, 0), shared ? w->end : emit_index(k->e, n), NULL);
+}
+
+/* A running sum and what is computed of it, element by element; along the lanes as many sums as there are lanes. */
+static void write_running(KernelWriter *w, At *at) {
+	Lower *k = &w->lower;
+	Emit *e = k->e;
+	Val *v = k->kernel->anchor;
+	int64_t n = v->type.dim[w->along];
+	int lane_level = k->lane_level, lanes = lane_level >= 0 ? LANES : 1;
+	EmitLoop loop;
+	Value start = reduce_start(e, OpReduceSum, v->type.dtype, lanes);
+	level_open(k, &loop, emit_index(e, 0), emit_index(e, n), 1, n, false);
+	k->lane_level = lane_level;
+	at->axis[w->along] = index_variable(k->depth);
+	Value x = lower_value(k, v->arg[0], at, NULL), sum = emit_loop_carry(e, &loop, start);
+	sum = reduce_step(e, OpReduceSum, sum, lanes > 1 ? lower_as_lanes(k, x) : x);
+	Memo given = {.v = v, .value = sum};
+	k->given = &given;
+	write_roots(k, at, NULL);
+	k->given = NULL;
+	emit_loop_next(e, &loop, 0, sum);
+	level_close(k, &loop);
+	k->lane_level = lane_level;
+}
+
+static void write_element(KernelWriter *w, At *at) { write_roots(&w->lower, at, NULL); }
+static void write_line(KernelWriter *w, At *at) { lower_line(&w->lower, w->lower.kernel->anchor, at, w->scratch); }
+
+static void write_sequence(KernelWriter *w) {
+	const Kernel *kernel = w->lower.kernel;
+	int rank = kernel->domain.rank;
+	At at = {0};
+	w->along = sequence_axis(kernel->anchor);
+	if (!sequence_streams(kernel->anchor)) {
+		write_axes(w, &at, 0, rank, write_line);
+	} else if (w->along < 0) {
+		write_axes(w, &at, 0, rank, write_element);
+	} else if (w->along == rank - 1) {
+		write_axes(w, &at, 0, rank, write_running);
+	} else {
+		w->each = write_running;
+		write_axes(w, &at, 0, rank - 1, write_map_row);
+	}
 }
 
 typedef struct IdList { int *data; int length, capacity; } IdList;
@@ -301,6 +358,7 @@ int64_t kernel_panels(const void *target, const KernelProgram *kp, const Kernel 
 
 size_t kernel_scratch(const Target *target, const KernelProgram *kp, const Kernel *kernel) {
 	if (kernel->kind == KERNEL_ROWS) return rows_scratch(kernel);
+	if (kernel->kind == KERNEL_SEQUENCE) return sequence_scratch(kernel->anchor);
 	if (kernel->kind != KERNEL_CONTRACT) return 0;
 	Contract contract = contract_of(kp, kernel);
 	return contract_plan(target, &contract).scratch_bytes;
@@ -411,9 +469,11 @@ static Value write_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel
 	for (int i = 0; i < code->sites.length; i++) w->lower.site[i] = LLVMGetParam(function, (unsigned)(code->nbuffers + 1 + i));
 	w->begin = LLVMGetParam(function, (unsigned)nparams - 2);
 	w->end = LLVMGetParam(function, (unsigned)nparams - 1);
+	w->along = -1;
 	At at = {0};
 	switch (kernel->kind) {
 	case KERNEL_MAP: write_axes(w, &at, 0, MAX(kernel->domain.rank - 1, 0), write_map_row); break;
+	case KERNEL_SEQUENCE: write_sequence(w); break;
 	case KERNEL_ROWS: lower_rows(&w->lower, w->begin, w->end, w->scratch); break;
 	default: write_contract(w); break;
 	}

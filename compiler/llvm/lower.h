@@ -12,8 +12,8 @@
 
 enum { MAX_LOOPS = 16 };
 
-/* constant + sum coefficient[l] * (variable of level l), plus a computed part when there is one. */
-typedef struct Affine { int64_t constant; int64_t coefficient[MAX_LOOPS]; Value computed; } Affine;
+/* constant + sum coefficient[l] * (variable of level l), plus a computed part when there is one, which stands at `level`. */
+typedef struct Affine { int64_t constant; int64_t coefficient[MAX_LOOPS]; Value computed; int level; } Affine;
 /* An element of a value of rank r: axis[0 .. r), or, when flat, axis[0] counts elements in row-major order. */
 typedef struct At { bool flat; Affine axis[MAX_RANK]; } At;
 
@@ -29,6 +29,9 @@ typedef struct Level {
 	EmitLoop *loop;                  /* whose body this is; NULL: a level without a loop (one turn) */
 	Memo *memo;
 	struct Partial { Affine index; Value value; struct Partial *next; } *partial;
+	Value waiting;                   /* the end of `block`, in whose midst the loop began, or NULL */
+	LLVMBasicBlockRef block;
+	struct Level *hidden;            /* what was at this depth, and is again once the loop is closed */
 } Level;
 
 typedef struct Lower {
@@ -76,6 +79,10 @@ Value index_value(Lower *k, const Affine *i);           /* e->index; a vector wh
 /* Emission moves to the end of the code that runs once per turn of `level`, and back to where it was (NULL: it did not move). */
 LLVMBasicBlockRef lower_move_out(Lower *k, int level);
 void lower_move_back(Lower *k, LLVMBasicBlockRef here);
+/* The same, and everything computed in between sees only the levels up to there (no lanes, when those are deeper). */
+typedef struct Outside { LLVMBasicBlockRef here; int depth, lane_level, tail; } Outside;
+Outside lower_go_out(Lower *k, int level);
+void lower_come_back(Lower *k, Outside from);
 /* The operand's index for a reshape: `at` (of `from` dims) re-split to `to` dims. */
 At index_reshape(Lower *k, const At *at, Type from, Type to);
 At index_split(Lower *k, const At *flat, Type type);
@@ -87,11 +94,27 @@ enum { TILE_FREE = 1, TILE_READ };
 bool reads_tile(const Lower *k, const Val *v);
 Value lower_value(Lower *k, Val *v, const At *at, Value mask);
 void lower_store(Lower *k, Val *root, const At *at, Value value);
+Value lower_address(Lower *k, const Val *root, const At *at);   /* of a scalar element */
 Value lower_as_lanes(Lower *k, Value v);
 /* Enter and leave a loop level: for (variable = begin; < end; += step). */
 void level_open(Lower *k, EmitLoop *loop, Value begin, Value end, int64_t step, int64_t extent, bool lanes);
 void level_close(Lower *k, EmitLoop *loop);
 void level_single(Lower *k);                            /* a level whose variable is 0 */
+
+/* The level at which lower_value() computes this. */
+int lower_level(const Lower *k, const Val *v, const At *at, Value mask);
+/* Elements at `offset` from `base`; mask: those that exist, NULL: all; padded: what is past the tail may be read. */
+Value lower_load(Lower *k, Value base, DType dtype, const Affine *offset, Value mask, bool padded);
+Value lower_constant(Emit *e, DType dtype, double value);
+/* Masks may be scalar, vector or NULL (all). */
+Value mask_and(Lower *k, Value a, Value b);
+Value mask_select(Lower *k, Value mask, Value a, Value b);
+Value mask_in_range(Lower *k, const Affine *index, int64_t n);   /* 0 <= index < n */
+
+/* indexed.c: elements whose place depends on data, or that many places make. */
+Value gather_value(Lower *k, Val *v, const At *at, Value mask);
+Value fold_value(Lower *k, Val *v, const At *at, Value mask);
+Value sum_buckets_value(Lower *k, Val *v, const At *at, Value mask);
 
 /* Start of a reduction's accumulator, one step, and the fold of the 16 lanes. */
 Value reduce_start(Emit *e, Op op, DType dtype, int lanes);
@@ -103,6 +126,10 @@ void lower_keep(Lower *k, const Kept *kept, Value elements);
 /* rows.c: a kernel of rows, rows begin .. end of its first axis. */
 void lower_rows(Lower *k, Value begin, Value end, Value scratch);
 size_t rows_scratch(const Kernel *kernel);
+
+/* sequence.c: one line of the anchor of a kernel of sequences, computed and stored. */
+void lower_line(Lower *k, Val *v, const At *line, Value scratch);
+size_t sequence_scratch(const Val *v);
 
 /* kernels.c: kernel number `number` as a local function (its buffers, scratch, sites, begin, end); one function serves all kernels
  * with the same key.  known: the codes of the kernels before it. */

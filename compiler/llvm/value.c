@@ -15,17 +15,37 @@ static LLVMTypeRef memory_type(Emit *e, DType dtype) {
 
 Value lower_as_lanes(Lower *k, Value v) { return emit_lanes(v) > 1 ? v : emit_splat(k->e, v, LANES); }
 
+/* Where code was moved out to, the builder stands before the end of a block that other loops begin from, and the levels of these
+ * loops are above the present one.  That end waits until this loop is closed, and so do the levels; then those loops begin
+ * after it. */
 void level_open(Lower *k, EmitLoop *loop, Value begin, Value end, int64_t step, int64_t extent, bool lanes) {
 	if (k->depth + 1 >= MAX_LOOPS) die("loops nested too deep");
+	Level *level = &k->level[++k->depth], *hidden = NEW(k->e->arena, Level);
+	*hidden = *level;
+	LLVMBasicBlockRef block = LLVMGetInsertBlock(k->e->builder);
+	Value waiting = LLVMGetBasicBlockTerminator(block);
+	if (waiting) {
+		LLVMInstructionRemoveFromParent(waiting);
+		LLVMPositionBuilderAtEnd(k->e->builder, block);
+	}
 	*loop = emit_loop_begin(k->e, begin, end, step);
-	k->level[++k->depth] = (Level){.variable = loop->i, .extent = extent, .loop = loop};
+	*level = (Level){.variable = loop->i, .extent = extent, .loop = loop, .waiting = waiting, .block = block, .hidden = hidden};
 	if (lanes) k->lane_level = k->depth;
 }
 
 void level_close(Lower *k, EmitLoop *loop) {
+	Emit *e = k->e;
+	Level own = k->level[k->depth];
 	if (k->lane_level == k->depth) k->lane_level = -1;
-	k->depth--;
-	emit_loop_end(k->e, loop);
+	k->level[k->depth--] = *own.hidden;
+	emit_loop_end(e, loop);
+	if (!own.waiting) return;
+	LLVMInsertIntoBuilder(e->builder, own.waiting);
+	LLVMPositionBuilderBefore(e->builder, own.waiting);
+	for (int l = k->depth + 1; l < MAX_LOOPS; l++) {
+		EmitLoop *later = k->level[l].loop;
+		if (later && later->before == own.block) later->before = LLVMGetInsertBlock(e->builder);
+	}
 }
 
 void level_single(Lower *k) {
@@ -124,8 +144,7 @@ static Value to_memory(Lower *k, Value v, DType dtype) {
 	}
 }
 
-/* Reads element(s) at `offset` (in elements) from `base`; `mask`: elements that exist. */
-static Value load_at(Lower *k, Value base, DType dtype, const Affine *offset, Value mask, bool padded) {
+Value lower_load(Lower *k, Value base, DType dtype, const Affine *offset, Value mask, bool padded) {
 	Emit *e = k->e;
 	LLVMTypeRef element = memory_type(e, dtype);
 	if (!index_uses_lanes(k, offset)) {
@@ -157,7 +176,7 @@ static Value load_buffer(Lower *k, int buffer, const At *from, Value mask) {
 	At at = *from;
 	Affine offset = buffer_offset(k, b, &at);
 	bool padded = k->lane_level >= 0 && lanes_are_padded(k, b, &at);
-	return load_at(k, k->pointer[buffer], b->type.dtype, &offset, mask, padded);
+	return lower_load(k, k->pointer[buffer], b->type.dtype, &offset, mask, padded);
 }
 
 void lower_store(Lower *k, Val *root, const At *from, Value value) {
@@ -182,6 +201,13 @@ void lower_store(Lower *k, Val *root, const At *from, Value value) {
 	if (k->tail < 0) emit_store_masked(e, raw, pointer, k->tail_lanes);
 	else if (k->tail && !lanes_are_padded(k, b, &at)) emit_store_partial(e, raw, pointer, k->tail);
 	else emit_store(e, raw, pointer);
+}
+
+Value lower_address(Lower *k, const Val *root, const At *from) {
+	const Buffer *b = &k->kp->buffers.data[k->kp->buffer_of[root->id]];
+	At at = *from;
+	Affine offset = buffer_offset(k, b, &at);
+	return emit_at(k->e, k->pointer[k->kp->buffer_of[root->id]], memory_type(k->e, b->type.dtype), index_value(k, &offset));
 }
 
 static Value kept_address(Lower *k, const Kept *kept, int64_t shift) {
@@ -393,28 +419,27 @@ static Value argmax_loop(Lower *k, Val *v, const At *at, Value mask) {
 	return loop.result[1];
 }
 
-static Value and_masks(Lower *k, Value a, Value b) {
+Value mask_and(Lower *k, Value a, Value b) {
 	if (!a) return b;
 	if (!b) return a;
 	if (emit_lanes(a) != emit_lanes(b)) a = lower_as_lanes(k, a), b = lower_as_lanes(k, b);
 	return LLVMBuildAnd(k->e->builder, a, b, "");
 }
 
-static Value select_value(Lower *k, Value mask, Value a, Value b) {
+Value mask_select(Lower *k, Value mask, Value a, Value b) {
 	if (emit_lanes(a) != emit_lanes(b) || emit_lanes(mask) > emit_lanes(a)) a = lower_as_lanes(k, a), b = lower_as_lanes(k, b);
 	if (emit_lanes(a) > 1 && emit_lanes(mask) == 1) mask = lower_as_lanes(k, mask);
 	return LLVMBuildSelect(k->e->builder, mask, a, b, "");
 }
 
-/* 0 <= index < n, or NULL when that is certain. */
-static Value in_range(Lower *k, const Affine *index, int64_t n) {
+Value mask_in_range(Lower *k, const Affine *index, int64_t n) {
 	Emit *e = k->e;
 	Value v = index_value(k, index);
 	Value limit = emit_lanes(v) > 1 ? emit_splat(e, emit_index(e, n), LANES) : emit_index(e, n);
 	return LLVMBuildICmp(e->builder, LLVMIntULT, v, limit, "");   /* unsigned: negative numbers are large */
 }
 
-static Value constant_value(Emit *e, DType dtype, double value) {
+Value lower_constant(Emit *e, DType dtype, double value) {
 	if (dtype == DTYPE_F32) return emit_f32(e, (double)(float)value, 1);
 	if (dtype == DTYPE_BOOL) return LLVMConstInt(e->i1, value != 0, false);
 	return emit_i32(e, (int64_t)value);
@@ -429,17 +454,21 @@ static Value pad_value(Lower *k, Val *v, const At *at, Value mask) {
 		Affine shift = index_constant(-lo);
 		below.axis[i] = index_scale_add(k, at->axis[i], 1, &shift);
 		if (inner) {   /* only every (inner + 1)-th element is there */
+			int level = index_level(k, &below.axis[i]);
+			Outside out = lower_go_out(k, level);
 			Value x = index_value(k, &below.axis[i]);
 			Value step = emit_lanes(x) > 1 ? emit_splat(e, emit_index(e, inner + 1), LANES) : emit_index(e, inner + 1);
 			Value rest = LLVMBuildSRem(e->builder, x, step, "");
-			inside = and_masks(k, inside, LLVMBuildICmp(e->builder, LLVMIntEQ, rest, LLVMConstNull(LLVMTypeOf(rest)), ""));
-			inside = and_masks(k, inside, LLVMBuildICmp(e->builder, LLVMIntSGE, x, LLVMConstNull(LLVMTypeOf(x)), ""));
-			below.axis[i] = (Affine){.computed = LLVMBuildSDiv(e->builder, x, step, "")};
+			Value there = mask_and(k, LLVMBuildICmp(e->builder, LLVMIntEQ, rest, LLVMConstNull(LLVMTypeOf(rest)), ""),
+			                       LLVMBuildICmp(e->builder, LLVMIntSGE, x, LLVMConstNull(LLVMTypeOf(x)), ""));
+			below.axis[i] = (Affine){.computed = LLVMBuildSDiv(e->builder, x, step, ""), .level = level};
+			lower_come_back(k, out);
+			inside = mask_and(k, inside, there);
 		}
-		if (lo != 0 || inner || v->type.dim[i] != n) inside = and_masks(k, inside, in_range(k, &below.axis[i], n));
+		if (lo != 0 || inner || v->type.dim[i] != n) inside = mask_and(k, inside, mask_in_range(k, &below.axis[i], n));
 	}
-	Value x = lower_value(k, v->arg[0], &below, and_masks(k, mask, inside));
-	return inside ? select_value(k, inside, x, constant_value(e, v->type.dtype, v->number)) : x;
+	Value x = lower_value(k, v->arg[0], &below, mask_and(k, mask, inside));
+	return inside ? mask_select(k, inside, x, lower_constant(e, v->type.dtype, v->number)) : x;
 }
 
 static Value concat_value(Lower *k, Val *v, const At *at, Value mask) {
@@ -450,36 +479,12 @@ static Value concat_value(Lower *k, Val *v, const At *at, Value mask) {
 		At below = *at;
 		Affine shift = index_constant(-start);
 		below.axis[axis] = index_scale_add(k, at->axis[axis], 1, &shift);
-		Value inside = in_range(k, &below.axis[axis], v->arg[i]->type.dim[axis]);
-		Value x = lower_value(k, v->arg[i], &below, and_masks(k, mask, inside));
-		result = result ? select_value(k, inside, x, result) : x;
+		Value inside = mask_in_range(k, &below.axis[axis], v->arg[i]->type.dim[axis]);
+		Value x = lower_value(k, v->arg[i], &below, mask_and(k, mask, inside));
+		result = result ? mask_select(k, inside, x, result) : x;
 		start += v->arg[i]->type.dim[axis];
 	}
 	return result;
-}
-
-/* a[batch.., b[batch.., i..], rest..]: 0 where the index is out of range. */
-static Value gather_value(Lower *k, Val *v, const At *at, Value mask) {
-	Emit *e = k->e;
-	Val *table = v->arg[0], *index = v->arg[1];
-	int batch = (int)v->list[0].data[0], ni = index->type.rank - batch;
-	At iat = {0};
-	for (int i = 0; i < index->type.rank; i++) iat.axis[i] = at->axis[i];
-	Value position = lower_value(k, index, &iat, mask);
-	LLVMTypeRef wide = emit_vector_type(e, e->index, emit_lanes(position));
-	if (LLVMTypeOf(position) != wide) position = LLVMBuildSExt(e->builder, position, wide, "");
-	Affine computed = {.computed = position};
-	Value inside = in_range(k, &computed, table->type.dim[batch]);
-	View view;
-	if (!view_resolve(k->kp, table, &view)) die("gather: table is not addressable");
-	Affine offset = index_constant(view.offset);
-	for (int i = 0; i < table->type.rank; i++) {
-		Affine axis = i < batch ? at->axis[i] : i == batch ? computed : at->axis[i - 1 + ni];
-		offset = index_scale_add(k, axis, view.stride[i], &offset);
-	}
-	DType dtype = k->kp->buffers.data[view.buffer].type.dtype;
-	Value x = load_at(k, k->pointer[view.buffer], dtype, &offset, and_masks(k, mask, inside), false);
-	return select_value(k, inside, x, constant_value(e, v->type.dtype, 0));
 }
 
 static Value iota_value(Lower *k, const Affine *i) {
@@ -536,7 +541,7 @@ static Value compute(Lower *k, Val *v, const At *from, Value mask) {
 	if (buffer >= 0 && !own) return load_buffer(k, buffer, from, mask);
 	if (is_pointwise(v)) return pointwise_value(k, v, from, mask);
 	At at = *from, below = {0};
-	if (v->op == OpConst) return constant_value(k->e, v->type.dtype, v->number);
+	if (v->op == OpConst) return lower_constant(k->e, v->type.dtype, v->number);
 	if (v->op == OpReshape) {
 		below = index_reshape(k, &at, v->type, v->arg[0]->type);
 		return lower_value(k, v->arg[0], &below, mask);
@@ -575,6 +580,8 @@ static Value compute(Lower *k, Val *v, const At *from, Value mask) {
 	case OpPad: return pad_value(k, v, &at, mask);
 	case OpConcat: return concat_value(k, v, &at, mask);
 	case OpGather: return gather_value(k, v, &at, mask);
+	case OpFold: return lower_narrow(k->e, fold_value(k, v, &at, mask), v->type.dtype);
+	case OpSumBuckets: return lower_narrow(k->e, sum_buckets_value(k, v, &at, mask), v->type.dtype);
 	case OpArgMax: return argmax_loop(k, v, &at, mask);
 	case OpContract: return chain_loops(k, v, &at, mask);
 	case OpReduceSum: case OpReduceMax: case OpReduceMin: case OpReduceProd:
@@ -599,25 +606,22 @@ bool reads_tile(const Lower *k, const Val *v) {
 	return k->of_tile[v->id] == TILE_READ;
 }
 
+int lower_level(const Lower *k, const Val *v, const At *at, Value mask) {
+	bool loops = is_reduce(v) || v->op == OpArgMax || v->op == OpContract || v->op == OpFold || v->op == OpSumBuckets;
+	int level = mask || loops || v == k->tile_value ? k->depth : at_level(k, at, v->type.rank);
+	return level < k->tile_row_level && reads_tile(k, v) ? k->tile_row_level : level;
+}
+
 Value lower_value(Lower *k, Val *v, const At *at, Value mask) {
 	for (Memo *m = k->given; m; m = m->next)
 		if (m->v == v) return lower_narrow(k->e, m->value, v->type.dtype);
-	bool loops = is_reduce(v) || v->op == OpArgMax || v->op == OpContract;
-	int level = mask || loops || v == k->tile_value ? k->depth : at_level(k, at, v->type.rank);
-	if (level < k->tile_row_level && reads_tile(k, v)) level = k->tile_row_level;
+	int level = lower_level(k, v, at, mask);
 	for (int l = level; l <= (mask ? k->depth : level); l++)
 		for (Memo *m = k->level[l].memo; m; m = m->next)
 			if (m->v == v && m->mask == mask && at_equal(&m->at, at, v->type.rank)) return m->value;
-	int depth = k->depth;
-	LLVMBasicBlockRef here = lower_move_out(k, level);
-	int lane_level = k->lane_level, tail = k->tail;
-	if (lane_level > level) k->lane_level = -1, k->tail = 0;
-	k->depth = level;
+	Outside out = lower_go_out(k, level);
 	Value value = compute(k, v, at, mask);
-	k->depth = depth;
-	k->lane_level = lane_level;
-	k->tail = tail;
-	lower_move_back(k, here);
+	lower_come_back(k, out);
 	Memo *m = NEW(k->e->arena, Memo);
 	*m = (Memo){v, *at, mask, value, k->level[level].memo};
 	k->level[level].memo = m;

@@ -26,12 +26,17 @@ typedef struct DataField {
 	const char *path;
 	const char *const *columns;   /* csv: names; NULL: columns first_column .. +ncolumns by number */
 	int ncolumns, first_column;
-	int64_t window, offset;       /* chars */
+	int64_t window, offset;       /* chars; raw: offset in bytes */
+	int64_t reach;                /* chars: the largest offset among the set's fields, so that all have as many windows */
+	const char *vocab;            /* chars: the file whose vocabulary numbers the characters */
 	const double *values;         /* literal: samples * elements */
 	int64_t nvalues;
 	Span span;
 } DataField;
 typedef struct DataSet { const char *name; DataField *fields; int nfields; Span span; } DataSet;
+
+/* What data says that the program depends on: name "vocab:text.txt", value: its characters in UTF-8, `count` of them. */
+typedef struct Constant { const char *name, *value; int64_t count; Span span; } Constant;
 
 typedef struct Setting { const char *name; double value; } Setting;    /* input(0.001), named as in the file: "lr" */
 
@@ -80,15 +85,19 @@ struct Program {
 	VEC(DataSet) data;
 	VEC(Train) trains;
 	VEC(Model) models;
+	VEC(Constant) constants;      /* stored with the weights */
 	void *elab;                   /* the elaborator's own state, to make more Fns */
 };
 
 /* How the elaborator learns what stands in files (sizes, vocabularies): the only way compiler/ reads data. */
 typedef struct DataInfo { bool ok; int64_t samples; } DataInfo;
+typedef struct VocabInfo { int64_t count; const char *characters; } VocabInfo;   /* characters: the Constant's value */
 typedef struct DataProbe {
 	void *context;
 	/* Number of samples of a data set (reads headers only); reports to diag and gives ok = false when it cannot. */
 	DataInfo (*samples)(void *context, Diag *diag, const DataSet *set);
+	/* The distinct characters of a text.  Count 0: reported; characters NULL: unknown, and any count will do. */
+	VocabInfo (*vocab)(void *context, Diag *diag, Span span, const char *path);
 } DataProbe;
 
 typedef struct ElabOptions {

@@ -233,7 +233,7 @@ static int bench_program(Session *s) {
 int command_bench(const Options *options) {
 	int code;
 	Options own = *options;
-	own.made_up = true;
+	own.made_up = own.any_vocab = true;
 	own.steps = 0;               /* how many are timed; the program's own count stays */
 	Session *s = session_open(&own, 0, &code);
 	if (!s) return code;

@@ -146,7 +146,7 @@ static int check_program(Session *s, bool may_shrink) {
 
 int command_check(const Options *options) {
 	Options own = *options;
-	own.made_up = true;
+	own.made_up = own.any_vocab = true;
 	for (int64_t batch = CHECK_BATCH;; batch /= 2) {
 		int code;
 		Session *s = session_open(&own, batch, &code);

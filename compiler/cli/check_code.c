@@ -9,15 +9,7 @@
 enum { RUNS = 2 };
 
 static double element_at(Type type, const char *dense, int64_t i) {
-	float f;
-	double d;
-	int32_t n;
-	switch (type.dtype) {
-	case DTYPE_F32: memcpy(&f, dense + i * 4, 4); return (double)f;
-	case DTYPE_F64: memcpy(&d, dense + i * 8, 8); return d;
-	case DTYPE_I32: memcpy(&n, dense + i * 4, 4); return n;
-	default: return dense[i];
-	}
+	return element_value(type.dtype, dense + i * dtype_info[type.dtype].bytes);
 }
 
 /* The first element that differs, or -1.  One NaN is as good as another. */

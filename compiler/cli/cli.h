@@ -17,6 +17,7 @@ typedef struct Options {
 	int64_t epochs, steps, batch, threads, seed;          /* 0: not given (seed: has_seed) */
 	bool has_seed, quiet, strict, resume, json, f64, write, no_cache, run_interpreted;
 	bool made_up; /* set by commands that need no data: absent files have a made-up size */
+	bool any_vocab; /* ... and absent texts some vocabulary, by those that need no weights either */
 	double started;                                       /* when the process did, on the monotonic clock */
 } Options;
 
@@ -38,6 +39,7 @@ typedef struct Session {
 	Diag *diag;
 	const Options *options;
 	Files *files;
+	DataProbe probe;                                      /* of the files */
 	Program *program;
 	Layout layout;
 	const Target *target;
@@ -67,6 +69,8 @@ int session_train(Session *s);
 char *session_block(Session *s, uint64_t seed);
 /* A new persistent block with --weights in it; NULL after reporting. */
 char *session_weights(Session *s, int *exit_code);
+/* Vocabularies of the program's texts join its constants, before weights are loaded or saved; false: reported in s->diag. */
+bool session_vocabs(Session *s);
 /* For EvalJob: compiles the evaluation of train block *context.train for a batch. */
 typedef struct EvalContext { Session *session; int train; } EvalContext;
 const Executable *session_compile_eval(void *context, int64_t batch);

@@ -282,7 +282,7 @@ static bool add_constants(ObjectUnit *u) {
 	u->embed.constants[u->embed.nconstants++] = param_table(u);
 	if (!s->options->weights) return true;
 	char *block = block_new(MAX(s->layout.bytes, u->params_bytes));
-	bool ok = weights_load(s->diag, s->options->weights, s->program, &s->layout, block, false, &s->info);
+	bool ok = session_vocabs(s) && weights_load(s->diag, s->options->weights, s->program, &s->layout, block, false, &s->info);
 	const char *copy = arena_copy(s->arena, block, u->params_bytes);
 	block_free(block, MAX(s->layout.bytes, u->params_bytes));
 	u->embed.constants[u->embed.nconstants++] =

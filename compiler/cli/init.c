@@ -7,8 +7,8 @@ static int init_program(Session *s) {
 	const Options *o = s->options;
 	const Program *p = s->program;
 	uint64_t seed = o->has_seed ? (uint64_t)o->seed : p->trains.length ? p->trains.data[0].seed : 1;
-	char *block = session_block(s, seed);
-	if (!block) return EXIT_INPUT;
+	char *block = session_vocabs(s) ? session_block(s, seed) : NULL;
+	if (!block) return session_report(s), EXIT_INPUT;
 	WeightsInfo info = {.seed = seed, .has_seed = true};
 	weights_save(s->diag, o->output, p, &s->layout, block, info, false);
 	block_free(block, s->layout.bytes);

@@ -120,14 +120,10 @@ bool inputs_batch(Session *s, const WantedList *list, int64_t *batch) {
 Tensor wide_tensor(Arena *arena, Type type, const void *dense) {
 	int64_t n = type_count(type);
 	Tensor t = {type, arena_alloc(arena, (size_t)n * 8)};
-	switch (type.dtype) {
-	case DTYPE_F32: for (int64_t i = 0; i < n; i++) ((double *)t.data)[i] = ((const float *)dense)[i]; break;
-	case DTYPE_F64: memcpy(t.data, dense, (size_t)n * 8); break;
-	case DTYPE_I32: memcpy(t.data, dense, (size_t)n * 4); break;
-	case DTYPE_I8: for (int64_t i = 0; i < n; i++) ((int32_t *)t.data)[i] = ((const int8_t *)dense)[i]; break;
-	case DTYPE_U8:
-	case DTYPE_BOOL: for (int64_t i = 0; i < n; i++) ((int32_t *)t.data)[i] = ((const uint8_t *)dense)[i]; break;
-	default: die("no arrays of %s", dtype_info[type.dtype].text);
+	for (int64_t i = 0; i < n; i++) {
+		double value = element_value(type.dtype, (const char *)dense + i * dtype_info[type.dtype].bytes);
+		if (dtype_is_float(type.dtype)) ((double *)t.data)[i] = value;
+		else ((int32_t *)t.data)[i] = (int32_t)value;
 	}
 	return t;
 }

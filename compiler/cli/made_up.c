@@ -9,15 +9,11 @@ static void fill(const DataField *f, int64_t count, uint64_t seed, char *out) {
 	int64_t range = f->classes > 0 ? f->classes : f->type.dtype == DTYPE_BOOL ? 2 : f->type.dtype == DTYPE_U8 ? 256 : 8;
 	for (int64_t i = 0; i < count; i++) {
 		uint64_t bits = hash_mix(seed + (uint64_t)i);
-		int32_t integer = (int32_t)((bits >> 32) % (uint64_t)range);
-		float real = (float)(bits >> 40) * 0x1p-24f;
+		double integer = (double)((bits >> 32) % (uint64_t)range), real = (double)(bits >> 40) * 0x1p-24;
 		double wide = (double)(bits >> 11) * 0x1p-53;
-		switch (f->type.dtype) {
-		case DTYPE_F32: memcpy(out + i * 4, &real, 4); break;
-		case DTYPE_F64: memcpy(out + i * 8, &wide, 8); break;
-		case DTYPE_I32: memcpy(out + i * 4, &integer, 4); break;
-		default: out[i] = (char)integer; break;
-		}
+		DType dtype = f->type.dtype;
+		double value = dtype == DTYPE_F64 ? wide : dtype_is_float(dtype) ? real : integer;
+		element_store(out + i * dtype_info[dtype].bytes, dtype, value);
 	}
 }
 

@@ -42,16 +42,52 @@ int session_report(Session *s) {
 	return code;
 }
 
-/* Sizes of data for commands that need no data: where files are absent, a number that any will do for. */
-enum { MADE_UP_SIZE = 60000 };
+/* ---- what the elaborator asks of data ---- */
 
-static DataInfo probe_or_make_up(void *context, Diag *diag, const DataSet *set) {
-	const DataProbe *files = context;
+/* For commands that need no data: where files are absent, numbers that any will do for. */
+enum { MADE_UP_SIZE = 60000, MADE_UP_VOCAB = 64 };
+
+static DataInfo ask_samples(void *context, Diag *diag, const DataSet *set) {
+	const Session *s = context;
+	if (!s->options->made_up) return s->probe.samples(s->probe.context, diag, set);
 	Diag *own = diag_new(diag->arena);
 	own->sources.data = diag->sources.data;
 	own->sources.length = diag->sources.length;
-	DataInfo info = files->samples(files->context, own, set);
+	DataInfo info = s->probe.samples(s->probe.context, own, set);
 	return info.ok ? info : (DataInfo){true, MADE_UP_SIZE};
+}
+
+/* Where the text is absent, its vocabulary is what the weights were trained with. */
+static VocabInfo ask_vocab(void *context, Diag *diag, Span span, const char *path) {
+	const Session *s = context;
+	if (files_have(s->files, path)) return s->probe.vocab(s->probe.context, diag, span, path);
+	if (s->options->weights) {
+		Arena *arena = arena_new();
+		TensorFile *file = tensors_read(arena, diag_new(arena), s->options->weights);   /* what is wrong with it is said later */
+		const char *stored = file ? tensors_meta(file, arena_printf(arena, "vocab:%s", path)) : NULL;
+		VocabInfo info = {stored ? vocab_count(stored) : 0, stored ? arena_text(s->arena, stored, strlen(stored)) : NULL};
+		tensors_close(file);
+		arena_free(arena);
+		if (info.count) return info;
+	}
+	return s->options->any_vocab ? (VocabInfo){.count = MADE_UP_VOCAB} : s->probe.vocab(s->probe.context, diag, span, path);
+}
+
+bool session_vocabs(Session *s) {
+	Program *p = s->program;
+	for (int d = 0; d < p->data.length; d++)
+		for (int f = 0; f < p->data.data[d].nfields; f++) {
+			const DataField *field = &p->data.data[d].fields[f];
+			if (field->kind != SOURCE_CHARS || !files_have(s->files, field->vocab)) continue;
+			const char *name = arena_printf(s->arena, "vocab:%s", field->vocab);
+			bool known = false;
+			for (int i = 0; i < p->constants.length; i++) known |= !strcmp(p->constants.data[i].name, name);
+			if (known) continue;
+			VocabInfo info = s->probe.vocab(s->probe.context, s->diag, field->span, field->vocab);
+			if (!info.count) return false;
+			vec_push(s->arena, &p->constants, ((Constant){name, info.characters, info.count, field->span}));
+		}
+	return true;
 }
 
 Session *session_open(const Options *options, int64_t default_batch, int *exit_code) {
@@ -63,13 +99,9 @@ Session *session_open(const Options *options, int64_t default_batch, int *exit_c
 	char *text = read_source(arena, options->file, &length);
 	if (!text) goto fail;
 	s->files = files_open(arena, options->file, options->data_dir);
+	s->probe = data_probe(s->files);
 	DataProbe *probe = NEW(arena, DataProbe);
-	*probe = data_probe(s->files);
-	if (options->made_up) {
-		DataProbe *files = probe;
-		probe = NEW(arena, DataProbe);
-		*probe = (DataProbe){files, probe_or_make_up};
-	}
+	*probe = (DataProbe){s, ask_samples, ask_vocab};
 	ElabOptions elab = {.set_names = options->set_name,
 	                    .set_values = options->set_value,
 	                    .nsets = options->nsets,
@@ -193,7 +225,8 @@ char *session_weights(Session *s, int *exit_code) {
 		return NULL;
 	}
 	char *block = block_new(s->layout.bytes);
-	if (s->options->weights && !weights_load(s->diag, s->options->weights, s->program, &s->layout, block, false, &s->info)) {
+	if (s->options->weights && (!session_vocabs(s) || !weights_load(s->diag, s->options->weights, s->program, &s->layout, block,
+	                                                                false, &s->info))) {
 		session_report(s);
 		block_free(block, s->layout.bytes);
 		return NULL;

@@ -21,7 +21,8 @@ static int train_program(Session *s) {
 	Start start;
 	int code = start_training(s, number, true, 0, &start);
 	if (code != EXIT_DONE) return code;
-	if (o->weights && !weights_load(s->diag, o->weights, s->program, &s->layout, start.block, true, NULL)) code = EXIT_INPUT;
+	if (!session_vocabs(s)) code = EXIT_INPUT;
+	else if (o->weights && !weights_load(s->diag, o->weights, s->program, &s->layout, start.block, true, NULL)) code = EXIT_INPUT;
 	session_report(s);
 	const char *folder =
 	    code == EXIT_DONE ? run_folder(s->arena, s->diag, o->file, o->out) : NULL; /* now that nothing else is wrong */

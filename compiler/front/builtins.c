@@ -194,8 +194,6 @@ static Value builtin_stop(Elab *e, Call *c) {
 	return v;
 }
 
-static Value builtin_later(Elab *e, Call *c) { return not_supported(e, c->at, c->self->name); }
-
 const Builtin builtins[] = {
 	{"exp", "x", builtin_unary, OpExp, exp, "e to the power x"},
 	{"log", "x", builtin_unary, OpLog, log, "natural logarithm"},
@@ -247,7 +245,7 @@ const Builtin builtins[] = {
 	{"append", "list x", builtin_append, 0, NULL, "a new list with x at its end"},
 	{"len", "x", builtin_len, 0, NULL, "length of a list, first size of a tensor"},
 	{"params", "model", builtin_params, 0, NULL, "the parameters of a model, as a list"},
-	{"vocab", "path", builtin_later, 0, NULL, "number of distinct characters of a file"},
+	{"vocab", "path", builtin_vocab, 0, NULL, "number of distinct characters of a text file"},
 	{"input", "value", builtin_input, 0, NULL, "a setting that can change while the program runs"},
 };
 const int builtin_count = COUNT(builtins);

@@ -10,7 +10,7 @@
 typedef struct SourceForm { const char *name; SourceKind kind; const char *settings[4]; } SourceForm;
 static const SourceForm sources[] = {
 	{"idx", SOURCE_IDX, {NULL}}, {"csv", SOURCE_CSV, {"columns", "column"}}, {"npy", SOURCE_NPY, {NULL}},
-	{"raw", SOURCE_RAW, {"offset"}}, {"chars", SOURCE_CHARS, {"window", "offset"}},
+	{"raw", SOURCE_RAW, {"offset"}}, {"chars", SOURCE_CHARS, {"window", "offset", "vocab"}},
 };
 
 static const SourceForm *source_named(const char *name) {
@@ -78,6 +78,11 @@ static bool source_setting(Elab *e, Scope *scope, DataField *f, const SourceForm
 	Value v = eval_argument(e, scope, a);
 	if (!value_ok(v)) return false;
 	if (form->kind == SOURCE_CSV) return csv_columns(e, f, v, !strcmp(a->name.text, "column"), a->span);
+	if (!strcmp(a->name.text, "vocab")) {
+		if (v.kind != VALUE_STRING) return elab_error(e, a->span, "`vocab` wants a path, not %s", value_text(e, v)), false;
+		f->vocab = v.as.string;
+		return true;
+	}
 	Dim d;
 	int64_t number;
 	if (!value_to_int(e, v, "a setting of a source", a->span, &d) || !dim_known(d, &number)) return false;
@@ -88,6 +93,21 @@ static bool source_setting(Elab *e, Scope *scope, DataField *f, const SourceForm
 	}
 	*(window ? &f->window : &f->offset) = number;
 	return true;
+}
+
+static bool check_chars(Elab *e, DataField *f, Span span) {
+	int64_t elements = type_count(f->type);
+	if (!f->window) f->window = elements;
+	if (!f->vocab) f->vocab = f->path;
+	if (f->window != elements) {
+		elab_error(e, span, "`window` is %lld, the field has %s", (long long)f->window,
+		           arena_count(e->arena, elements, "element"));
+		return false;
+	}
+	if (f->type.dtype == DTYPE_I32 || f->type.dtype == DTYPE_U8 || f->type.dtype == DTYPE_I8) return true;
+	elab_error(e, f->span, "`chars` gives numbers of characters, not %s", dtype_info[f->type.dtype].text);
+	elab_help(e, "the field is `i32`, or `class[V]` with `const V = vocab(\"%s\")`", f->path);
+	return false;
 }
 
 static bool read_source(Elab *e, Scope *scope, DataField *f, const Expr *x) {
@@ -119,12 +139,7 @@ static bool read_source(Elab *e, Scope *scope, DataField *f, const Expr *x) {
 		           arena_count(e->arena, elements, "element"));
 		return false;
 	}
-	if (f->kind == SOURCE_CHARS && f->window != elements) {
-		elab_error(e, x->span, "`window` is %lld, the field has %s", (long long)f->window,
-		           arena_count(e->arena, elements, "element"));
-		return false;
-	}
-	return true;
+	return f->kind != SOURCE_CHARS || check_chars(e, f, x->span);
 }
 
 /* ---- literal lists ---- */
@@ -207,9 +222,22 @@ static bool read_field(Elab *e, Scope *scope, const Field *field, const DataSet 
 		if (!like) return false;
 		f->type = like->type;
 		f->classes = like->classes;
+		f->vocab = like->vocab;
 	} else die("the field '%s' has no type", field->name.text);
 	if (!field->value || field->value->kind == EXPR_ERROR) return false;
 	return field->value->kind == EXPR_CALL ? read_source(e, scope, f, field->value) : read_literal(e, scope, f, field->value);
+}
+
+/* Fields that look ahead in one text lose as many windows as the one that looks farthest. */
+static void set_reach(DataSet *set) {
+	for (int i = 0; i < set->nfields; i++) {
+		DataField *f = &set->fields[i];
+		for (int k = 0; f->kind == SOURCE_CHARS && k < set->nfields; k++) {
+			const DataField *other = &set->fields[k];
+			if (other->kind == SOURCE_CHARS && other->window == f->window && !strcmp(other->path, f->path))
+				f->reach = MAX(f->reach, other->offset);
+		}
+	}
 }
 
 static bool check_counts(Elab *e, const DataSet *set) {
@@ -277,7 +305,28 @@ int data_index(Elab *e, const Decl *decl, File *file) {
 	}
 	if (!decl->fields.length) ok = (elab_error(e, decl->name.span, "`%s` has no fields", decl->name.text), false);
 	set.nfields = decl->fields.length;
+	set_reach(&set);
 	if (!ok || !check_counts(e, &set) || (decl->like.text && !check_like(e, decl, &model, &set))) return -1;
 	p->data.data[index] = set;
 	return index;
+}
+
+/* ---- vocab(..) ---- */
+
+Value builtin_vocab(Elab *e, Call *c) {
+	Value path = c->slot[0];
+	const DataProbe *probe = e->options ? e->options->probe : NULL;
+	if (path.kind != VALUE_STRING) return elab_error(e, c->slot_span[0], "`vocab` wants a path, not %s", value_text(e, path));
+	if (!probe) return elab_error(e, c->at, "`vocab` needs the file `%s`, and files are not read here", path.as.string);
+	Program *p = e->program;
+	const char *name = arena_printf(e->arena, "vocab:%s", path.as.string);
+	for (int i = 0; i < p->constants.length; i++)
+		if (!strcmp(p->constants.data[i].name, name)) return value_int(p->constants.data[i].count, c->span);
+	VocabInfo info = probe->vocab(probe->context, e->diag, blame(e, c->span), path.as.string);
+	if (!info.count) return value_poison();
+	if (info.characters) {
+		const char *characters = arena_text(e->arena, info.characters, strlen(info.characters));
+		vec_push(e->arena, &p->constants, ((Constant){name, characters, info.count, blame(e, c->span)}));
+	}
+	return value_int(info.count, c->span);
 }

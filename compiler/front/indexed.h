@@ -24,6 +24,7 @@ enum { MAX_FACTORS = 16, MAX_TERMS = 4, NOMINAL_BATCH = 64, MAX_WALK = 1000 };
 typedef struct Binder {
 	IndexVar var;                /* var.extent counts once `known` */
 	const Index *index;
+	bool failed;                 /* what would tell its range failed and was reported */
 	bool dots, known, stated;    /* stated: the range was written, `i < n`; for dots, known: the members are there */
 	bool running;                /* its definition or reduction is being elaborated */
 	struct Binder *member[MAX_RANK];

@@ -147,13 +147,15 @@ static void infer_subscript(Walk *w, const Expr *x, const Frame *frame) {
 	if (!is_named(x->left) || frame_find(frame, x->left->name.text, false)) return;
 	Elab *e = w->e;
 	Value base = eval_expr(e, w->scope, x->left);
-	if (base.kind != VALUE_TENSOR) return;
-	int count = x->subscripts.length, rank = base.as.tensor.rank, axis = 0;
+	if (base.kind != VALUE_TENSOR && value_ok(base)) return;
+	int count = x->subscripts.length, rank = value_ok(base) ? base.as.tensor.rank : count, axis = 0;
 	for (int i = 0; i < count; i++) {
 		const Subscript *s = &x->subscripts.data[i];
 		const Index *index = s->dots ? frame_find(frame, NULL, true)
 			: s->value && !s->to && s->value->kind == EXPR_NAME ? frame_find(frame, s->value->name.text, false) : NULL;
 		Binder *b = index ? plan_find(w->plan, index, NULL) : NULL;
+		if (b && !value_ok(base)) b->failed = true;
+		if (!value_ok(base)) continue;
 		int width = s->dots ? rank - count + 1 : 1;
 		if (width < 0 || axis + width > rank) return;
 		if (b && b->dots && !b->known) {
@@ -301,7 +303,7 @@ bool has_range(const IndexVar *var) { return !var->binder || var->binder->known;
 
 bool need_range(Elab *e, const IndexVar *var, Span span) {
 	if (has_range(var)) return true;
-	if (var->binder->stated) return false;   /* the stated range failed and was reported */
+	if (var->binder->stated || var->binder->failed) return false;   /* the stated range failed and was reported */
 	if (var->binder->dots) {
 		elab_error(e, span, "nothing says which dims `..` stands for");
 		elab_help(e, "use `..` in a subscript: `x[.., %s]`", "j");

@@ -250,6 +250,7 @@ bool has_total(const Expr *x);
 void run_metric(Elab *e, Scope *scope, TrainState *t, Name name, const Expr *value);
 /* data.c: the number of a data set, read on first use; -1 after an error. */
 int data_index(Elab *e, const Decl *decl, File *file);
+Value builtin_vocab(Elab *e, Call *c);
 /* train.c: runs a train block's items into e->build. */
 TrainState *prepare_train(Elab *e, const Decl *decl, File *file);
 void run_train(Elab *e, TrainState *t, TrainMode mode);

@@ -185,47 +185,22 @@ bool array_write(Diag *diag, const char *path, Type type, const void *dense) {
 /* One element: integers up to 64 bits exactly, floats as double. */
 typedef struct Number { bool integer; int64_t i; bool huge; double f; } Number;   /* huge: above INT64_MAX, f holds it */
 
-double half_value(uint16_t h) {
-	int exponent = h >> 10 & 31, fraction = h & 1023;
-	double value = exponent == 31 ? (fraction ? NAN : INFINITY)
-	             : exponent ? ldexp(1024 + fraction, exponent - 25) : ldexp(fraction, -24);
-	return h >> 15 ? -value : value;
-}
-
 static Number element_load(const char *from, Code code, bool swap) {
 	unsigned char b[8];
 	int size = code_info[code].bytes;
 	for (int i = 0; i < size; i++) b[i] = (unsigned char)from[swap ? size - 1 - i : i];
 	uint64_t bits = 0;
 	for (int i = 0; i < size; i++) bits |= (uint64_t)b[i] << 8 * i;
-	float f;
-	double d;
-	uint32_t low = (uint32_t)bits;
 	switch (code) {
 	case CODE_I8: return (Number){.integer = true, .i = (int8_t)bits};
 	case CODE_I16: return (Number){.integer = true, .i = (int16_t)bits};
 	case CODE_I32: return (Number){.integer = true, .i = (int32_t)bits};
 	case CODE_I64: return (Number){.integer = true, .i = (int64_t)bits};
 	case CODE_U64: return (Number){.integer = true, .i = (int64_t)bits, .huge = bits > INT64_MAX, .f = (double)bits};
-	case CODE_F16: return (Number){.f = half_value((uint16_t)bits)};
-	case CODE_F32: memcpy(&f, &low, 4); return (Number){.f = f};
-	case CODE_F64: memcpy(&d, &bits, 8); return (Number){.f = d};
+	case CODE_F16: return (Number){.f = element_value(DTYPE_F16, (const char *)b)};
+	case CODE_F32: return (Number){.f = element_value(DTYPE_F32, (const char *)b)};
+	case CODE_F64: return (Number){.f = element_value(DTYPE_F64, (const char *)b)};
 	default: return (Number){.integer = true, .i = (int64_t)bits};
-	}
-}
-
-bool element_store(char *to, DType dtype, double value) {
-	float f = (float)value;
-	int32_t i = value >= -2147483648.0 && value <= 2147483647.0 ? (int32_t)value : 0;
-	bool whole = (double)i == value;
-	switch (dtype) {
-	case DTYPE_F32: memcpy(to, &f, 4); return true;
-	case DTYPE_F64: memcpy(to, &value, 8); return true;
-	case DTYPE_I32: memcpy(to, &i, 4); return whole;
-	case DTYPE_I8: *to = (char)i; return whole && i >= -128 && i <= 127;
-	case DTYPE_U8: *to = (char)(unsigned char)i; return whole && i >= 0 && i <= 255;
-	case DTYPE_BOOL: *to = (char)i; return whole && (i == 0 || i == 1);
-	default: return false;
 	}
 }
 
@@ -290,14 +265,7 @@ static bool check_all(Diag *diag, const Header *h, const char *data, const Wante
 /* Floats that are no numbers are legal in a binary file, and rarely meant. */
 static void warn_nonfinite(Diag *diag, const char *data, int64_t count, const Wanted *w) {
 	for (int64_t e = 0; e < count; e++) {
-		float f;
-		double d;
-		if (w->dtype == DTYPE_F32) {
-			memcpy(&f, data + e * 4, 4);
-			d = f;
-		} else {
-			memcpy(&d, data + e * 8, 8);
-		}
+		double d = element_value(w->dtype, data + e * dtype_info[w->dtype].bytes);
 		if (isfinite(d)) continue;
 		int64_t row = w->row_elements > 0 ? e / w->row_elements : e;
 		diag_warning(diag, w->span, "'%s', row %" PRId64 ": %s is not a finite number", w->file, row,
@@ -333,7 +301,7 @@ char *array_convert(Diag *diag, const Header *h, char *body, Wanted w, void **ow
 		free(body);
 		return NULL;
 	}
-	if (w.dtype == DTYPE_F32 || w.dtype == DTYPE_F64) warn_nonfinite(diag, data, h->count, &w);
+	if (dtype_is_float(w.dtype)) warn_nonfinite(diag, data, h->count, &w);
 	*owned = body;
 	return data;
 }

@@ -48,14 +48,16 @@ bool checkpoint_save(const TrainJob *job, const Progress *p, const char *best) {
 	if (best && p->best_epoch)
 		count += weights_entries(arena, job->program, layout, best, best_prefix, false, entries + count);
 	const Train *t = job->train;
-	MetaEntry meta[] = {
+	const MetaEntry own[] = {
 		{"nnc", NNC_VERSION}, {"train", train_name(job)}, {"seed", arena_printf(arena, "%" PRIu64, job->seed)},
 		{"batch", whole(arena, t->batch)}, {"accumulate", whole(arena, MAX(t->accumulate, 1))},
 		{"samples", whole(arena, job->data.count)}, {"done", whole(arena, p->done)}, {"sum", real(arena, p->sum)},
 		{"interval", whole(arena, p->interval)}, {"interval_loss", real(arena, p->interval_loss)},
 		{"best", real(arena, p->best)}, {"best_epoch", whole(arena, p->best_epoch)}, {"best_step", whole(arena, p->best_step)},
 		{"worse", whole(arena, p->worse)}};
-	bool ok = tensors_write(job->diag, checkpoint_path(arena, job), entries, count, meta, COUNT(meta));
+	int nmeta;
+	const MetaEntry *meta = with_constants(arena, job->program, own, COUNT(own), &nmeta);
+	bool ok = tensors_write(job->diag, checkpoint_path(arena, job), entries, count, meta, nmeta);
 	arena_free(arena);
 	return ok;
 }

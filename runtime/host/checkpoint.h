@@ -23,6 +23,8 @@ bool checkpoint_load(const TrainJob *job, Progress *progress, char *best);
 /* weights.c: tensors of a block as entries named by prefix and path; returns how many. */
 int weights_entries(Arena *arena, const Program *p, const Layout *layout, const char *block, const char *prefix, bool slots,
                     TensorEntry *entries);
+/* weights.c: metadata, `own` and then the constants of the program. */
+const MetaEntry *with_constants(Arena *arena, const Program *p, const MetaEntry *own, int count, int *total);
 /* weights.c: parameters and states (and slots) of the block from entries named by prefix and path; each must be there.  False:
  * reported. */
 bool weights_restore(Diag *diag, const char *path, const TensorFile *file, const Program *p, const Layout *layout, char *block,

@@ -257,8 +257,9 @@ static bool read_record(Csv *csv, Diag *diag, const File *file, const DataField 
 	for (int i = 0; i < columns->count; i++) {
 		double value = 0;
 		if (!parse_number(csv->cells.data[columns->at[i]], &value)) return bad_cell(csv, diag, file, field, columns->at[i], NAN);
-		if (dtype == DTYPE_F32 && isinf((float)value)) value = INFINITY;
-		bool fits = isfinite(value) && element_store(row + i * dtype_info[dtype].bytes, dtype, value);
+		char *to = row + i * dtype_info[dtype].bytes;
+		bool fits = isfinite(value) && element_store(to, dtype, value);
+		if (dtype_is_float(dtype) && isfinite(value) && isinf(element_value(dtype, to))) value = INFINITY, fits = false;
 		if (!fits || (field->classes > 0 && (value < 0 || value >= (double)field->classes)))
 			return bad_cell(csv, diag, file, field, columns->at[i], value);
 	}

@@ -4,6 +4,7 @@
 #include "files.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 typedef struct Job {
 	const DataField *field;
 	File *file;              /* NULL: literal */
+	File *source;            /* chars: whose vocabulary it is */
 	int number;              /* of the field in its set */
 	Arena *arena;
 	Diag *diag;
@@ -120,6 +122,7 @@ static bool read_literal(Job *job) {
 	for (int64_t i = 0; i < f->nvalues; i++) {
 		double v = f->values[i];
 		bool fits = element_store(job->data + i * size, f->type.dtype, v);
+		if (dtype_is_float(f->type.dtype)) fits = !isinf(element_value(f->type.dtype, job->data + i * size)) || isinf(v);
 		if (fits && (f->classes <= 0 || (v >= 0 && v < (double)f->classes))) continue;
 		Text value = {.arena = job->arena};
 		text_number(&value, v);
@@ -131,11 +134,6 @@ static bool read_literal(Job *job) {
 	return true;
 }
 
-static bool unread(Diag *diag, const DataField *field) {
-	diag_error(diag, field->span, "data from `chars` cannot be read yet");
-	return false;
-}
-
 static bool job_run(Job *job) {
 	switch (job->field->kind) {
 	case SOURCE_IDX:
@@ -143,9 +141,11 @@ static bool job_run(Job *job) {
 	case SOURCE_RAW: return read_raw(job);
 	case SOURCE_CSV: job->data = job->owned = csv_read(job->file, job->diag, job->field, &job->samples); return job->data != NULL;
 	case SOURCE_LITERAL: return read_literal(job);
-	case SOURCE_CHARS: break;
+	case SOURCE_CHARS:
+		job->data = job->owned = chars_read(job->file, job->source, job->diag, job->field, &job->samples);
+		return job->data != NULL;
 	}
-	return unread(job->diag, job->field);
+	die("field '%s' has no source", job->field->name);
 }
 
 static void *reader_main(void *context) {
@@ -153,6 +153,7 @@ static void *reader_main(void *context) {
 	for (int i; (i = atomic_fetch_add(&load->next, 1)) < load->njobs;) {
 		if (!job_run(&load->jobs[i])) load->jobs[i].data = NULL;
 		if (load->jobs[i].file) file_release(load->jobs[i].file);
+		if (load->jobs[i].source) file_release(load->jobs[i].source);
 	}
 	return NULL;
 }
@@ -162,6 +163,15 @@ static int by_size(const void *a, const void *b) {
 	const Job *x = a, *y = b;
 	size_t sx = x->file ? x->file->unpacked : 0, sy = y->file ? y->file->unpacked : 0;
 	return sx != sy ? (sx < sy ? 1 : -1) : (x->number > y->number) - (x->number < y->number);
+}
+
+/* The job's files; false: reported. */
+static bool find_files(Files *files, Diag *diag, Job *job) {
+	const DataField *f = job->field;
+	if (f->kind == SOURCE_LITERAL) return true;
+	job->file = file_find(files, diag, f->span, f->path);
+	if (job->file && f->kind == SOURCE_CHARS) job->source = file_find(files, diag, f->span, f->vocab);
+	return job->file && (f->kind != SOURCE_CHARS || job->source);
 }
 
 DataLoad *data_start(Arena *arena, Diag *diag, Files *files, const DataSet *set, const bool *wanted) {
@@ -175,7 +185,7 @@ DataLoad *data_start(Arena *arena, Diag *diag, Files *files, const DataSet *set,
 		if (wanted && !wanted[i]) continue;
 		Job *job = &load->jobs[load->njobs];
 		*job = (Job){.field = &set->fields[i], .number = i};
-		if (job->field->kind != SOURCE_LITERAL && !(job->file = file_find(files, diag, job->field->span, job->field->path))) {
+		if (!find_files(files, diag, job)) {
 			load->found = false;
 			continue;
 		}
@@ -184,6 +194,7 @@ DataLoad *data_start(Arena *arena, Diag *diag, Files *files, const DataSet *set,
 		job->diag = diag_new(job->arena);
 		if (!job->file) continue;
 		file_use(job->file);
+		if (job->source) file_use(job->source);
 		total += job->file->unpacked;
 	}
 	qsort(load->jobs, (size_t)load->njobs, sizeof *load->jobs, by_size);
@@ -280,9 +291,7 @@ static int64_t field_samples(Files *files, Diag *diag, const DataField *field) {
 	Header h;
 	if (is_array(field)) return read_header(file, diag, field, &h) ? h.dim[0] : -1;
 	if (field->kind == SOURCE_CSV) return csv_samples(file, diag, field);
-	if (field->kind == SOURCE_RAW) return raw_samples(file, diag, field);
-	unread(diag, field);
-	return -1;
+	return field->kind == SOURCE_RAW ? raw_samples(file, diag, field) : chars_samples(file, diag, field);
 }
 
 static DataInfo probe_samples(void *context, Diag *diag, const DataSet *set) {
@@ -303,7 +312,15 @@ static DataInfo probe_samples(void *context, Diag *diag, const DataSet *set) {
 	return info;
 }
 
-DataProbe data_probe(Files *files) { return (DataProbe){.context = files, .samples = probe_samples}; }
+static VocabInfo probe_vocab(void *context, Diag *diag, Span span, const char *path) {
+	File *file = file_find(context, diag, span, path);
+	const Vocab *vocab = file ? file_vocab(file, diag, span) : NULL;
+	return vocab ? (VocabInfo){vocab->count, vocab_text(diag->arena, vocab)} : (VocabInfo){0};
+}
+
+DataProbe data_probe(Files *files) {
+	return (DataProbe){.context = files, .samples = probe_samples, .vocab = probe_vocab};
+}
 
 bool *data_wanted(Arena *arena, const Program *p, const Train *train, bool validate) {
 	const DataSet *from = &p->data.data[train->data];

@@ -10,18 +10,7 @@
 #include <string.h>
 
 static double element(Type type, const char *data, int64_t i) {
-	float f;
-	double d;
-	int32_t n;
-	switch (type.dtype) {
-	case DTYPE_F32: memcpy(&f, data + 4 * i, 4); return f;
-	case DTYPE_F64: memcpy(&d, data + 8 * i, 8); return d;
-	case DTYPE_I32: memcpy(&n, data + 4 * i, 4); return n;
-	case DTYPE_I8: return ((const int8_t *)data)[i];
-	case DTYPE_U8:
-	case DTYPE_BOOL: return ((const uint8_t *)data)[i];
-	default: die("a total of type %s", dtype_info[type.dtype].text);
-	}
+	return element_value(type.dtype, data + i * dtype_info[type.dtype].bytes);
 }
 
 /* Sums over the samples: of the loss, and of each output after it (its elements, in double). */

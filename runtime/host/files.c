@@ -57,6 +57,7 @@ Files *files_open(Arena *arena, const char *program_file, const char *data_dir) 
 void file_close(File *file) {
 	close(file->fd);
 	free(file->text);
+	vocab_free(file->vocab);
 	pthread_mutex_destroy(&file->lock);
 }
 
@@ -101,6 +102,17 @@ File *file_open(Arena *arena, Diag *diag, Span span, const char *path) {
 	return f;
 }
 
+static const char *path_in(Arena *arena, const char *folder, const char *name) {
+	return strcmp(folder, ".") == 0 ? arena_printf(arena, "%s", name) : arena_printf(arena, "%s/%s", folder, name);
+}
+
+bool files_have(const Files *files, const char *name) {
+	bool have = name[0] == '/' && access(name, R_OK) == 0;
+	for (int i = 0; !have && name[0] != '/' && i < files->folders.length; i++)
+		have = access(path_in(files->arena, files->folders.data[i], name), R_OK) == 0;
+	return have;
+}
+
 File *file_find(Files *files, Diag *diag, Span span, const char *name) {
 	for (File *f = files->open; f; f = f->next)
 		if (strcmp(f->name, name) == 0) return f;
@@ -110,9 +122,7 @@ File *file_find(Files *files, Diag *diag, Span span, const char *name) {
 		if (!found) return NULL;
 	}
 	for (int i = 0; !found && i < files->folders.length; i++) {
-		const char *folder = files->folders.data[i];
-		const char *path = strcmp(folder, ".") == 0 ? arena_printf(files->arena, "%s", name)
-		                                             : arena_printf(files->arena, "%s/%s", folder, name);
+		const char *path = path_in(files->arena, files->folders.data[i], name);
 		if (access(path, F_OK) != 0) continue;
 		found = file_open(files->arena, diag, span, path);
 		if (!found) return NULL;

@@ -11,6 +11,12 @@
 
 enum { HEAD_BYTES = 1 << 16 };
 
+typedef struct Vocab {
+	int64_t characters;          /* of the whole text */
+	int count;                   /* distinct ones */
+	int32_t *code;               /* these, ascending */
+} Vocab;
+
 typedef struct File {
 	const char *path;            /* as found, for messages */
 	const char *name;            /* as written in the program */
@@ -22,6 +28,7 @@ typedef struct File {
 	char *text;                  /* the whole content, kept while there are users (csv, chars) */
 	size_t length;
 	int users;
+	Vocab *vocab;                /* of a text, once asked for; guarded by lock */
 	struct File *next;
 } File;
 
@@ -64,11 +71,18 @@ typedef struct Wanted { DType dtype; int64_t classes, row_elements; Span span; c
 /* Elements of a file's body (taken over, freed or returned) as the wanted dtype, dense row-major; *owned is what to free.
  * NULL: reported. */
 char *array_convert(Diag *diag, const Header *header, char *body, Wanted wanted, void **owned);
-/* One number (exact in double) into an element; false: it does not fit. */
-bool element_store(char *to, DType dtype, double value);
-double half_value(uint16_t half);
 
 /* Rows of a csv file: the records after the header line, if there is one. */
 int64_t csv_samples(File *file, Diag *diag, const DataField *field);
 char *csv_read(File *file, Diag *diag, const DataField *field, int64_t *samples);
+
+/* text.c: the vocabulary of a text, read once and kept.  NULL: reported. */
+const Vocab *file_vocab(File *file, Diag *diag, Span span);
+void vocab_free(Vocab *vocab);
+/* Its characters, in UTF-8. */
+const char *vocab_text(Arena *arena, const Vocab *vocab);
+/* How many windows of the text every field of the set has; -1: reported, none. */
+int64_t chars_samples(File *file, Diag *diag, const DataField *field);
+/* The field's windows; source: whose vocabulary it is. */
+char *chars_read(File *file, File *source, Diag *diag, const DataField *field, int64_t *samples);
 #endif

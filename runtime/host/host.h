@@ -14,6 +14,7 @@
 typedef struct Files Files;
 Files *files_open(Arena *arena, const char *program_file, const char *data_dir);
 void files_close(Files *files);
+bool files_have(const Files *files, const char *name);            /* whether there is one to read */
 
 /* "cannot write 'path': .." and the like: every output that cannot be written is a failure at run time.  False. */
 bool write_failed(Diag *diag, const char *doing, const char *path, int error);
@@ -30,6 +31,12 @@ void atomic_abandon(AtomicFile *file);
 char *block_new(size_t bytes);
 void block_free(char *block, size_t bytes);
 
+/* ---- element.c: single elements ---------------------------------------------------------------------------- */
+
+double element_value(DType dtype, const char *at);
+/* False: it does not fit.  Floats take any number, rounded. */
+bool element_store(char *to, DType dtype, double value);
+
 /* ---- data.c: data sets ------------------------------------------------------------------------------------- */
 
 typedef struct Data {
@@ -40,8 +47,11 @@ typedef struct Data {
 	void **owned;            /* what to free */
 } Data;
 
-/* For elab_program: counts samples from headers. */
+/* For elab_program: counts samples from headers, and reads vocabularies. */
 DataProbe data_probe(Files *files);
+/* text.c: how many characters a vocabulary in UTF-8 has, and the first that only one of two has, for a message. */
+int64_t vocab_count(const char *characters);
+const char *vocab_difference(Arena *arena, const char *a, const char *b);
 /* Reads on threads of its own while the caller compiles.  wanted[field] NULL: all fields. */
 typedef struct DataLoad DataLoad;
 DataLoad *data_start(Arena *arena, Diag *diag, Files *files, const DataSet *set, const bool *wanted);

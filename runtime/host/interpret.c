@@ -21,7 +21,7 @@ static void widen(Type type, const char *stored, void *wide) {
 	case DTYPE_U8:
 	case DTYPE_BOOL: for (int64_t i = 0; i < n; i++) ((int32_t *)wide)[i] = ((const uint8_t *)stored)[i]; break;
 	case DTYPE_F16:
-	case DTYPE_BF16: die("the interpreter stores no %s", dtype_info[type.dtype].text);
+	case DTYPE_BF16: for (int64_t i = 0; i < n; i++) ((float *)wide)[i] = (float)element_value(type.dtype, stored + 2 * i); break;
 	default: memcpy(wide, stored, (size_t)n * (size_t)size);
 	}
 }
@@ -29,7 +29,8 @@ static void widen(Type type, const char *stored, void *wide) {
 static void narrow(Type type, const void *wide, char *stored) {
 	int64_t n = type_count(type);
 	int size = dtype_info[type.dtype].bytes;
-	if (size == 1) for (int64_t i = 0; i < n; i++) stored[i] = (char)((const int32_t *)wide)[i];
+	if (size == 2) for (int64_t i = 0; i < n; i++) element_store(stored + 2 * i, type.dtype, (double)((const float *)wide)[i]);
+	else if (size == 1) for (int64_t i = 0; i < n; i++) stored[i] = (char)((const int32_t *)wide)[i];
 	else memcpy(stored, wide, (size_t)n * (size_t)size);
 }
 

@@ -22,46 +22,55 @@ int weights_entries(Arena *arena, const Program *p, const Layout *layout, const 
 	return count;
 }
 
+const MetaEntry *with_constants(Arena *arena, const Program *p, const MetaEntry *own, int count, int *total) {
+	MetaEntry *meta = NEW_ARRAY(arena, MetaEntry, count + p->constants.length);
+	for (int i = 0; i < count; i++) meta[i] = own[i];
+	for (int i = 0; i < p->constants.length; i++)
+		meta[count + i] = (MetaEntry){p->constants.data[i].name, p->constants.data[i].value};
+	*total = count + p->constants.length;
+	return meta;
+}
+
+/* What data says now, and said when the file was written. */
+static bool same_constants(Diag *diag, const char *path, const TensorFile *file, const Program *p) {
+	bool same = true;
+	for (int i = 0; i < p->constants.length; i++) {
+		const Constant *c = &p->constants.data[i];
+		const char *then = tensors_meta(file, c->name);
+		if (!then || strcmp(then, c->value) == 0) continue;
+		same = false;
+		diag_error(diag, c->span, "the vocabulary of '%s' is another than '%s' was trained with",
+		           c->name + strlen("vocab:"), path);
+		const char *difference = vocab_difference(diag->arena, then, c->value);
+		diag_note(diag, (Span){0}, "it had %s, and has %lld now%s%s", arena_count(diag->arena, vocab_count(then), "character"),
+		          (long long)c->count, difference ? "; only one of them has " : "", difference ? difference : "");
+		diag_help(diag, "train anew, or give the text of then");
+	}
+	return same;
+}
+
 bool weights_save(Diag *diag, const char *path, const Program *p, const Layout *layout, const char *block, WeightsInfo info,
                   bool slots) {
 	Arena *arena = arena_new();
 	TensorEntry *entries = NEW_ARRAY(arena, TensorEntry, MAX(layout->count, 1));
 	int count = weights_entries(arena, p, layout, block, "", slots, entries);
-	MetaEntry meta[] = {{"nnc", NNC_VERSION},
-	                    {"file", p->name ? p->name : ""},
-	                    {"seed", arena_printf(arena, "%" PRIu64, info.seed)},
-	                    {"step", arena_printf(arena, "%" PRId64, info.step)},
-	                    {"epoch", arena_printf(arena, "%" PRId64, info.epoch)}};
-	bool ok = tensors_write(diag, path, entries, count, meta, COUNT(meta));
+	const MetaEntry own[] = {{"nnc", NNC_VERSION},
+	                         {"file", p->name ? p->name : ""},
+	                         {"seed", arena_printf(arena, "%" PRIu64, info.seed)},
+	                         {"step", arena_printf(arena, "%" PRId64, info.step)},
+	                         {"epoch", arena_printf(arena, "%" PRId64, info.epoch)}};
+	int nmeta;
+	const MetaEntry *meta = with_constants(arena, p, own, COUNT(own), &nmeta);
+	bool ok = tensors_write(diag, path, entries, count, meta, nmeta);
 	arena_free(arena);
 	return ok;
 }
 
 /* A float of another width; false: no conversion is known. */
 static bool convert_float(const char *from, DType stored, int64_t count, DType dtype, char *to) {
-	for (int64_t i = 0; i < count; i++) {
-		uint16_t half;
-		uint32_t bits;
-		float f;
-		double d;
-		switch (stored) {
-		case DTYPE_F32: memcpy(&f, from + 4 * i, 4); d = f; break;
-		case DTYPE_F64: memcpy(&d, from + 8 * i, 8); break;
-		case DTYPE_BF16:
-			memcpy(&half, from + 2 * i, 2);
-			bits = (uint32_t)half << 16;
-			memcpy(&f, &bits, 4);
-			d = f;
-			break;
-		case DTYPE_F16:
-			memcpy(&half, from + 2 * i, 2);
-			d = half_value(half);
-			break;
-		default: return false;
-		}
-		if (dtype != DTYPE_F32 && dtype != DTYPE_F64) return false;
-		element_store(to + i * dtype_info[dtype].bytes, dtype, d);
-	}
+	if (!dtype_is_float(stored) || !dtype_is_float(dtype)) return false;
+	for (int64_t i = 0; i < count; i++)
+		element_store(to + i * dtype_info[dtype].bytes, dtype, element_value(stored, from + i * dtype_info[stored].bytes));
 	return true;
 }
 
@@ -168,7 +177,8 @@ bool weights_load(Diag *diag, const char *path, const Program *p, const Layout *
 	bool ok = file != NULL;
 	if (ok) {
 		Mismatch m = {.diag = diag, .path = path};
-		ok = load_all(arena, &m, file, p, layout, block, (Want){.partial = partial, .prefix = ""});
+		ok = same_constants(diag, path, file, p) &&
+		     load_all(arena, &m, file, p, layout, block, (Want){.partial = partial, .prefix = ""});
 		if (info) read_info(file, info);
 	}
 	tensors_close(file);
@@ -180,7 +190,8 @@ bool weights_restore(Diag *diag, const char *path, const TensorFile *file, const
                      const char *prefix, bool slots) {
 	Arena *arena = arena_new();
 	Mismatch m = {.diag = diag, .path = path};
-	bool ok = load_all(arena, &m, file, p, layout, block, (Want){.slots = slots, .prefix = prefix});
+	bool ok = same_constants(diag, path, file, p) &&
+	          load_all(arena, &m, file, p, layout, block, (Want){.slots = slots, .prefix = prefix});
 	arena_free(arena);
 	return ok;
 }

@@ -342,6 +342,7 @@ static const struct { const char *source, *want[4]; int errors;
      1},
     {"model m(x: [B, 3]) -> [B, 3] = x + normal(dims(x))", {"`normal` outside an initial value is not supported yet"}, 1},
     {"model m(x: [B, 3]) -> [B, 3] = cumsum(x > 0)", {"`cumsum` wants numbers along a dim, not bool[B, 3]", "as f32"}, 1},
+    {"const V = vocab(\"t.txt\")", {"`vocab` needs the file `t.txt`, and files are not read here"}, 1},
     {DATA "train { data = d; precision = bf16; loss = mse(x, y); optimizer = sgd() }", {"`precision` is not supported yet"}, 1},
     {"data d { x: f32[2] = [[1, 2], [1]]; c: class[3] = [0, 3] }\ntrain { data = d; loss = mse(x, x); optimizer = sgd() }",
      {"1 item, the type says 2", "the number 3 is not in 0..2"},

@@ -3,6 +3,7 @@
 #include "files.h"
 
 #include <libdeflate.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -511,6 +512,135 @@ static void raw_and_literal(void **state) {
 	end(&f);
 }
 
+/* Every half value there and back; any number becomes the nearest one, the even one of two. */
+static void short_floats(void **state) {
+	(void)state;
+	static const DType dtypes[] = {DTYPE_F16, DTYPE_BF16};
+	for (int k = 0; k < 2; k++) {
+		uint16_t back, infinite = k ? 0x7f80 : 0x7c00;
+		char *to = (char *)&back;
+		for (uint32_t h = 0; h < 0x10000; h++) {
+			uint16_t bits = (uint16_t)h;
+			double value = element_value(dtypes[k], (const char *)&bits);
+			assert_true(element_store(to, dtypes[k], value));
+			if ((h & 0x7fff) > infinite) assert_true(isnan(value) && (back & 0x7fff) > infinite);
+			else assert_int_equal(back, h);
+		}
+		for (uint64_t i = 0; i < 200000; i++) {
+			int exponent = (int)(hash_mix(i + 1000000) % (k ? 300 : 50)) - (k ? 160 : 30);
+			double x = ldexp((double)(hash_mix(i) >> 11) * 0x1p-53, exponent);
+			if (i % 4 == 0) x = (double)(float)x;
+			element_store(to, dtypes[k], x);
+			uint16_t below = (uint16_t)(back - 1), above = (uint16_t)(back + 1);
+			double value = element_value(dtypes[k], to), low = element_value(dtypes[k], (const char *)&below);
+			double high = element_value(dtypes[k], (const char *)&above);
+			if (isinf(value)) value = k ? 0x1p128 : 0x1p16;   /* where the next number would stand */
+			if (isinf(high)) high = k ? 0x1p128 : 0x1p16;
+			double error = fabs(x - value);
+			if (back) assert_true(error < fabs(x - low) || (error == fabs(x - low) && !(back & 1)));
+			if (back != infinite) assert_true(error < fabs(x - high) || (error == fabs(x - high) && !(back & 1)));
+			element_store((char *)&below, dtypes[k], -x);
+			assert_int_equal(below, back | 0x8000);
+		}
+	}
+	Fixture f = begin();   /* from files of wider floats, and from text */
+	DataSet set;
+	put(&f, "a.csv", "a\n1.5\n0.1\n", 10);
+	DataField cells = field(SOURCE_CSV, "a.csv", type_scalar(DTYPE_F16), 0), halves = field(SOURCE_RAW, "h.raw", cells.type, 0);
+	cells.ncolumns = 1;
+	Data *d = load(&f, &cells, 1, &set);
+	assert_non_null(d);
+	assert_int_equal(((uint16_t *)d->field[0])[0], 0x3e00);
+	assert_int_equal(((uint16_t *)d->field[0])[1], 0x2e66);
+	put(&f, "h.raw", d->field[0], 4);
+	data_free(d);
+	d = load(&f, &halves, 1, &set);
+	assert_non_null(d);
+	assert_int_equal(((uint16_t *)d->field[0])[1], 0x2e66);
+	data_free(d);
+	put(&f, "b.csv", "a\n70000\n", 8);
+	cells.path = "b.csv";
+	refuse(cells, "'70000' is beyond the range of numbers");
+	end(&f);
+}
+
+static DataField text_field(const char *path, DType dtype, int64_t window, int64_t offset, int64_t reach) {
+	DataField x = field(SOURCE_CHARS, path, window > 1 ? vector(dtype, window) : type_scalar(dtype), 0);
+	x.window = window;
+	x.offset = offset;
+	x.reach = reach;
+	x.vocab = path;
+	return x;
+}
+
+/* Characters of one to four bytes, in windows; fields that look ahead; the vocabulary of another text. */
+static void texts(void **state) {
+	(void)state;
+	Fixture f = begin();
+	DataSet set;
+	/* b a e-acute LF euro a b smile a: 9 characters */
+	static const char text[] = "ba\xc3\xa9\n\xe2\x82\xac" "ab\xf0\x9f\x99\x82" "a";
+	static const int32_t numbers[] = {2, 1, 3, 0, 4, 1, 2, 5, 1};
+	put(&f, "t.txt", text, sizeof text - 1);
+	put_gzip(&f, "t.txt.gz", text, sizeof text - 1, 0);
+	DataProbe probe = data_probe(f.files);
+	VocabInfo vocab = probe.vocab(probe.context, f.diag, (Span){0}, "t.txt.gz");
+	assert_int_equal(vocab.count, 6);
+	assert_string_equal(vocab.characters, "\nab\xc3\xa9\xe2\x82\xac\xf0\x9f\x99\x82");
+	assert_int_equal(vocab_count(vocab.characters), 6);
+	for (int64_t window = 1; window <= 5; window++)
+		for (int64_t offset = 0; offset <= 4; offset++) {
+			DataField both[] = {text_field("t.txt", DTYPE_I32, window, 0, offset),
+			                    text_field("t.txt.gz", DTYPE_U8, window, offset, offset)};
+			Data *d = load(&f, both, 2, &set);
+			int64_t samples = (9 - offset) / window;
+			assert_non_null(d);
+			assert_int_equal(d->samples, samples);
+			assert_int_equal(probe.samples(probe.context, f.diag, &set).samples, samples);
+			for (int64_t i = 0; i < samples * window; i++) {
+				assert_int_equal(((int32_t *)d->field[0])[i], numbers[i]);
+				assert_int_equal(d->field[1][i], numbers[i + offset]);
+			}
+			data_free(d);
+		}
+	put(&f, "other.txt", "aab", 3);
+	DataField other = text_field("other.txt", DTYPE_I32, 1, 0, 0);
+	other.vocab = "t.txt";
+	Data *d = load(&f, &other, 1, &set);
+	assert_non_null(d);
+	assert_int_equal(((int32_t *)d->field[0])[0], 1);
+	assert_int_equal(((int32_t *)d->field[0])[2], 2);
+	data_free(d);
+	other.vocab = "other.txt";
+	other.path = "t.txt";
+	refuse(other, "line 1: the vocabulary of");
+	refuse(other, "lacks the character `\xc3\xa9`");
+	assert_string_equal(vocab_difference(f.arena, "\nab", "ab"), "U+000A");
+	assert_string_equal(vocab_difference(f.arena, "ab", "ab\xc3\xa9"), "`\xc3\xa9`");
+	assert_null(vocab_difference(f.arena, "ab", "ab"));
+	end(&f);
+}
+
+static void texts_hostile(void **state) {
+	(void)state;
+	Fixture f = begin();
+	static const struct { const char *text; size_t length; const char *said; } bad[] = {
+		{"a\nb\xff" "c", 5, "line 2: the byte 0xff is no text in UTF-8"}, {"ab\xc3", 3, "line 1: the byte 0xc3"},
+		{"\xc0\x80", 2, "the byte 0xc0"}, {"\xed\xa0\x80", 3, "the byte 0xed"}, {"\xf4\x90\x80\x80", 4, "the byte 0xf4"},
+		{"\xe0\x80\x80", 3, "the byte 0xe0"}, {"\xc3\x41", 2, "the byte 0xc3"}, {"a\0b", 3, "the byte 0x00"},
+		{"\x80", 1, "the byte 0x80"}, {"", 0, "is empty"}, {"abc", 3, "has 3 characters, too few for a window of 4 at 0"}};
+	for (size_t i = 0; i < COUNT(bad); i++) {
+		put(&f, "bad.txt", bad[i].text, bad[i].length);
+		refuse(text_field("bad.txt", DTYPE_I32, 4, 0, 0), bad[i].said);
+	}
+	put(&f, "abc.txt", "abc", 3);
+	DataField two = text_field("abc.txt", DTYPE_I32, 1, 0, 0);
+	two.classes = 2;
+	refuse(two, "has 3 distinct characters; field `x` wants class[2]");
+	refuse(text_field("abc.txt", DTYPE_I32, 1, 2, 3), "too few for a window of 1 at 3");
+	end(&f);
+}
+
 static void searched(void **state) {
 	(void)state;
 	Fixture f = begin();
@@ -559,6 +689,7 @@ int main(void) {
 		cmocka_unit_test(gzip_hostile), cmocka_unit_test(npy),
 		cmocka_unit_test(npy_hostile), cmocka_unit_test(npy_written), cmocka_unit_test(csv), cmocka_unit_test(csv_hostile),
 		cmocka_unit_test(mutations), cmocka_unit_test(raw_and_literal), cmocka_unit_test(searched),
+		cmocka_unit_test(short_floats), cmocka_unit_test(texts), cmocka_unit_test(texts_hostile),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -41,10 +41,15 @@ static DataInfo any_size(void *context, Diag *diag, const DataSet *set) {
 	return (DataInfo){true, 640};
 }
 
-/* NULL when there were errors; data sets are taken to have 640 samples, and no file is read but imports. */
+static VocabInfo any_vocab(void *context, Diag *diag, Span span, const char *path) {
+	(void)context, (void)diag, (void)span, (void)path;
+	return (VocabInfo){.count = 64};
+}
+
+/* NULL when there were errors; data sets are taken to have 640 samples, texts 64 characters, and no file is read but imports. */
 MAYBE_UNUSED static Program *open_text(Arena *arena, Diag *diag, const char *name, const char *text, size_t length,
                                        int64_t batch) {
-	static DataProbe probe = {NULL, any_size};
+	static DataProbe probe = {NULL, any_size, any_vocab};
 	uint32_t source = diag_source(diag, name, text, length, false);
 	return elab_program(arena, diag, source, &(ElabOptions){.batch = batch, .probe = &probe});
 }

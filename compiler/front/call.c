@@ -144,6 +144,7 @@ bool bind_parameters(Elab *e, Scope *scope, const Decl *decl, Value *args, Span 
 	for (int i = 0; i < params->length; i++) {
 		const Param *p = &params->data[i];
 		bool given = !is_default(&args[i]), typed = p->type && !type_is_static(p->type);
+		if (!given && !ok) continue;   /* it may be written with names that nothing bound */
 		if (!given) {
 			args[i] = eval_expr(e, scope, p->value);
 			spans[i] = p->value->span;

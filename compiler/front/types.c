@@ -149,6 +149,11 @@ void wrong_tag(Elab *e, Value v, Tag wanted, const char *who, Span span) {
 	else if (taker) elab_help(e, "`%s` takes %s", taker->name.text, tag_text(have));
 }
 
+static bool ends_with_channels(const TypeExpr *type) {
+	const Expr *last = type->dims.length ? type->dims.data[type->dims.length - 1] : NULL;
+	return last && last->kind == EXPR_NAME && !strcmp(last->name.text, "C");
+}
+
 /* dim: the size that differs, at `axis`; NULL: the rank does.  `spliced`: the shape wanted, where the type is written with a
  * list of sizes; else NULL. */
 static Value wrong_shape(Elab *e, Scope *scope, const TypeExpr *type, Value v, const char *who, Span span, const Expr *dim,
@@ -175,7 +180,7 @@ static Value wrong_shape(Elab *e, Scope *scope, const TypeExpr *type, Value v, c
 		elab_help(e, "`[.., 0]` after it drops the last dim");
 	else if (!dim && !type->leading_dots && wanted == 2 && rank > 2)
 		elab_help(e, "`flatten` or `global_avg_pool` before the last `dense` leaves one row for each sample");
-	else if (!dim && !type->leading_dots && rank + 1 == wanted && is_library(e, type->span))
+	else if (!dim && !type->leading_dots && rank + 1 == wanted && is_library(e, type->span) && ends_with_channels(type))
 		elab_help(e, "`reshape(x, dims(x), 1)` gives it one channel");
 	return value_poison();
 }

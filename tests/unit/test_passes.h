@@ -96,30 +96,36 @@ MAYBE_UNUSED static double loss_at(Arena *arena, const Fn *f, double *const *val
 	return element(run(arena, f, EVAL_F64, values), EVAL_F64, 0);
 }
 
-/* Output 1 + i against central differences of output 0 by input i, for the first n inputs: the largest difference,
- * relative to the size of the gradient and to the rounding of the quotient.  Several steps; the best of them counts,
- * so that a kink near by does not. */
-MAYBE_UNUSED static double derivative_error(const Fn *f, int n, double *const *values) {
+/* Output `output` against central differences of output 0 by input `input`: the largest difference, relative to the size of
+ * the gradient and to the rounding of the quotient.  Several steps; the best of them counts, so that a kink near by does
+ * not. */
+MAYBE_UNUSED static double gradient_error(const Fn *f, int input, int output, double *const *values) {
 	Arena *arena = arena_new();
 	Tensor *out = run(arena, f, EVAL_F64, values);
 	double loss = element(&out[0], EVAL_F64, 0), worst = 0;
-	for (int i = 0; i < n; i++)
-		for (int64_t k = 0, count = type_count(f->inputs.data[i].type); k < count; k++) {
-			double x = values[i][k], g = element(&out[1 + i], EVAL_F64, k), best = INFINITY;
-			for (double h = 1e-3; h > 1e-7; h /= 8) {
-				Arena *inner = arena_new();
-				values[i][k] = x + h;
-				double above = loss_at(inner, f, values);
-				values[i][k] = x - h;
-				double below = loss_at(inner, f, values);
-				values[i][k] = x;
-				arena_free(inner);
-				double quotient = (above - below) / (2 * h), rounding = 4e-16 * (1 + fabs(loss)) / h;
-				best = fmin(best, fmax(0, fabs(quotient - g) - 10 * rounding) / fmax(1, fabs(g)));
-			}
-			worst = isnan(g) ? INFINITY : fmax(worst, best);
+	for (int64_t k = 0, count = type_count(f->inputs.data[input].type); k < count; k++) {
+		double x = values[input][k], g = element(&out[output], EVAL_F64, k), best = INFINITY;
+		for (double h = 1e-3; h > 1e-7 && best > 0; h /= 8) {
+			Arena *inner = arena_new();
+			values[input][k] = x + h;
+			double above = loss_at(inner, f, values);
+			values[input][k] = x - h;
+			double below = loss_at(inner, f, values);
+			values[input][k] = x;
+			arena_free(inner);
+			double quotient = (above - below) / (2 * h), rounding = 4e-16 * (1 + fabs(loss)) / h;
+			best = fmin(best, fmax(0, fabs(quotient - g) - 10 * rounding) / fmax(1, fabs(g)));
 		}
+		worst = isnan(g) ? INFINITY : fmax(worst, best);
+	}
 	arena_free(arena);
+	return worst;
+}
+
+/* The same for the first n inputs, of which outputs 1 .. n are the gradients. */
+MAYBE_UNUSED static double derivative_error(const Fn *f, int n, double *const *values) {
+	double worst = 0;
+	for (int i = 0; i < n; i++) worst = fmax(worst, gradient_error(f, i, 1 + i, values));
 	return worst;
 }
 

@@ -196,6 +196,137 @@ def poolings(record):
     record.function("global_avg_pool(x)", lambda x: x.mean(1), ["x"], lambda x: k.GlobalAveragePooling1D()(x), x=coarse(2, 5, 3))
 
 
+def norms(record):
+    def affine(n, *names):
+        return {name: coarse(n) for name in names or ("g", "b")}
+
+    def keras_layer(make):
+        return lambda x, own: from_keras(make(), *own)(x, own)
+
+    def layer_norm(x, own, eps):
+        return F.layer_norm(x, x.shape[-1:], own.get("g"), own.get("b"), eps)
+
+    x = coarse(3, 2, 4) + 1
+    for settings, eps in ("", 1e-3), (", eps = 0.0625", 0.0625):
+        make = lambda eps=eps: k.LayerNormalization(epsilon=eps)
+        record.layer("layer_norm(_%s)" % settings, lambda x, own: layer_norm(x, own, eps), affine(4), keras_layer(make), x=x)
+    record.layer("layer_norm(_, scale = false)", lambda x, own: layer_norm(x, {"g": torch.ones(4)} | own, 1e-3), affine(4, "b"), x=x)
+    record.layer(
+        "rms_norm(_)",
+        lambda x, own: F.rms_norm(x, x.shape[-1:], own["g"], 1e-6),
+        affine(4, "g"),
+        keras_layer(lambda: k.RMSNormalization(epsilon=1e-6)),
+        x=x,
+    )
+    group = lambda groups: lambda x, own: last(F.group_norm(first(x), groups, own["g"], own["b"], 1e-3))
+    for groups in 1, 2, 4:
+        make = lambda groups=groups: k.GroupNormalization(groups, epsilon=1e-3)
+        x = coarse(2, 3, 2, 4)
+        record.layer("group_norm(_, %d)" % groups, group(groups), affine(4), keras_layer(make), x=x)
+    for settings, momentum, eps in ("", 0.99, 1e-3), (", momentum = 0.75, eps = 0.0625", 0.75, 0.0625):
+        expression = "batch_norm(_%s)" % settings
+        states = {"run_mean": coarse(3), "run_var": coarse(3).abs() + 0.25}
+        for shape in (4, 3), (2, 2, 3, 3):
+            x = coarse(*shape) * 2 + 1
+            make = lambda: k.BatchNormalization(momentum=momentum, epsilon=eps)
+            record.layer(
+                expression,
+                lambda x, own: last(F.batch_norm(first(x), own["run_mean"], own["run_var"], own["g"], own["b"], False, 0, eps)),
+                affine(3),
+                keras_layer(make),
+                states,
+                x=x,
+            )
+
+            def trained(x, own):
+                y = last(F.batch_norm(first(x), None, None, own["g"], own["b"], True, 0, eps))
+                axes = tuple(range(x.dim() - 1))
+                mean, variance = x.mean(axes), x.var(axes, unbiased=False)
+                now = [momentum * own[name] + (1 - momentum) * v for name, v in (("run_mean", mean), ("run_var", variance))]
+                layer = make()
+                layer.build(x.shape)
+                for variable, name in zip(layer.weights, ("g", "b", "run_mean", "run_var")):
+                    variable._value = own[name].detach().clone()
+                other = layer(x, training=True)
+                assert torch.allclose(y, other)
+                assert all(torch.allclose(v, w._value) for v, w in zip(now, layer.weights[2:]))
+                return y, {"run_mean": now[0], "run_var": now[1]}
+
+            record.layer(expression, trained, affine(3), None, states, True, x=x)
+
+
+def attentions(record):
+    table = {"w": coarse(5, 3)}
+    t = torch.tensor([[0, 4, 1], [1, 1, 3]])
+    record.layer("embedding(_, 5, 3)", lambda t, own: F.embedding(t, own["w"]), table, from_keras(k.Embedding(5, 3), "w"), t=t)
+
+    def heads_first(f):
+        return lambda q, k, v: f(*(t.transpose(1, 2) for t in (q, k, v))).transpose(1, 2)
+
+    attend = F.scaled_dot_product_attention
+    for settings, options in ("", {}), (", causal = true", {"is_causal": True}), (", scale = 0.25", {"scale": 0.25}):
+        record.function(
+            "attend(q, k, v%s)" % settings,
+            heads_first(lambda q, k, v: attend(q, k, v, **options)),
+            ["q", "k", "v"],
+            q=coarse(2, 3, 2, 2),
+            k=coarse(2, 3, 2, 2),
+            v=coarse(2, 3, 2, 3),
+        )
+    record.function(
+        "attend(q, k, v)",
+        heads_first(attend),
+        ["q", "k", "v"],
+        q=coarse(1, 2, 2, 3),
+        k=coarse(1, 4, 2, 3),
+        v=coarse(1, 4, 2, 2),
+    )
+
+    def attention(x, own, heads, causal):
+        C = x.shape[-1]
+        layer = torch.nn.MultiheadAttention(C, heads, batch_first=True)
+        mask = torch.nn.Transformer.generate_square_subsequent_mask(x.shape[1]) if causal else None
+        with torch.no_grad():
+            layer.in_proj_bias.zero_()
+            layer.out_proj.bias.zero_()
+        given = {"in_proj_weight": own["dense.0/w"].T, "out_proj.weight": own["dense.1/w"].T}
+        if "dense.0/b" in own:
+            given |= {"in_proj_bias": own["dense.0/b"], "out_proj.bias": own["dense.1/b"]}
+        return torch.func.functional_call(layer, given, (x, x, x), {"attn_mask": mask, "need_weights": False})[0]
+
+    def keras_attention(x, own, heads, causal):
+        C = x.shape[-1]
+        layer = k.MultiHeadAttention(heads, C // heads, use_bias="dense.0/b" in own)
+        layer.build(x.shape, x.shape)
+        layer(x, x)  # builds its parts
+        values = []
+        for i in range(3):
+            values.append(own["dense.0/w"][:, i * C : i * C + C])
+            if "dense.0/b" in own:
+                values.append(own["dense.0/b"][i * C : i * C + C])
+        values += [own["dense.1/w"]] + ([own["dense.1/b"]] if "dense.0/b" in own else [])
+        places = [layer.query_dense, layer.key_dense, layer.value_dense, layer.output_dense]
+        for variable, value in zip([v for place in places for v in place.weights], values):
+            variable._value = value.reshape(tuple(variable.shape))
+        return layer(x, x, use_causal_mask=causal)
+
+    for causal, bias in (False, True), (True, True), (True, False):
+        own = {}
+        for i, n in enumerate((12, 4)):
+            own["dense.%d/w" % i] = coarse(4, n)
+            if bias:
+                own["dense.%d/b" % i] = coarse(n)
+        record.layer(
+            "attention(_, 2%s%s)" % (", causal = true" if causal else "", "" if bias else ", bias = false"),
+            lambda x, own: attention(x, own, 2, causal),
+            own,
+            lambda x, own: keras_attention(x, own, 2, causal),
+            x=coarse(2, 3, 4),
+        )
+
+
 record = Record("layers.txt")
 convolutions(record)
 poolings(record)
+norms(record)
+attentions(record)

@@ -63,19 +63,26 @@ class Record:
         self.begin(expression, names, **inputs)
         self.end(y=value, dy=dy, **{"d" + name: g for name, g in zip(wanted, gradient)})
 
-    def layer(self, expression, ours, parameters, theirs=None, **inputs):
+    def layer(self, expression, ours, parameters, theirs=None, states={}, training=False, **inputs):
         """Like function, of a layer: `ours` takes the inputs and a dict of parameters, `theirs` likewise.
 
-        Differentiates by every float input and parameter; parameters are recorded as `.path`, exact multiples of 1/16."""
+        Differentiates by every float input and parameter; parameters and states are recorded as `.path`.  Training, `ours`
+        gives the value and a dict of the states afterwards, recorded as `s.path`."""
         given = {name: value.clone().requires_grad_(value.is_floating_point()) for name, value in inputs.items()}
-        own = {name: value.clone().requires_grad_(True) for name, value in parameters.items()}
+        own = {name: value.clone().requires_grad_(True) for name, value in parameters.items()} | states
         value = ours(*given.values(), own)
+        after = {}
+        if training:
+            value, after = value
         if theirs is not None:
             other = theirs(*given.values(), own)
-            assert value.shape == other.shape and torch.allclose(value, other, rtol=1e-6, atol=1e-9), expression
+            assert value.shape == other.shape, expression
+            assert torch.allclose(value, other, rtol=1e-6, atol=1e-6), expression  # some of Keras computes in float32
         dy = coarse(*value.shape)
-        wanted = {name: v for name, v in given.items() if v.is_floating_point()} | {"." + name: v for name, v in own.items()}
+        wanted = {name: v for name, v in given.items() if v.is_floating_point()} | {"." + name: own[name] for name in parameters}
         gradient = torch.autograd.grad(value, list(wanted.values()), dy)
-        recorded = inputs | {"." + name: v for name, v in parameters.items()}
-        self.begin(expression, "PyTorch Keras" if theirs is not None else "PyTorch", **recorded)
-        self.end(y=value, dy=dy, **{"d" + name: g for name, g in zip(wanted, gradient)})
+        recorded = inputs | {"." + name: v for name, v in (parameters | states).items()}
+        source = "PyTorch Keras" if theirs is not None else "PyTorch"
+        self.begin(expression + (" training" if training else ""), source, **recorded)
+        results = {"d" + name: g for name, g in zip(wanted, gradient)} | {"s." + name: v for name, v in after.items()}
+        self.end(y=value, dy=dy, **results)

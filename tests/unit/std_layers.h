@@ -1,0 +1,91 @@
+/* std_layers.h: for tests: every layer of std in small programs, with what it is called with and what it is differentiated by.
+ *
+ * Everything is a parameter of the model (whole numbers: a state), so that one train block gives all derivatives. */
+#ifndef NNC_TEST_STD_LAYERS_H
+#define NNC_TEST_STD_LAYERS_H
+
+#include "nn_text.h"
+
+/* floats: "x[2, 5] w[3]" are differentiated by; body: defines y, and f where it calls a layer.  more: other declarations. */
+typedef struct LayerCase { const char *floats, *body, *more; } LayerCase;
+
+static const LayerCase layer_cases[] = {
+	{"x[2, 3]", "let f = dense(_, 4)\nlet y = f(x)", NULL},
+	{"x[2, 5, 6, 2]", "let f = conv2d(_, 3, 3)\nlet y = f(x)", NULL},
+	{"x[2, 5, 4, 2]", "let f = conv2d(_, 2, [3, 2], stride = [2, 1], pad = 1, bias = false)\nlet y = f(x)", NULL},
+	{"x[2, 5, 5, 2]", "let f = conv2d(_, 2, 2, dilation = 2, pad = \"same\")\nlet y = f(x)", NULL},
+	{"x[2, 4, 4, 4]", "let f = conv2d(_, 4, 3, groups = 2, stride = 2, pad = 1)\nlet y = f(x)", NULL},
+	{"x[2, 3, 2, 3]", "let f = conv2d(_, 4, 1)\nlet y = f(x)", NULL},
+	{"x[2, 7, 2]", "let f = conv1d(_, 3, 3, stride = 2, pad = \"same\")\nlet y = f(x)", NULL},
+	{"x[2, 6, 4]", "let f = conv1d(_, 2, 3, dilation = 2, pad = 2, groups = 2)\nlet y = f(x)", NULL},
+	{"x[2, 4, 5, 2]", "let f = depthwise_conv2d(_, 3, pad = 1, stride = 2, multiplier = 2)\nlet y = f(x)", NULL},
+	{"x[2, 3, 2, 2]", "let f = conv_transpose2d(_, 3, 3, stride = 2, pad = 1, extra = 1)\nlet y = f(x)", NULL},
+	{"x[2, 3, 2, 2]", "let f = conv_transpose2d(_, 2, [2, 3], stride = 2, pad = \"same\")\nlet y = f(x)", NULL},
+	{"x[2, 5, 4, 2]", "let y = max_pool(x, 2)", NULL},
+	{"x[2, 5, 4, 2]", "let y = max_pool(x, 3, stride = 2, pad = \"same\")", NULL},
+	{"x[2, 7, 2]", "let y = max_pool(x, 3, stride = 2, pad = 1)", NULL},
+	{"x[2, 5, 4, 2]", "let y = avg_pool(x, [3, 2], stride = 1)", NULL},
+	{"x[2, 5, 4, 2]", "let y = avg_pool(x, 3, stride = 2, pad = \"same\")", NULL},
+	{"x[2, 5, 2]", "let y = avg_pool(x, 2, pad = 1, count_pad = true)", NULL},
+	{"x[2, 3, 2, 2]", "let y = global_avg_pool(x)", NULL},
+	{"x[2, 3, 2, 2]", "let y = global_max_pool(x)", NULL},
+	{"x[2, 3, 2]", "let y = flatten(x)", NULL},
+	{"x[5, 3]", "let f = batch_norm(_)\nlet y = f(x)", NULL},
+	{"x[2, 2, 3, 2]", "let f = batch_norm(_, momentum = 0.9, eps = 0.1)\nlet y = f(x)", NULL},
+	{"x[4, 2]", "let f = batch_norm(_, scale = false)\nlet y = f(x)", NULL},
+	{"x[2, 3, 4]", "let f = layer_norm(_)\nlet y = f(x)", NULL},
+	{"x[3, 4]", "let f = layer_norm(_, shift = false)\nlet y = f(x)", NULL},
+	{"x[2, 3, 4]", "let f = group_norm(_, 2)\nlet y = f(x)", NULL},
+	{"x[2, 3, 4]", "let f = rms_norm(_)\nlet y = f(x)", NULL},
+	{"x[3]", "let f = embedding(_, 5, 3)\nlet y = f(t)[.., 0..3] * x", "state t: i32[2, 3] = 0"},
+	{"q[1, 3, 2, 2] k[1, 3, 2, 2] v[1, 3, 2, 3]", "let y = attend(q, k, v)", NULL},
+	{"q[1, 3, 2, 2] k[1, 3, 2, 2] v[1, 3, 2, 3]", "let y = attend(q, k, v, causal = true)", NULL},
+	{"x[2, 3, 4]", "let f = attention(_, 2, causal = true)\nlet y = f(x)", NULL},
+	{"x[2, 3]", "let y = softmax(x)", NULL},
+	{"x[2, 3, 2]", "let y = softmax(x, axis = 1)", NULL},
+	{"x[2, 3, 2]", "let y = log_softmax(x, axis = 0)", NULL},
+	{"x[2, 4]", "let h = where(x > 0.3, -inf, x)\nlet y[b, j] = softmax(h[b, ..])[j]", NULL},
+};
+
+typedef struct Given { const char *name, *dims; } Given;
+
+MAYBE_UNUSED static int read_floats(Arena *arena, const char *floats, Given *given) {
+	int n = 0;
+	while (*floats) {
+		size_t name = strcspn(floats, "["), dims = strcspn(floats + name, "]") + 1;
+		given[n].name = arena_text(arena, floats, name);
+		given[n++].dims = arena_text(arena, floats + name, dims);
+		floats += name + dims;
+		floats += *floats == ' ';
+	}
+	return n;
+}
+
+/* A train block whose loss is a scalar that every element of y moves otherwise; second: one that every element of that one's
+ * gradient moves. */
+MAYBE_UNUSED static const char *layer_program(Arena *arena, const LayerCase *c, bool second) {
+	Given given[4];
+	Text declared = {.arena = arena}, body = {.arena = arena};
+	int n = read_floats(arena, c->floats, given);
+	text_add(&declared, "%s\n", c->more ? c->more : "");
+	for (int i = 0; i < n; i++) text_add(&declared, "param %s: %s = 0\n", given[i].name, given[i].dims);
+	text_add(&body, "let t2 = s * 0\n");
+	for (int i = 0; second && i < n; i++)
+		text_add(&body, "t2 = t2 + sum(cos(grad(s, %s) + %d) * weights(grad(s, %s)))\n", given[i].name, i, given[i].name);
+	if (second && strstr(c->body, "let f ="))
+		text_add(&body, "for p in params(f) { t2 = t2 + sum(cos(grad(s, p)) * weights(grad(s, p))) }\n");
+	return arena_printf(arena,
+	                    "fn weights(x) {\nlet n = 1\nfor d in dims(x) { n = n * d }\n"
+	                    "return reshape(cos(1.7 * (iota(n) as f32) + 1), dims(x))\n}\n"
+	                    "data given { one: f32 = [1] }\n"
+	                    "model m(one: [B]) -> [] {\n%s%s\nlet s = sum(weights(y) * (y + 0.3 * y * y))\n%sreturn %s\n}\n"
+	                    "train { data = given; batch = 1; loss = m(one); optimizer = sgd() }\n",
+	                    declared.data, c->body, body.data, second ? "t2" : "s");
+}
+
+/* The loss and its gradient by every parameter. */
+MAYBE_UNUSED static Fn *layer_fn(Arena *arena, const LayerCase *c, bool second) {
+	return run_passes(program_loss(read_program(arena, layer_program(arena, c, second)), 0, 1, true), 0, pass_count);
+}
+
+#endif

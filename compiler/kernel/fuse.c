@@ -25,17 +25,21 @@ typedef struct Fuse {
 	char *seen;              /* by kernel: visited by a search */
 } Fuse;
 
-const char *const kernel_kind_text[KERNEL_KINDS] = {"map", "rows", "contract", "sequence"};
+const char *const kernel_kind_text[KERNEL_KINDS] = {"map", "rows", "contract", "sequence", "scan"};
 
 const Val *kernel_unsupported(const Fn *f) {
 	for (int i = 0; i < f->vals.length; i++) {
 		const Val *v = f->vals.data[i];
 		switch (v->op) {
-		case OpScan: case OpReduceLse: case OpProject: case OpGrad: case OpCotangent:
-			return v;
+		case OpReduceLse: case OpGrad: case OpCotangent: return v;
 		case OpScatterAdd:   /* 32 bits number the rows */
 			if (type_count(v->arg[1]->type) + v->type.dim[v->list[0].data[0]] >= INT32_MAX) return v;
 			break;
+		case OpScan: {
+			const Val *within = kernel_unsupported(v->body);
+			if (within) return within;
+			break;
+		}
 		case OpContract:
 			if (v->type.dtype != DTYPE_F32) return v;
 			break;
@@ -68,18 +72,21 @@ double op_cost(const Val *v) {
 	}
 }
 
-static int add_buffer(KernelProgram *kp, Val *v, Buffer b) {
-	if (b.row == 0) b.row = b.kind == BUFFER_IO ? (v->type.rank ? v->type.dim[v->type.rank - 1] : 1) : padded_row(v->type);
-	b.type = v->type;
-	int64_t last = v->type.rank ? v->type.dim[v->type.rank - 1] : 1;
-	int64_t elements = last ? type_count(v->type) / last * b.row : 0;
-	int64_t bytes = elements * dtype_info[v->type.dtype].bytes;
-	b.bytes = (size_t)((bytes + 63) / 64 * 64);
+static int64_t last_dim(Type t) { return t.rank ? t.dim[t.rank - 1] : 1; }
+
+int kernel_add_buffer(KernelProgram *kp, Type type, Buffer b) {
+	int64_t last = last_dim(type);
+	if (b.row == 0) b.row = b.kind == BUFFER_IO ? last : padded_row(type);
+	b.type = type;
+	if (b.kind == BUFFER_IO) b.exact = true;
+	int64_t bytes = type_count(type) / last * b.row * dtype_info[type.dtype].bytes;
+	if (b.kind != BUFFER_OUTER) b.bytes = (size_t)((bytes + 63) / 64 * 64);
 	b.first = b.last = -1;
 	vec_push(kp->arena, &kp->buffers, b);
-	kp->buffer_of[v->id] = kp->buffers.length - 1;
 	return kp->buffers.length - 1;
 }
+
+static void add_buffer(KernelProgram *kp, Val *v, Buffer b) { kp->buffer_of[v->id] = kernel_add_buffer(kp, v->type, b); }
 
 static void store(Fuse *f, Val *v) {
 	if (f->kp->buffer_of[v->id] < 0) add_buffer(f->kp, v, (Buffer){.kind = BUFFER_ARENA});
@@ -126,8 +133,31 @@ static void store_operands(Fuse *f, Val *contract) {
 	}
 }
 
-static void bind_inputs(Fuse *f, const InputPlace *places) {
-	KernelProgram *kp = f->kp;
+/* A constant operand of a scan is read where it lies, unless it is a view whose last axis is no longer adjacent. */
+static bool keeps_last_axis(const Val *v) {
+	int last = v->type.rank - 1;
+	if (last < 0 || v->nargs != 1) return true;
+	switch (v->op) {
+	case OpTranspose: if (v->list[0].data[last] != last) return false; break;
+	case OpBroadcast: if (!v->list[0].length || v->list[0].data[v->list[0].length - 1] != last) return false; break;
+	case OpSlice: if (v->list[1].data[last] != 1) return false; break;
+	case OpReshape: if (last_dim(v->arg[0]->type) != v->type.dim[last]) return false; break;
+	case OpWindow: return false;
+	default: return true;
+	}
+	return keeps_last_axis(v->arg[0]);
+}
+
+/* Stores what the body of a scan must address. */
+static void store_scan_operands(Fuse *f, const Val *scan) {
+	for (int i = 0; i < scan->nargs; i++) {
+		bool carry = i < scan_carries(scan);
+		if (!carry && (keeps_last_axis(scan->arg[i]) || scan_reads_rows(scan, i + 1))) store_operand(f, scan->arg[i]);
+		else store(f, scan->arg[i]);
+	}
+}
+
+static void bind_inputs(KernelProgram *kp, const InputPlace *places) {
 	for (int i = 0; i < kp->fn->inputs.length; i++) {
 		Input *in = &kp->fn->inputs.data[i];
 		bool persistent = in->kind == INPUT_PARAM || in->kind == INPUT_STATE || in->kind == INPUT_SLOT;
@@ -150,7 +180,12 @@ static void count_uses(Fuse *f) {
 /* Step 1 for one value; its operands have been decided. */
 static void decide(Fuse *f, Val *v) {
 	KernelProgram *kp = f->kp;
-	if (v->op == OpInput) return;
+	if (v->op == OpInput || (kp->parent && v->op == OpGather && scan_bind_row(kp, v))) return;
+	if (v->op == OpScan || v->op == OpProject) {
+		if (v->op == OpScan) store_scan_operands(f, v);
+		else store(f, v);
+		return;
+	}
 	double cost = op_cost(v);
 	bool near = false, computed = false;
 	for (int k = 0; k < v->nargs; k++) {
@@ -275,7 +310,8 @@ static int find_rows(Fuse *f, Val *root, const LeafList *leaves) {
 
 static int new_kernel(Fuse *f, Val *root) {
 	Kernel k = {.kind = KERNEL_MAP, .domain = root->type, .partition = root->type.rank ? 0 : -1, .position = -1};
-	if (is_product(root)) k.kind = KERNEL_CONTRACT, k.anchor = root;
+	if (root->op == OpProject) k.kind = KERNEL_SCAN, k.scan = root->arg[0], k.domain = type_scalar(DTYPE_I32), k.partition = -1;
+	else if (is_product(root)) k.kind = KERNEL_CONTRACT, k.anchor = root;
 	else if (reduces_last(root)) k.kind = KERNEL_ROWS, k.width = row_width(root);
 	else if (is_sequence(root)) {
 		k.kind = KERNEL_SEQUENCE, k.anchor = root;
@@ -285,17 +321,24 @@ static int new_kernel(Fuse *f, Val *root) {
 	return f->kp->kernels.length - 1;
 }
 
+/* The kernel that is this scan, if it has been met before: it has all its results as roots. */
+static int find_scan(const KernelProgram *kp, const Val *scan) {
+	for (int i = 0; i < kp->kernels.length; i++)
+		if (kp->kernels.data[i].scan == scan) return i;
+	return -1;
+}
+
 /* Step 2 for one stored value. */
 static void place(Fuse *f, Val *root) {
 	KernelProgram *kp = f->kp;
 	LeafList leaves = {0};
 	value_leaves(kp, root, -1, -1, &leaves);
-	int into = find_rows(f, root, &leaves);
-	if (!is_product(root) && !reduces_last(root) && !is_sequence(root)) {
+	int into = root->op == OpProject ? find_scan(kp, root->arg[0]) : find_rows(f, root, &leaves);
+	if (!is_product(root) && !reduces_last(root) && !is_sequence(root) && root->op != OpProject) {
 		for (int i = 0; i < leaves.length; i++) {
 			int from = f->kernel_of[leaves.data[i].val->id];
 			if (from <= into || !leaves.data[i].identity || kp->kernels.data[from].roots.length >= MOST_ROOTS) continue;
-			if (kp->kernels.data[from].kind == KERNEL_ROWS) continue;
+			if (kp->kernels.data[from].kind == KERNEL_ROWS || kp->kernels.data[from].kind == KERNEL_SCAN) continue;
 			if (kp->kernels.data[from].kind == KERNEL_SEQUENCE && !sequence_streams(kp->kernels.data[from].anchor)) continue;
 			if (may_join(f, &leaves, from)) into = from;
 		}
@@ -316,7 +359,7 @@ static void unstore(Fuse *f) {
 	for (int i = 0; i < kp->fn->outputs.length; i++) keep[kp->fn->outputs.data[i].val->id] = true;
 	for (int k = 0; k < kp->kernels.length; k++) {
 		LeafList *leaves = &kp->kernels.data[k].leaves;
-		leaves->length = 0;
+		*leaves = (LeafList){0};
 		kernel_leaves(kp, &kp->kernels.data[k], leaves);
 		for (int i = 0; i < leaves->length; i++) {
 			int id = leaves->data[i].val->id;
@@ -336,6 +379,18 @@ static void unstore(Fuse *f) {
 	}
 }
 
+/* A body's carries stay in its arena for now: the scheduler knows whether they may be written over the old ones. */
+static void store_body_outputs(Fuse *f) {
+	KernelProgram *kp = f->kp;
+	for (int i = 0; i < kp->fn->outputs.length; i++) {
+		Val *v = kp->fn->outputs.data[i].val;
+		Buffer emitted;
+		store(f, v);
+		if (i < scan_carries(kp->scan) || !scan_emit_buffer(kp, i, &emitted)) continue;
+		kp->buffers.data[kp->buffer_of[v->id]] = emitted;
+	}
+}
+
 /* Outputs that replace no input go to the caller's dense buffers. */
 static void store_outputs(Fuse *f) {
 	KernelProgram *kp = f->kp;
@@ -344,34 +399,61 @@ static void store_outputs(Fuse *f) {
 		store(f, out->val);
 		Buffer *b = &kp->buffers.data[kp->buffer_of[out->val->id]];
 		if (out->updates >= 0) continue;
-		b->kind = BUFFER_IO, b->io = kp->nio++;
+		b->kind = BUFFER_IO, b->exact = true, b->io = kp->nio++;
 		b->row = b->type.rank ? b->type.dim[b->type.rank - 1] : 1;
 	}
 }
 
-KernelProgram *kernel_fuse(Arena *arena, Fn *fn, const InputPlace *places) {
+/* Values of a program, with room for the scheduler's copies. */
+static int value_room(const Fn *fn) { return fn->vals.length + 2 * fn->outputs.length + 1; }
+
+static KernelProgram *new_program(Arena *arena, Fn *fn) {
 	KernelProgram *kp = NEW(arena, KernelProgram);
-	kp->arena = arena;
-	kp->fn = fn;
-	int n = fn->vals.length + 2 * fn->outputs.length + 1;   /* room for the scheduler's copies */
+	int n = value_room(fn);
+	*kp = (KernelProgram){.arena = arena, .fn = fn, .arena_buffer = -1};
 	kp->buffer_of = NEW_ARRAY(arena, int, n);
 	kp->walked = NEW_ARRAY(arena, uint32_t, n);
+	for (int i = 0; i < n; i++) kp->buffer_of[i] = -1;
+	return kp;
+}
+
+/* The inputs have their buffers. */
+static KernelProgram *fuse(KernelProgram *kp) {
+	Arena *arena = kp->arena;
+	Fn *fn = kp->fn;
+	int n = value_room(fn);
 	Fuse f = {kp, NEW_ARRAY(arena, int, n), NEW_ARRAY(arena, double, n), NEW_ARRAY(arena, bool, n), NEW_ARRAY(arena, int, n), NEW_ARRAY(arena, char, n)};
-	for (int i = 0; i < n; i++) kp->buffer_of[i] = f.kernel_of[i] = -1;
-	bind_inputs(&f, places);
+	for (int i = 0; i < n; i++) f.kernel_of[i] = -1;
 	count_uses(&f);
 	for (int i = 0; i < fn->vals.length; i++) decide(&f, fn->vals.data[i]);
-	store_outputs(&f);
-	for (int i = 0; i < fn->vals.length; i++)
-		if (fn->vals.data[i]->op != OpInput && kp->buffer_of[i] >= 0) place(&f, fn->vals.data[i]);
+	if (kp->parent) store_body_outputs(&f);
+	else store_outputs(&f);
+	for (int i = 0; i < fn->vals.length; i++) {
+		int buffer = kp->buffer_of[i];
+		if (fn->vals.data[i]->op != OpInput && buffer >= 0 && !kp->buffers.data[buffer].given) place(&f, fn->vals.data[i]);
+	}
 	unstore(&f);
 	int *member = NEW_ARRAY(arena, int, n), *seen = NEW_ARRAY(arena, int, n);
 	for (int i = 0; i < kp->kernels.length; i++) {
 		Kernel *k = &kp->kernels.data[i];
 		if (k->kind == KERNEL_CONTRACT) kernel_describe_contract(kp, k);
 		if (k->kind == KERNEL_ROWS) rows_plan(kp, k, member, seen);
-		k->leaves.length = 0;
+		k->leaves = (LeafList){0};
 		kernel_leaves(kp, k, &k->leaves);
 	}
 	return kp;
+}
+
+KernelProgram *kernel_fuse(Arena *arena, Fn *fn, const InputPlace *places) {
+	KernelProgram *kp = new_program(arena, fn);
+	bind_inputs(kp, places);
+	return fuse(kp);
+}
+
+KernelProgram *kernel_fuse_body(KernelProgram *parent, const Val *scan) {
+	KernelProgram *kp = new_program(parent->arena, scan->body);
+	kp->parent = parent;
+	kp->scan = scan;
+	scan_bind_inputs(kp);
+	return fuse(kp);
 }

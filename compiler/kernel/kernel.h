@@ -16,13 +16,19 @@
 enum { LANES = 16 };                 /* virtual vector width: fixes the order of sums and the padding of rows */
 enum { SUM_BLOCK = 4096 };           /* sums are added up in blocks of this many terms */
 
-typedef enum BufferKind { BUFFER_ARENA, BUFFER_PERSISTENT, BUFFER_IO } BufferKind;
+typedef enum BufferKind { BUFFER_ARENA, BUFFER_PERSISTENT, BUFFER_IO, BUFFER_OUTER } BufferKind;
 typedef struct Buffer {
 	BufferKind kind;
 	Type type;
 	int64_t row;                     /* stored length of the last axis, >= its logical length */
-	size_t offset;                   /* ARENA: bytes from the arena's start; PERSISTENT: from the block's */
+	bool exact;                      /* nothing past a row's last element may be touched: the caller's, or part of something */
+	bool strided;                    /* its axes lie as `stride` says (in elements), not row after row */
+	int64_t stride[MAX_RANK];
+	size_t offset;                   /* ARENA: bytes from the arena's start; PERSISTENT: from the block's; OUTER: see below */
 	int io;                          /* IO: index into Frame.io */
+	int outer[2];                    /* OUTER: the buffers of the program around this one on even and odd turns */
+	int64_t step;                    /* OUTER: begins at offset + index * step bytes of that */
+	bool given;                      /* OUTER: no kernel of this program computes it */
 	size_t bytes;
 	int first, last;                 /* ARENA: live from schedule position first to last */
 } Buffer;
@@ -35,6 +41,7 @@ typedef enum KernelKind {
 	KERNEL_ROWS,                     /* members: reductions of rows, and elements of rows, in as many passes over each row */
 	KERNEL_CONTRACT,                 /* anchor: a contract; roots: functions of its result */
 	KERNEL_SEQUENCE,                 /* anchor: is_sequence(): one element after the other along an axis; roots: functions of it */
+	KERNEL_SCAN,                     /* roots: results of a scan, whose body is a program of its own */
 	KERNEL_KINDS
 } KernelKind;
 extern const char *const kernel_kind_text[KERNEL_KINDS];
@@ -60,7 +67,7 @@ typedef struct Contraction {
  * along which every path carries the kernel's partition axis unchanged, or -1.  row: every path keeps the kernel's row: to an
  * element of it, at the same index, to the whole of it, through a reduction, or to one value for all of it. */
 typedef struct Leaf { Val *val; bool identity, row; int axis; } Leaf;
-typedef struct LeafList { Leaf *data; int length, capacity; } LeafList;
+typedef struct LeafList { Leaf *data; int length, capacity; bool index; } LeafList;   /* index: the turn's is read as well */
 
 /* What a kernel of rows computes, stored or not: a reduction over the last axis, a value of the domain's dims, or a wide one of
  * an axis more.  pass: the pass over the row in which a reduction runs, or in which a value can first be computed.  kept: a wide
@@ -70,6 +77,8 @@ typedef struct RowValue { Val *val; int pass; bool kept; } RowValue;
 typedef struct Kernel {
 	KernelKind kind;
 	Val *anchor;                     /* CONTRACT, SEQUENCE */
+	Val *scan;                       /* SCAN */
+	struct KernelProgram *body;      /* SCAN: once scheduled */
 	VEC(RowValue) members;             /* ROWS: in canonical order, the stored ones among them */
 	int64_t width;                   /* ROWS: elements of a row */
 	int passes;                      /* ROWS: over each row */
@@ -81,6 +90,7 @@ typedef struct Kernel {
 	LeafList leaves;                 /* what all roots and the anchor read; complete after kernel_fuse() */
 	VEC(int) reads, writes;          /* buffers */
 	double cost;                     /* estimated ns on one worker */
+	double shared_cost;              /* SCAN: the same on all workers of its body */
 	int workers;                     /* how many share it, by the rows of its partition axis */
 	int64_t rows, grain;             /* extent of the partition axis; shares are multiples of grain */
 	int64_t panels;                  /* CONTRACT: > 0: workers share this many column panels instead of rows */
@@ -102,6 +112,11 @@ typedef struct KernelProgram {
 	size_t scratch_bytes;            /* per worker, after the buffers (packing, tiles); part of arena_bytes */
 	size_t scratch_offset;
 	int nio;
+	/* The body of a scan: */
+	struct KernelProgram *parent;    /* NULL: not one */
+	const Val *scan;
+	int arena_buffer;                /* of the parent: stands for this program's arena */
+	bool barrier_between;            /* all workers meet between one turn and the next */
 } KernelProgram;
 
 /* What the planner needs to know of the machine. */
@@ -115,10 +130,29 @@ typedef struct Machine {
 
 /* prepare.c: Fn -> Fn: operands of contracts with their axes in order; every output a value of its own. */
 Fn *kernel_prepare(Fn *f);
+/* A body's carries and turns. */
+static inline int scan_carries(const Val *scan) { return (int)scan->list[0].data[0]; }
+static inline int64_t scan_count(const Val *scan) { return scan->list[2].data[0]; }
 /* Where a persistent input stands in its block: byte offset, and the stored length of its last axis. */
 typedef struct InputPlace { size_t offset; int64_t row; } InputPlace;
 /* fuse.c: which values are stored, grouped into kernels.  `f` is prepared; places[i] is for f->inputs[i]. */
 KernelProgram *kernel_fuse(Arena *arena, Fn *f, const InputPlace *places);
+/* The body of a scan of `parent`, whose operands and results are stored. */
+KernelProgram *kernel_fuse_body(KernelProgram *parent, const Val *scan);
+int kernel_add_buffer(KernelProgram *kp, Type type, Buffer b);
+/* scan.c: what a body sees of the program around it.  Buffers for its inputs; for its emitted values. */
+void scan_bind_inputs(KernelProgram *body);
+bool scan_emit_buffer(const KernelProgram *body, int output, Buffer *out);
+/* Is `gather` the row of a constant operand that the turn's index says?  Then it gets a buffer and is no longer computed. */
+bool scan_bind_row(KernelProgram *body, Val *gather);
+/* Does the body read input `number` by such rows only? */
+bool scan_reads_rows(const Val *scan, int number);
+/* Carry `i`: its new value has a place of its own, which is that of the old one in the next turn. */
+void scan_alternate(KernelProgram *body, int carry);
+/* By buffer: the one that is the same memory in the next turn. */
+int *scan_next_turn(const KernelProgram *body);
+/* Schedules the bodies of all scans, whose operands and results have their places. */
+void scan_schedule(KernelProgram *kp, int workers, const Machine *machine);
 /* Is the IR's second operand the one along whose rows the result's last axis does not run? */
 bool contract_is_swapped(const Val *v);
 /* Does the result end with an axis that both operands have?  Then it is computed element by element, not as a product of matrices. */

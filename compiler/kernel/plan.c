@@ -1,12 +1,22 @@
 /* plan.c: in: kernels in order; out: an offset in one arena for every buffer that is neither persistent nor the caller's.
  *
  * A buffer lives from the kernel that writes it to the last that reads it; where several workers run, from barrier to
- * barrier, since between two barriers one worker may be ahead of another.  Largest first, lowest free offset.
+ * barrier, since between two barriers one worker may be ahead of another.  Largest first, lowest free offset.  The body of a scan
+ * has an arena of its own, the same in every turn: it is a buffer of the program around it.
  * Guarantees: buffers alive at once do not overlap; arena_bytes is exact. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernel.h"
+
+/* Where nobody waits for others between two turns, one worker may still be in the last stretch of a turn while another is in
+ * the first of the next: what lives in the last stretch keeps apart from everything in the first. */
+static void join_turns(KernelProgram *kp, int last) {
+	for (int i = 0; i < kp->buffers.length; i++) {
+		Buffer *b = &kp->buffers.data[i];
+		if (b->first >= 0 && b->last == last) b->first = 0;
+	}
+}
 
 static void set_lifetimes(KernelProgram *kp) {
 	int stretch = 0;
@@ -25,6 +35,7 @@ static void set_lifetimes(KernelProgram *kp) {
 			b->last = MAX(b->last, now);
 		}
 	}
+	if (kp->parent && kp->workers > 1 && !kp->barrier_between) join_turns(kp, stretch);
 }
 
 static bool overlap(const Buffer *a, const Buffer *b) { return a->first <= b->last && b->first <= a->last; }
@@ -48,7 +59,13 @@ static int larger_first(const void *a, const void *b) {
 	return x < y ? -1 : 1;   /* by number */
 }
 
-void kernel_plan(KernelProgram *kp, size_t scratch_bytes) {
+static void plan_arena(KernelProgram *kp) {
+	for (int i = 0; i < kp->kernels.length; i++) {
+		KernelProgram *body = kp->kernels.data[i].body;
+		if (!body) continue;
+		plan_arena(body);
+		kp->buffers.data[body->arena_buffer].bytes = body->arena_bytes;
+	}
 	set_lifetimes(kp);
 	kp->arena_bytes = kp->arena_bound = 0;
 	Buffer **live = NEW_ARRAY(kp->arena, Buffer *, kp->buffers.length + 1);
@@ -67,6 +84,10 @@ void kernel_plan(KernelProgram *kp, size_t scratch_bytes) {
 	qsort(live, (size_t)n, sizeof *live, larger_first);
 	for (int i = 0; i < n; i++) place_buffer(kp, live[i], live, i);
 	kp->arena_bytes = (kp->arena_bytes + 63) / 64 * 64;
+}
+
+void kernel_plan(KernelProgram *kp, size_t scratch_bytes) {
+	plan_arena(kp);
 	kp->scratch_offset = kp->arena_bytes;
 	kp->scratch_bytes = (scratch_bytes + 63) / 64 * 64;
 	kp->arena_bytes += kp->scratch_bytes * (size_t)kp->workers + 64;   /* 64: the last vector may be read whole */

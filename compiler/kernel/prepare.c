@@ -3,7 +3,9 @@
  *     merged by transpose + reshape), the batch being the first axis of the result;
  *   - scatter_add as a sort of the numbers and a sum of rows;
  *   - reshapes of what is computed element by element from inputs standing at the inputs;
- *   - every output a computed value of its own (no bare input, no value shared by two outputs).
+ *   - every output a computed value of its own (no bare input, no value shared by two outputs, no row of an operand of a scan, no
+ *     last carry of one);
+ *   - the first value of each carry of a scan read by the scan alone, which overwrites it.
  * Guarantees: the same inputs and outputs in the same order, the same bits. */
 #include "kernel.h"
 
@@ -158,7 +160,34 @@ static int *count_uses(const Fn *f) {
 	return uses;
 }
 
-Fn *kernel_prepare(Fn *from) {
+static Fn *prepare(Fn *from, int carries);
+
+/* A scan with its body prepared.  An index of the scan around it, as an operand, is a value like any other. */
+static Val *prepare_scan(Fn *f, const Val *v, Val **args, bool in_body) {
+	Val scan = *v;
+	int carries = (int)v->list[0].data[0];
+	scan.body = prepare(v->body, carries);
+	for (int i = 0; i < v->nargs; i++)
+		if (i < carries || (in_body && args[i]->op == OpInput && args[i]->list[0].data[0] == 0)) args[i] = ir_mark(f, args[i]);
+	return fn_rebuild(f, &scan, args);
+}
+
+/* Must the output have a copy, since its value has a place that is not the output's?  carries: of the body it is an output of,
+ * or -1. */
+static bool needs_copy(const Fn *f, const Val *v, const Output *out, int carries) {
+	int number = f->outputs.length;
+	bool replaces = out->updates >= 0 || number < carries;
+	if (v->op == OpInput || (carries >= 0 && v->op == OpGather)) return true;
+	if (v->op == OpProject && (replaces || v->list[0].data[0] < v->arg[0]->list[0].data[0])) return true;
+	for (int k = 0; k < number; k++)
+		if (f->outputs.data[k].val == v) return true;
+	return false;
+}
+
+Fn *kernel_prepare(Fn *from) { return prepare(from, -1); }
+
+/* carries: of a body; else -1. */
+static Fn *prepare(Fn *from, int carries) {
 	int *uses = count_uses(from);
 	Fn *f = fn_new(from->arena, from->name);
 	Val **now = NEW_ARRAY(f->arena, Val *, from->vals.length + 1);
@@ -174,7 +203,8 @@ Fn *kernel_prepare(Fn *from) {
 		Val *small[4], **args = v->nargs <= 4 ? small : NEW_ARRAY(f->arena, Val *, v->nargs);
 		for (int k = 0; k < v->nargs; k++) args[k] = now[v->arg[k]->id];
 		f->span = v->span;
-		if (v->op == OpContract) now[v->id] = prepare_contract(f, v, args);
+		if (v->op == OpScan) now[v->id] = prepare_scan(f, v, args, carries >= 0);
+		else if (v->op == OpContract) now[v->id] = prepare_contract(f, v, args);
 		else if (v->op == OpScatterAdd) now[v->id] = prepare_scatter(f, v, args);
 		else if (v->op == OpReshape && v->arg[0]->op != OpInput && comes_from_inputs(v->arg[0], uses, SINK_DEPTH))
 			now[v->id] = sink_reshape(f, v->arg[0], now, v->type.rank, v->type.dim);
@@ -183,10 +213,8 @@ Fn *kernel_prepare(Fn *from) {
 	for (int i = 0; i < from->outputs.length; i++) {
 		Output *out = &from->outputs.data[i];
 		Val *v = now[out->val->id];
-		bool taken = v->op == OpInput;
-		for (int k = 0; k < i && !taken; k++) taken = f->outputs.data[k].val == v;
 		f->span = v->span;
-		fn_output(f, out->name, taken ? ir_mark(f, v) : v, out->updates);
+		fn_output(f, out->name, needs_copy(f, v, out, carries) ? ir_mark(f, v) : v, out->updates);
 	}
 	return fn_canonical(f);
 }

@@ -79,6 +79,12 @@ static void add_copy(KernelProgram *kp, Val *root, int writer, const Val *old) {
 	if (!overwrite(kp, kp->kernels.length - 1, old)) die("a copy at the end cannot be too early");
 }
 
+/* The input that this output replaces, or -1. */
+static int replaced_input(const KernelProgram *kp, int output) {
+	if (!kp->parent) return kp->fn->outputs.data[output].updates;
+	return output < scan_carries(kp->scan) ? output + 1 : -1;
+}
+
 /* Outputs that update an input are written over it where that is possible. */
 static void place_outputs(KernelProgram *kp) {
 	const Fn *f = kp->fn;
@@ -87,12 +93,17 @@ static void place_outputs(KernelProgram *kp) {
 		for (int r = 0; r < kp->kernels.data[k].roots.length; r++) kernel_of[kp->kernels.data[k].roots.data[r]->id] = k;
 	for (int i = 0; i < f->outputs.length; i++) {
 		const Output *out = &f->outputs.data[i];
-		if (out->updates < 0) continue;
-		const Val *old = f->inputs.data[out->updates].val;
+		int replaced = replaced_input(kp, i);
+		if (replaced < 0) continue;
+		const Val *old = f->inputs.data[replaced].val;
 		int writer = kernel_of[out->val->id];
 		if (overwrite(kp, writer, old)) kp->buffer_of[out->val->id] = kp->buffer_of[old->id];
+		else if (kp->parent) scan_alternate(kp, i);
 		else add_copy(kp, out->val, writer, old);
 	}
+}
+
+static void complete_kernels(KernelProgram *kp) {
 	for (int k = 0; k < kp->kernels.length; k++) {
 		list_buffers(kp, &kp->kernels.data[k]);
 		if (kp->kernels.data[k].kind == KERNEL_CONTRACT) kernel_describe_contract(kp, &kp->kernels.data[k]);
@@ -203,44 +214,64 @@ int64_t kernel_share(const Kernel *k) {
 }
 
 static bool same_share(const Kernel *a, const Kernel *b) {
+	if (a->kind == KERNEL_SCAN || b->kind == KERNEL_SCAN) return false;
 	return a->workers == b->workers && a->rows == b->rows && kernel_share(a) == kernel_share(b) && !a->panels && !b->panels &&
 	       !a->product_rows && !b->product_rows;
 }
 
-/* Must all workers meet between `first` and `then`, given who computes what? */
-static bool needs_barrier(const KernelProgram *kp, const Kernel *first, const Kernel *then) {
+/* Must all workers meet between `first` and `then`, given who computes what?  next: NULL, or `then` runs one turn later: by buffer,
+ * the one that is the same memory a turn later. */
+static bool needs_barrier(const KernelProgram *kp, const Kernel *first, const Kernel *then, const int *next) {
 	if (first->workers == 1 && then->workers == 1) return false;   /* the same worker runs both */
 	bool same = same_share(first, then);
 	for (int i = 0; i < then->leaves.length; i++) {   /* then reads what first wrote */
 		const Leaf *leaf = &then->leaves.data[i];
 		int buffer = kp->buffer_of[leaf->val->id];
-		if (!contains(first->writes.data, first->writes.length, buffer)) continue;
+		if (!contains(first->writes.data, first->writes.length, next ? next[buffer] : buffer)) continue;
 		if (!same || leaf->axis < 0 || leaf->axis != first->partition) return true;
 	}
 	for (int i = 0; i < first->leaves.length; i++) {   /* then overwrites what first read */
 		const Leaf *leaf = &first->leaves.data[i];
-		if (!contains(then->writes.data, then->writes.length, kp->buffer_of[leaf->val->id])) continue;
+		int buffer = kp->buffer_of[leaf->val->id];
+		if (!contains(then->writes.data, then->writes.length, next ? next[buffer] : buffer)) continue;
 		if (!same || leaf->axis < 0 || leaf->axis != then->partition) return true;
 	}
-	for (int i = 0; i < then->writes.length; i++)
-		if (contains(first->writes.data, first->writes.length, then->writes.data[i]) && !same) return true;
+	for (int i = 0; i < then->writes.length; i++) {
+		int buffer = then->writes.data[i];
+		if (contains(first->writes.data, first->writes.length, next ? next[buffer] : buffer) && !same) return true;
+	}
+	return false;
+}
+
+/* Must all workers meet between two turns?  Kernels after the last barrier of one turn and before the first of the next are not
+ * apart otherwise; where there is no barrier at all, turns may be any distance apart. */
+static bool turns_need_barrier(const KernelProgram *kp, int first_barrier, int last_barrier) {
+	const int *next = scan_next_turn(kp);
+	int n = kp->kernels.length;
+	for (int j = MAX(last_barrier, 0); j < n; j++)
+		for (int i = 0; i < (first_barrier < 0 ? n : first_barrier); i++) {
+			const Kernel *first = &kp->kernels.data[j], *then = &kp->kernels.data[i];
+			if (needs_barrier(kp, first, then, next) || (first_barrier < 0 && needs_barrier(kp, first, then, NULL))) return true;
+		}
 	return false;
 }
 
 /* In arena memory that a later value reuses, another worker may still be reading: see plan.c, which keeps buffers of one
  * stretch between barriers apart. */
 static void place_barriers(KernelProgram *kp) {
-	int since = 0;   /* first kernel after the last barrier */
+	int since = 0, first = -1, last = -1;   /* since: first kernel after the last barrier */
 	for (int i = 0; i < kp->kernels.length; i++) {
 		Kernel *k = &kp->kernels.data[i];
 		k->barrier_before = false;
 		for (int j = since; j < i && kp->workers > 1; j++)
-			if (needs_barrier(kp, &kp->kernels.data[j], k)) {
+			if (needs_barrier(kp, &kp->kernels.data[j], k, NULL)) {
 				k->barrier_before = true;
-				since = i;
+				since = last = i;
+				if (first < 0) first = i;
 				break;
 			}
 	}
+	kp->barrier_between = kp->parent && kp->workers > 1 && turns_need_barrier(kp, first, last);
 }
 
 /* Does kernel `i` read, row by row, what a shared kernel just before it wrote with the same shares? */
@@ -251,7 +282,7 @@ static bool continues_share(const KernelProgram *kp, int i, int workers) {
 		const Kernel *k = &kp->kernels.data[j];
 		bool feeds = false;
 		for (int w = 0; w < k->writes.length; w++) feeds = feeds || contains(trial.reads.data, trial.reads.length, k->writes.data[w]);
-		if (feeds && k->workers > 1) return same_share(k, &trial) && !needs_barrier(kp, k, &trial);
+		if (feeds && k->workers > 1) return same_share(k, &trial) && !needs_barrier(kp, k, &trial, NULL);
 	}
 	return false;
 }
@@ -316,23 +347,93 @@ static double lines_shared(const KernelProgram *kp, const Kernel *writer) {
 	return lines;
 }
 
-/* Is the step with these workers slower than with one?  The answer is meant for the worse place of the cores. */
-static bool better_alone(KernelProgram *kp) {
-	double alone = 0, shared = 2 * BARRIER;
+typedef struct Times { double alone, shared; } Times;
+
+/* Of a step, or of a turn: with one worker and with these.  Meant for the worse place of the cores. */
+static Times estimate(KernelProgram *kp) {
+	double alone = 0, shared = kp->parent ? 2.0 * BARRIER / (double)scan_count(kp->scan) : 2 * BARRIER;
 	place_barriers(kp);
+	if (kp->barrier_between) shared += BARRIER;
 	for (int i = 0; i < kp->kernels.length; i++) {
 		const Kernel *k = &kp->kernels.data[i];
 		double part = k->workers > 1 ? MIN(1, (double)kernel_share(k) / (double)k->rows) : 1;
 		alone += k->cost;
-		shared += part * (k->cost + SHARED_LINE * lines_shared(kp, k)) + (k->barrier_before ? BARRIER : 0);
+		if (k->kind == KERNEL_SCAN) shared += k->workers > 1 ? k->shared_cost : k->cost;
+		else shared += part * (k->cost + SHARED_LINE * lines_shared(kp, k));
+		shared += k->barrier_before ? BARRIER : 0;
 	}
-	return shared > 0.95 * alone;
+	return (Times){alone, shared};
+}
+
+/* Is that slower than with one worker? */
+static bool better_alone(KernelProgram *kp) {
+	Times t = estimate(kp);
+	return t.shared > 0.95 * t.alone;
+}
+
+/* Workers of each kernel, where it is `worth` so many ns; returns whether any is shared. */
+static bool share_kernels(KernelProgram *kp, int workers, double worth, const Machine *machine) {
+	bool any = false;
+	for (int i = 0; i < kp->kernels.length; i++) {
+		Kernel *k = &kp->kernels.data[i];
+		int64_t shares = (k->rows + k->grain - 1) / k->grain;
+		any = any || k->workers > 1;   /* a scan's are known */
+		if (k->partition < 0) continue;
+		if (shares >= workers && (k->cost > worth || continues_share(kp, i, workers))) k->workers = workers;
+		if (k->kind == KERNEL_CONTRACT && k->cost > worth) {
+			share_panels(kp, k, workers, machine);
+			share_product_rows(k, workers);
+		}
+		any = any || k->workers > 1;
+	}
+	return any;
+}
+
+static void run_alone(KernelProgram *kp) {
+	kp->workers = 1;
+	for (int i = 0; i < kp->kernels.length; i++) {
+		Kernel *k = &kp->kernels.data[i];
+		if (k->panels || k->product_rows) k->rows = k->partition >= 0 ? k->domain.dim[k->partition] : 1;
+		k->workers = 1, k->panels = 0, k->product_rows = false;
+		if (k->body) run_alone(k->body);
+	}
+}
+
+/* A turn is short, but there are many: kernels that need no barrier may all be shared, however small. */
+static bool share_turns(KernelProgram *kp, int workers, const Machine *machine) {
+	double worth[2] = {machine->always_share ? 0 : WORTH_SHARING, 0};
+	Times best = {0};
+	int n = kp->kernels.length, chosen = -1;
+	Kernel *kept[2] = {NEW_ARRAY(kp->arena, Kernel, n + 1), NEW_ARRAY(kp->arena, Kernel, n + 1)};
+	Kernel *start = arena_copy(kp->arena, kp->kernels.data, sizeof *start * (size_t)n);
+	for (int turn = 0; turn < 2; turn++) {
+		memcpy(kp->kernels.data, start, sizeof *start * (size_t)n);
+		bool any = share_kernels(kp, workers, worth[turn], machine);
+		Times t = estimate(kp);
+		memcpy(kept[turn], kp->kernels.data, sizeof *start * (size_t)n);
+		if (any && (chosen < 0 || t.shared < best.shared)) chosen = turn, best = t;
+	}
+	if (chosen >= 0) memcpy(kp->kernels.data, kept[chosen], sizeof *start * (size_t)n);
+	return chosen >= 0;
+}
+
+static void scan_cost(Kernel *k) {
+	Times turn = estimate(k->body);
+	k->cost = 20 + turn.alone * (double)scan_count(k->scan);
+	k->shared_cost = 20 + turn.shared * (double)scan_count(k->scan);
+	k->workers = k->body->workers;
+	k->rows = k->grain = 1;
 }
 
 static void choose_workers(KernelProgram *kp, int workers, const Machine *machine) {
 	double total = 0, *known = NEW_ARRAY(kp->arena, double, kp->fn->vals.length + 1);
 	for (int i = 0; i < kp->kernels.length; i++) {
 		Kernel *k = &kp->kernels.data[i];
+		if (k->kind == KERNEL_SCAN) {
+			scan_cost(k);
+			total += k->cost;
+			continue;
+		}
 		k->workers = 1;
 		k->rows = k->partition >= 0 ? k->domain.dim[k->partition] : 1;
 		bool alone = k->kind == KERNEL_MAP || k->kind == KERNEL_SEQUENCE, lanes = alone && k->partition >= 0 && k->partition == k->domain.rank - 1;
@@ -341,30 +442,19 @@ static void choose_workers(KernelProgram *kp, int workers, const Machine *machin
 		total += k->cost;
 	}
 	kp->workers = workers;
-	for (int i = 0; i < kp->kernels.length && workers > 1 && total > 2 * WORTH_SHARING; i++) {
-		Kernel *k = &kp->kernels.data[i];
-		int64_t shares = (k->rows + k->grain - 1) / k->grain;
-		if (k->partition < 0) continue;
-		if (shares >= workers && (k->cost > WORTH_SHARING || continues_share(kp, i, workers))) k->workers = workers;
-		if (k->kind == KERNEL_CONTRACT && k->cost > WORTH_SHARING) {
-			share_panels(kp, k, workers, machine);
-			share_product_rows(k, workers);
-		}
-	}
 	bool any = false;
+	if (kp->parent) any = workers > 1 && share_turns(kp, workers, machine);
+	else if (workers > 1 && total > 2 * WORTH_SHARING) any = share_kernels(kp, workers, WORTH_SHARING, machine);
 	for (int i = 0; i < kp->kernels.length; i++) any = any || kp->kernels.data[i].workers > 1;
 	if (any && (machine->always_share || !better_alone(kp))) return;
-	kp->workers = 1;
-	for (int i = 0; i < kp->kernels.length; i++) {
-		Kernel *k = &kp->kernels.data[i];
-		if (k->panels || k->product_rows) k->rows = k->partition >= 0 ? k->domain.dim[k->partition] : 1;
-		k->workers = 1, k->panels = 0, k->product_rows = false;
-	}
+	run_alone(kp);
 }
 
 void kernel_schedule(KernelProgram *kp, int workers, const Machine *machine) {
 	drop_empty(kp);
 	place_outputs(kp);
+	scan_schedule(kp, workers, machine);
+	complete_kernels(kp);
 	order_kernels(kp);
 	choose_workers(kp, workers, machine);
 	place_barriers(kp);

@@ -1,5 +1,10 @@
-/* text.c: a KernelProgram as text: buffers, then kernels in order with their roots' formulas. */
+/* text.c: a KernelProgram as text: buffers, then kernels in order with their roots' formulas; the body of a scan as a block,
+ * whose buffers say what they are of the program around it. */
 #include "kernel.h"
+
+static void print_indent(Text *out, int depth) {
+	for (int i = 0; i < depth; i++) text_add(out, "  ");
+}
 
 static void print_dims(Text *out, Type t) {
 	text_add(out, "%s[", dtype_info[t.dtype].text);
@@ -17,6 +22,7 @@ typedef struct Names {
 	const int *buffers;      /* in a key: those of the kernel; one's name is its place here */
 	int nbuffers;
 	Sites *sites;
+	int depth;               /* of blocks */
 } Names;
 
 static int buffer_name(const Names *n, int buffer) {
@@ -56,7 +62,8 @@ static void print_value(Text *out, Names *n, const Val *v, bool top) {
 	for (int i = 0; i < nargs; i++) print_value(out, n, v->arg[i], false);
 	vec_push(n->kp->arena, &n->printed, v->id);
 	n->value[v->id] = (uint32_t)n->printed.length;
-	text_add(out, "    %%%d = ", n->key ? n->printed.length : v->id);
+	print_indent(out, n->depth + 2);
+	text_add(out, "%%%d = ", n->key ? n->printed.length : v->id);
 	print_dims(out, v->type);
 	text_add(out, " %s", op_info[v->op].text);
 	for (int i = 0; i < nargs; i++) {
@@ -75,7 +82,8 @@ static void print_loop(Text *out, const char *kind, const ContractLoop *l) {
 }
 
 static void print_contraction(Text *out, const Names *n, const Contraction *c) {
-	text_add(out, "    contract");
+	print_indent(out, n->depth + 2);
+	text_add(out, "contract");
 	for (int i = 0; i < c->nouter; i++) print_loop(out, "outer", &c->outer[i]);
 	print_loop(out, "rows", &c->rows);
 	print_loop(out, "columns", &c->columns);
@@ -92,18 +100,40 @@ static void print_body(Text *out, Names *n, const Kernel *k) {
 	for (int i = 0; i < k->members.length; i++) {
 		const RowValue *m = &k->members.data[i];
 		print_value(out, n, m->val, true);
-		text_add(out, "    pass %d %%%d%s\n", m->pass, n->key ? (int)n->value[m->val->id] : m->val->id, m->kept ? " kept" : "");
+		print_indent(out, n->depth + 2);
+		text_add(out, "pass %d %%%d%s\n", m->pass, n->key ? (int)n->value[m->val->id] : m->val->id, m->kept ? " kept" : "");
 	}
 	for (int i = 0; i < k->roots.length; i++) print_value(out, n, k->roots.data[i], true);
 	for (int i = 0; i < k->roots.length; i++) {
 		const Val *r = k->roots.data[i];
-		text_add(out, "    store %%%d @%d\n", n->key ? (int)n->value[r->id] : r->id, buffer_name(n, n->kp->buffer_of[r->id]));
+		print_indent(out, n->depth + 2);
+		text_add(out, "store %%%d @%d\n", n->key ? (int)n->value[r->id] : r->id, buffer_name(n, n->kp->buffer_of[r->id]));
 	}
 	for (int i = 0; i < n->printed.length; i++) n->value[n->printed.data[i]] = 0;
 	n->printed.length = 0;
 }
 
-static const char *const buffer_kind_text[] = {"arena", "persistent", "io"};
+static const char *const buffer_kind_text[] = {"arena", "persistent", "io", "outer"};
+
+static void print_geometry(Text *out, const Buffer *b) {
+	print_dims(out, b->type);
+	text_add(out, " row %lld", (long long)b->row);
+	for (int i = 0; b->strided && i < b->type.rank; i++) text_add(out, i ? ",%lld" : " strides %lld", (long long)b->stride[i]);
+}
+
+/* Of a window: the buffer around it (or two that take turns), where it begins, and how far it moves with the index. */
+static void print_place(Text *out, const Buffer *b) {
+	text_add(out, " %s ", buffer_kind_text[b->kind]);
+	if (b->kind != BUFFER_OUTER) {
+		text_add(out, "%zu", b->kind == BUFFER_IO ? (size_t)b->io : b->offset);
+		return;
+	}
+	text_add(out, "@%d", b->outer[0]);
+	if (b->outer[1] != b->outer[0]) text_add(out, ", @%d in turn", b->outer[1]);
+	if (b->offset) text_add(out, " + %zu", b->offset);
+	if (b->step) text_add(out, " + %lld for each index", (long long)b->step);
+	if (b->exact) text_add(out, " exact");
+}
 
 static void print_shape(Text *out, const Kernel *k) {
 	text_add(out, "%s domain ", kernel_kind_text[k->kind]);
@@ -113,23 +143,57 @@ static void print_shape(Text *out, const Kernel *k) {
 	         k->partition, (long long)k->panels, k->product_rows ? " of the product" : "");
 }
 
-void kernel_print(Text *out, const KernelProgram *kp) {
-	text_add(out, "kernels %s workers %d arena %zu scratch %zu\n", kp->fn->name, kp->workers, kp->arena_bytes, kp->scratch_bytes);
+static void print_program(Text *out, const KernelProgram *kp, int depth);
+
+static void print_scan(Text *out, const KernelProgram *kp, const Kernel *k, int depth) {
+	const char *reversed = k->scan->list[1].data[0] ? " reversed" : "";
+	text_add(out, "scan %%%d count %lld%s workers %d\n", k->scan->id, (long long)scan_count(k->scan), reversed, k->workers);
+	for (int i = 0; i < k->roots.length; i++) {
+		const Val *r = k->roots.data[i];
+		int number = (int)r->list[0].data[0];
+		print_indent(out, depth + 2);
+		const char *what = number < scan_carries(k->scan) ? "carry" : "stack";
+		text_add(out, "%s %d is %%%d @%d\n", what, number, r->id, kp->buffer_of[r->id]);
+	}
+	print_program(out, k->body, depth + 2);
+	if (!k->body->barrier_between) return;
+	print_indent(out, depth + 3);
+	text_add(out, "barrier between turns\n");
+}
+
+static void print_program(Text *out, const KernelProgram *kp, int depth) {
+	print_indent(out, depth);
+	if (kp->parent) text_add(out, "body workers %d arena @%d", kp->workers, kp->arena_buffer);
+	else text_add(out, "kernels %s workers %d arena %zu", kp->fn->name, kp->workers, kp->arena_bytes);
+	if (!kp->parent) text_add(out, " scratch %zu", kp->scratch_bytes);
+	text_add(out, "\n");
 	for (int i = 0; i < kp->buffers.length; i++) {
 		const Buffer *b = &kp->buffers.data[i];
 		if (b->kind == BUFFER_ARENA && b->first < 0) continue;
-		text_add(out, "  @%d ", i);
-		print_dims(out, b->type);
-		text_add(out, " row %lld %s %zu\n", (long long)b->row, buffer_kind_text[b->kind], b->kind == BUFFER_IO ? (size_t)b->io : b->offset);
+		print_indent(out, depth + 1);
+		text_add(out, "@%d ", i);
+		print_geometry(out, b);
+		print_place(out, b);
+		text_add(out, "\n");
 	}
-	Names names = {.kp = kp, .value = kp->walked};
+	Names names = {.kp = kp, .value = kp->walked, .depth = depth};
 	for (int i = 0; i < kp->kernels.length; i++) {
-		if (kp->kernels.data[i].barrier_before) text_add(out, "  barrier\n");
-		text_add(out, "  kernel %d ", i);
+		print_indent(out, depth + 1);
+		if (kp->kernels.data[i].barrier_before) {
+			text_add(out, "barrier\n");
+			print_indent(out, depth + 1);
+		}
+		text_add(out, "kernel %d ", i);
+		if (kp->kernels.data[i].kind == KERNEL_SCAN) {
+			print_scan(out, kp, &kp->kernels.data[i], depth);
+			continue;
+		}
 		print_shape(out, &kp->kernels.data[i]);
 		print_body(out, &names, &kp->kernels.data[i]);
 	}
 }
+
+void kernel_print(Text *out, const KernelProgram *kp) { print_program(out, kp, 0); }
 
 void kernel_key(Text *out, const KernelProgram *kp, const Kernel *k, const int *buffers, int nbuffers, Sites *sites) {
 	Names names = {.kp = kp, .value = kp->walked, .key = true, .buffers = buffers, .nbuffers = nbuffers, .sites = sites};
@@ -137,8 +201,8 @@ void kernel_key(Text *out, const KernelProgram *kp, const Kernel *k, const int *
 	for (int i = 0; i < nbuffers; i++) {
 		const Buffer *b = &kp->buffers.data[buffers[i]];
 		text_add(out, "  @%d ", i);
-		print_dims(out, b->type);
-		text_add(out, " row %lld %s\n", (long long)b->row, b->kind == BUFFER_IO ? "io" : "own");
+		print_geometry(out, b);
+		text_add(out, "%s\n", b->exact ? " exact" : "");
 	}
 	print_body(out, &names, k);
 }

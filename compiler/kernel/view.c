@@ -9,7 +9,7 @@
 void buffer_strides(const Buffer *b, int64_t stride[MAX_RANK]) {
 	int64_t step = 1;
 	for (int i = b->type.rank - 1; i >= 0; i--) {
-		stride[i] = step;
+		stride[i] = b->strided ? b->stride[i] : step;
 		step *= i == b->type.rank - 1 ? b->row : b->type.dim[i];
 	}
 }
@@ -176,6 +176,7 @@ static void walk(Walk *w, Val *v, Kept kept, int axis) {
 		add_leaf(w, v, kept, axis);
 		return;
 	}
+	w->out->index = w->out->index || v->op == OpInput;   /* of all inputs, only the turn's index is not stored */
 	if (v->nargs == 0 || walked_before(w, v, kept, axis)) return;
 	Kept below = kept_below(w, v, kept);
 	/* of a custom value only the value itself is computed; its inputs and adjoints belong to the derivative */

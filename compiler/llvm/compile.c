@@ -12,6 +12,17 @@ static const Place *find_place(const Program *p, const Layout *layout, const cha
 	die("no persistent tensor '%s'", path);
 }
 
+/* The most that one worker needs for any kernel. */
+static size_t most_scratch(const Target *t, const KernelProgram *kp) {
+	size_t most = 0;
+	for (int i = 0; i < kp->kernels.length; i++) {
+		const Kernel *k = &kp->kernels.data[i];
+		size_t needs = k->body ? most_scratch(t, k->body) : kernel_scratch(t, kp, k);
+		most = MAX(most, needs);
+	}
+	return most;
+}
+
 KernelProgram *compile_kernels(Arena *arena, Fn *f, const Program *p, const Layout *layout, const CompileOptions *options) {
 	const Target *t = options->target;
 	Machine machine = {.lanes = t->lanes, .always_share = options->always_share, .panels = kernel_panels, .target = t};
@@ -25,12 +36,7 @@ KernelProgram *compile_kernels(Arena *arena, Fn *f, const Program *p, const Layo
 	}
 	KernelProgram *kp = kernel_fuse(arena, prepared, places);
 	kernel_schedule(kp, MAX(options->workers, 1), &machine);
-	size_t scratch = 0;
-	for (int i = 0; i < kp->kernels.length; i++) {
-		size_t needs = kernel_scratch(t, kp, &kp->kernels.data[i]);
-		scratch = MAX(scratch, needs);
-	}
-	kernel_plan(kp, scratch);
+	kernel_plan(kp, most_scratch(t, kp));
 	return kp;
 }
 

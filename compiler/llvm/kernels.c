@@ -1,5 +1,5 @@
-/* kernels.c: in: a Kernel; out: a local function  k(buffers.., scratch, sites.., begin, end)  that computes its roots for the
- * share begin .. end of its partition axis.  Guarantees: no allocation, no call but to microkernels of the same module. */
+/* kernels.c: in: a Kernel; out: a local function  k(buffers.., scratch, sites.., [index,] begin, end)  that computes its roots
+ * for the share begin .. end of its partition axis.  Guarantees: no allocation, no call but to microkernels of the same module. */
 #include "lower.h"
 
 #include <string.h>
@@ -38,7 +38,7 @@ static bool tree_is_dense(const KernelProgram *kp, const Val *v, bool top) {
 	int buffer = kp->buffer_of[v->id];
 	if (buffer >= 0) {
 		const Buffer *b = &kp->buffers.data[buffer];
-		if (b->type.rank > 0 && (b->kind == BUFFER_IO || b->row % LANES)) return true;
+		if (b->type.rank > 0 && (b->exact || b->row % LANES)) return true;
 		if (!top) return false;
 	}
 	switch (v->op) {
@@ -264,7 +264,7 @@ static bool fill_is_down(const Contraction *c) { return c->rows.a == 1 && c->row
 
 /* Elements past column n of every row that belong to nobody. */
 static int64_t columns_past(const Buffer *b, int64_t n) {
-	if (b->kind == BUFFER_IO || b->type.rank < 2) return 0;
+	if (b->exact || b->type.rank < 2) return 0;
 	return n == b->type.dim[b->type.rank - 1] ? b->row - n : 0;
 }
 
@@ -451,10 +451,11 @@ static int kernel_buffers(Arena *arena, const Kernel *kernel, int **out) {
 }
 
 static Value write_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel, const KernelCode *code, const char *name) {
-	int nparams = code->nbuffers + 1 + code->sites.length + 2;
+	int nparams = code->nbuffers + 1 + code->sites.length + code->index + 2;
 	LLVMTypeRef *params = NEW_ARRAY(e->arena, LLVMTypeRef, nparams);
 	for (int i = 0; i <= code->nbuffers; i++) params[i] = e->ptr;
 	for (int i = 0; i < code->sites.length; i++) params[code->nbuffers + 1 + i] = e->i64;
+	if (code->index) params[nparams - 3] = e->i32;
 	params[nparams - 2] = params[nparams - 1] = e->index;
 	Value function = emit_function(e, name, e->void_type, nparams, params, true);
 	unsigned noalias = LLVMGetEnumAttributeKindForName("noalias", 7);
@@ -467,6 +468,7 @@ static Value write_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel
 	w->lower.sites = &code->sites;
 	w->lower.site = NEW_ARRAY(e->arena, Value, code->sites.length + 1);
 	for (int i = 0; i < code->sites.length; i++) w->lower.site[i] = LLVMGetParam(function, (unsigned)(code->nbuffers + 1 + i));
+	if (code->index) w->lower.turn = LLVMGetParam(function, (unsigned)nparams - 3);
 	w->begin = LLVMGetParam(function, (unsigned)nparams - 2);
 	w->end = LLVMGetParam(function, (unsigned)nparams - 1);
 	w->along = -1;
@@ -481,18 +483,16 @@ static Value write_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel
 	return function;
 }
 
-KernelCode lower_kernel(Emit *e, const KernelProgram *kp, int number, KernelCode *known) {
-	const Kernel *kernel = &kp->kernels.data[number];
-	KernelCode code = {0};
+KernelCode lower_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel, KernelCodes *made) {
+	KernelCode code = {.index = kernel->leaves.index};
 	code.nbuffers = kernel_buffers(e->arena, kernel, &code.buffers);
 	Text key = {.arena = e->arena};
 	kernel_key(&key, kp, kernel, code.buffers, code.nbuffers, &code.sites);
 	code.key = key.data;
-	for (int i = 0; i < number; i++)
-		if (strcmp(known[i].key, code.key) == 0) {
-			code.function = known[i].function;
-			return code;
-		}
-	code.function = write_kernel(e, kp, kernel, &code, arena_printf(e->arena, "%s.k%d", kp->fn->name, number));
+	for (int i = 0; i < made->length && !code.function; i++)
+		if (strcmp(made->data[i].key, code.key) == 0) code.function = made->data[i].function;
+	const char *name = arena_printf(e->arena, "%s.k%d", made->prefix, made->length);
+	if (!code.function) code.function = write_kernel(e, kp, kernel, &code, name);
+	vec_push(e->arena, made, code);
 	return code;
 }

@@ -39,6 +39,7 @@ typedef struct Lower {
 	const KernelProgram *kp;
 	const Kernel *kernel;
 	Value *pointer;                  /* by buffer: the argument that points to it */
+	Value turn;                      /* the argument that is the index of the scan's turn, i32, when the kernel reads it */
 	const Sites *sites;              /* of its random values */
 	Value *site;                     /* the argument for each, i64 */
 	Level level[MAX_LOOPS];
@@ -131,16 +132,17 @@ size_t rows_scratch(const Kernel *kernel);
 void lower_line(Lower *k, Val *v, const At *line, Value scratch);
 size_t sequence_scratch(const Val *v);
 
-/* kernels.c: kernel number `number` as a local function (its buffers, scratch, sites, begin, end); one function serves all kernels
- * with the same key.  known: the codes of the kernels before it. */
-typedef struct KernelCode { Value function; int nbuffers; int *buffers; Sites sites; const char *key; } KernelCode;
-KernelCode lower_kernel(Emit *e, const KernelProgram *kp, int number, KernelCode *known);
+/* kernels.c: a kernel as a local function (its buffers, scratch, sites, index, begin, end); one function serves all kernels with
+ * the same key.  The index is a parameter only when the kernel reads it.  made: the codes so far; its own is added. */
+typedef struct KernelCode { Value function; int nbuffers; int *buffers; Sites sites; bool index; const char *key; } KernelCode;
+typedef struct KernelCodes { KernelCode *data; int length, capacity; const char *prefix; } KernelCodes;
+KernelCode lower_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel, KernelCodes *made);
 /* How many column panels workers should share instead of rows; 0: rows. */
 int64_t kernel_panels(const void *target, const KernelProgram *kp, const Kernel *kernel);
 /* Bytes of scratch that one worker of this kernel needs. */
 size_t kernel_scratch(const Target *target, const KernelProgram *kp, const Kernel *kernel);
 
-/* step.c: the entry point `name`: every kernel in order, barriers between them. */
+/* step.c: the entry point `name`: every kernel in order, scans as loops, barriers between them. */
 void lower_entry(Emit *e, const KernelProgram *kp, const char *name);
 
 #endif

@@ -72,7 +72,7 @@ static int at_level(const Lower *k, const At *at, int rank) {
 /* May the 16 lanes from a multiple of 16 on be read or written whole, although only `tail` of them exist? */
 static bool lanes_are_padded(const Lower *k, const Buffer *b, const At *at) {
 	int last = b->type.rank - 1;
-	if (b->kind == BUFFER_IO || at->flat || last < 0 || k->tail < 0) return false;
+	if (b->exact || at->flat || last < 0 || k->tail < 0) return false;
 	const Affine *i = &at->axis[last];
 	if (i->computed || i->constant != 0 || i->coefficient[k->lane_level] != 1) return false;
 	for (int l = 1; l < MAX_LOOPS; l++)
@@ -84,8 +84,8 @@ static bool lanes_are_padded(const Lower *k, const Buffer *b, const At *at) {
 static Affine buffer_offset(Lower *k, const Buffer *b, At *at) {
 	int64_t stride[MAX_RANK];
 	bool dense = b->type.rank == 0 || b->row == b->type.dim[b->type.rank - 1];
-	if (at->flat && dense) return at->axis[0];
-	if (at->flat && b->type.rank > 2) {   /* only the last axis has padding: the others are one */
+	if (at->flat && dense && !b->strided) return at->axis[0];
+	if (at->flat && b->type.rank > 2 && !b->strided) {   /* only the last axis has padding: the others are one */
 		Type rows = {.dtype = b->type.dtype,
 		             .rank = 2,
 		             .dim = {type_count(b->type) / b->type.dim[b->type.rank - 1], b->type.dim[b->type.rank - 1]}};
@@ -236,7 +236,7 @@ static Value load_tile(Lower *k, const Val *v) {
 	Value pointer = emit_at(e, k->tile, e->f32, i);
 	if (k->lane_level < 0) return emit_load(e, e->f32, 1, pointer);
 	const Buffer *b = buffer >= 0 ? &k->kp->buffers.data[buffer] : NULL;   /* the tile is the result itself */
-	bool dense = b && (b->kind == BUFFER_IO || k->tail < 0 || b->row % LANES);
+	bool dense = b && (b->exact || k->tail < 0 || b->row % LANES);
 	if (dense && k->tail < 0) return emit_load_masked(e, e->f32, LANES, pointer, k->tail_lanes);
 	return dense && k->tail ? emit_load_partial(e, e->f32, LANES, pointer, k->tail) : emit_load(e, e->f32, LANES, pointer);
 }
@@ -539,6 +539,7 @@ static Value compute(Lower *k, Val *v, const At *from, Value mask) {
 	for (const Kept *kept = k->kept; kept; kept = kept->next)
 		if (kept->v == v) return load_kept(k, kept, from);
 	if (buffer >= 0 && !own) return load_buffer(k, buffer, from, mask);
+	if (v->op == OpInput) return k->turn;
 	if (is_pointwise(v)) return pointwise_value(k, v, from, mask);
 	At at = *from, below = {0};
 	if (v->op == OpConst) return lower_constant(k->e, v->type.dtype, v->number);

@@ -98,7 +98,7 @@ static void store_operand(Fuse *f, Val *v) {
 	View view;
 	bool windows = false;
 	if (view_resolve(f->kp, v, &view)) return;
-	for (; v->op == OpTranspose || v->op == OpSlice || v->op == OpBroadcast || v->op == OpWindow; v = v->arg[0]) windows = windows || v->op == OpWindow;
+	for (; is_strided_view(v); v = v->arg[0]) windows = windows || v->op == OpWindow;
 	if (f->kp->buffer_of[v->id] >= 0) return;
 	add_buffer(f->kp, v, (Buffer){.kind = BUFFER_ARENA, .row = windows && v->type.rank ? v->type.dim[v->type.rank - 1] : 0});
 }

@@ -185,6 +185,10 @@ void kernel_key(Text *out, const KernelProgram *kp, const Kernel *k, const int *
 
 /* Physical strides, in elements, of a buffer's axes. */
 void buffer_strides(const Buffer *b, int64_t stride[MAX_RANK]);
+/* Does the op only change where elements lie by strides, whatever the operand's are? */
+static inline bool is_strided_view(const Val *v) {
+	return v->op == OpTranspose || v->op == OpSlice || v->op == OpBroadcast || v->op == OpFlip || v->op == OpWindow;
+}
 /* The strided window by which v can be read from a stored value, through views only; false when it cannot. */
 bool view_resolve(const KernelProgram *kp, const Val *v, View *out);
 /* All leaves of computing `root` (root itself is not a leaf) in a kernel with that partition axis.  rank: of the domain of a

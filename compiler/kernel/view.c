@@ -54,8 +54,7 @@ bool view_resolve(const KernelProgram *kp, const Val *v, View *out) {
 		return true;
 	}
 	View in;
-	if (v->nargs < 1 || (v->op != OpTranspose && v->op != OpReshape && v->op != OpSlice && v->op != OpBroadcast && v->op != OpWindow))
-		return false;
+	if (v->op != OpReshape && !is_strided_view(v)) return false;
 	if (!view_resolve(kp, v->arg[0], &in)) return false;
 	*out = in;
 	memset(out->stride, 0, sizeof out->stride);
@@ -70,6 +69,14 @@ bool view_resolve(const KernelProgram *kp, const Val *v, View *out) {
 		for (int i = 0; i < v->type.rank; i++) {
 			out->offset += v->list[0].data[i] * in.stride[i];
 			out->stride[i] = in.stride[i] * v->list[1].data[i];
+		}
+		return true;
+	case OpFlip:
+		memcpy(out->stride, in.stride, sizeof out->stride);
+		for (int i = 0; i < v->list[0].length; i++) {
+			int64_t axis = v->list[0].data[i];
+			out->offset += (v->type.dim[axis] - 1) * in.stride[axis];
+			out->stride[axis] = -in.stride[axis];
 		}
 		return true;
 	case OpWindow: {

@@ -62,6 +62,15 @@ static void finish(Fn *f, Val *y, int kind) {
 	fn_output(f, "y", y, -1);
 }
 
+/* Turned round along some of its axes, now and then. */
+static Val *turned(Fn *f, Val *v) {
+	int64_t axes[MAX_RANK];
+	int n = 0;
+	for (int i = 0; i < v->type.rank; i++)
+		if (pick(0, 1)) axes[n++] = i;
+	return n && pick(0, 2) == 0 ? ir_flip(f, v, n, axes) : v;
+}
+
 static void random_contracts(void **state) {
 	(void)state;
 	const char *rounds = getenv("NNC_ROUNDS");   /* a longer campaign, by hand */
@@ -73,6 +82,7 @@ static void random_contracts(void **state) {
 		Val *b = fn_input(f, "b", pick(0, 1) ? INPUT_DATA : INPUT_PARAM, labels_type(&l, l.b, l.nb));
 		if (pick(0, 3) == 0) a = ir_Exp(f, a);   /* computed while it is packed, or stored */
 		if (pick(0, 3) == 0) b = ir_Abs(f, b);
+		a = turned(f, a), b = turned(f, b);
 		finish(f, ir_contract(f, a, l.a, b, l.b, l.ny, l.y), round % 8);
 		expect_same(arena, fn_canonical(f), 0, false, arena_printf(arena, "contract %d", round));
 		arena_free(arena);
@@ -115,6 +125,30 @@ static void convolutions(void **state) {
 		}
 }
 
+/* The taps of a transposed convolution are turned round, and read where they lie: no kernel but the product. */
+static void turned_taps(void **state) {
+	(void)state;
+	for (int axes = 1; axes < 4; axes++) {
+		Arena *arena = arena_new();
+		Fn *f = fn_new(arena, "turned");
+		Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){2, 9, 8, 6}));
+		Val *w = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 4, (int64_t[]){3, 3, 6, 20}));
+		int64_t both[2] = {0, 1};
+		w = ir_flip(f, w, axes == 3 ? 2 : 1, both + (axes == 2));
+		int64_t la[] = {0, 1, 2, 3, 4, 5}, lb[] = {2, 4, 5, 6}, ly[] = {0, 1, 3, 6};
+		fn_output(f, "y", ir_contract(f, windows(f, x, 3, 1, 1, 0), la, w, lb, 4, ly), -1);
+		f = fn_canonical(f);
+		expect_same(arena, f, 0, false, "turned taps");
+		char *dense[2];
+		for (int i = 0; i < 2; i++) dense[i] = random_input(arena, f->inputs.data[i].type, 0, false);
+		Compiled c;
+		assert_null(compare_compiled(arena, f, dense, target_host(arena), 1, &c));
+		assert_int_equal(c.kernels->kernels.length, 1);
+		compiled_free(&c);
+		arena_free(arena);
+	}
+}
+
 /* Each channel by itself: y[b, i, j, c] = sum of x[b, i.., j.., c] w[r, s, c], and dw. */
 static void channel_by_channel(void **state) {
 	(void)state;
@@ -137,6 +171,6 @@ static void channel_by_channel(void **state) {
 }
 
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(random_contracts), cmocka_unit_test(convolutions), cmocka_unit_test(channel_by_channel)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(random_contracts), cmocka_unit_test(convolutions), cmocka_unit_test(turned_taps), cmocka_unit_test(channel_by_channel)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,7 +4,7 @@
  *
  * In: the table SOURCES/nodes.txt (it says how it is written), functions.nn that its programs may call, left_out.txt; the tests
  * of Debian's package libonnx-testdata (another folder: ONNX_DATA).  For each test a program is written to FOLDER, `nnc predict`
- * runs it on the test's inputs, and its results are compared with the test's: types and sizes exactly, whole numbers and truth values
+ * runs it on the test's inputs, and its results are compared with the test's: types and sizes, whole numbers and truth values
  * exactly, floats within 1e-7 + 1e-3 |expected|, as ONNX itself does.  Out: what differs; exit code 1 if anything does.
  * Tests that neither the table nor left_out.txt knows, as a newer package may have, are named and do no harm. */
 #include <dirent.h>

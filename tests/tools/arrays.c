@@ -2,7 +2,8 @@
  *
  *   arrays write FILE.npy TYPE DIMS VALUE ..     TYPE u1 i4 i8 f4 f8; DIMS as in 4,28,28
  *   arrays read FILE.npy                         its type, dims and values
- *   arrays hash FILE.safetensors                 16 hex digits over names, shapes and values of all tensors */
+ *   arrays hash FILE.safetensors                 16 hex digits over names, shapes and values of all tensors
+ *   arrays near A.safetensors B.safetensors TOL  are all F64 elements of A within TOL |b| of those of B? */
 #include <inttypes.h>
 #include <math.h>
 #include <stdint.h>
@@ -93,9 +94,50 @@ static int hash_tensors(const char *path) {
 	return 0;
 }
 
+/* Where the elements of a tensor are, by its name in the header; NULL when it is not F64. */
+static const double *doubles_of(const char *bytes, size_t size, const char *name, size_t length, size_t *count) {
+	uint64_t header = 0, from, to;
+	memcpy(&header, bytes, 8);
+	for (const char *at = bytes + 8; (at = strstr(at, "\"dtype\"")) != NULL && at < bytes + 8 + header; at++) {
+		const char *start = at - 4 - length, *type = strstr(at, "F64"), *offsets = strstr(at, "data_offsets"), *end = strchr(at, '}');
+		if (start < bytes + 8 || start[0] != '"' || strncmp(start + 1, name, length) || start[length + 1] != '"') continue;
+		if (!type || !end || type > end || !offsets) return NULL;
+		if (sscanf(offsets, "data_offsets\":[%" SCNu64 ",%" SCNu64 "]", &from, &to) != 2) return NULL;
+		if (to < from || to > size - 8 - header) return NULL;
+		*count = (size_t)(to - from) / 8;
+		double *copy = malloc((size_t)(to - from) + 8);
+		return copy ? memcpy(copy, bytes + 8 + header + from, (size_t)(to - from)) : NULL;
+	}
+	return NULL;
+}
+
+static int near_tensors(const char *path, const char *wanted_path, double tolerance) {
+	size_t size, wanted_size, n = 0, m = 0, tensors = 0;
+	char *bytes = whole_file(path, &size), *wanted = whole_file(wanted_path, &wanted_size);
+	if (!bytes || !wanted || size < 8 || wanted_size < 8) return fail("cannot read", bytes ? wanted_path : path);
+	for (char *at = wanted + 8; (at = strstr(at, "\":{\"dtype\"")) != NULL; at++) {
+		char *name = at;
+		while (name > wanted + 8 && name[-1] != '"') name--;
+		size_t length = (size_t)(at - name);
+		const double *b = doubles_of(wanted, wanted_size, name, length, &m), *a = doubles_of(bytes, size, name, length, &n);
+		name[length] = 0;
+		if (!a || !b || n != m) return fail("not the same in both files:", name);
+		for (size_t i = 0; i < n; i++)
+			if (!(fabs(a[i] - b[i]) <= tolerance * fabs(b[i]))) {
+				printf("%s: element %zu is %.9g, wanted is %.9g\n", name, i, a[i], b[i]);
+				return 1;
+			}
+		name[length] = '"';
+		tensors++;
+	}
+	printf("%zu tensors\n", tensors);
+	return !tensors;
+}
+
 int main(int argc, char **argv) {
 	if (argc >= 3 && strcmp(argv[1], "write") == 0) return write_array(argc - 2, argv + 2);
 	if (argc == 3 && strcmp(argv[1], "read") == 0) return read_array(argv[2]);
 	if (argc == 3 && strcmp(argv[1], "hash") == 0) return hash_tensors(argv[2]);
-	return fail("write | read | hash", NULL);
+	if (argc == 5 && strcmp(argv[1], "near") == 0) return near_tensors(argv[2], argv[3], strtod(argv[4], NULL));
+	return fail("write | read | hash | near", NULL);
 }

@@ -1,4 +1,4 @@
-/* builtins_shape.c: built-in functions that make, reshape, join and cut tensors, and random numbers.
+/* builtins_shape.c: built-in functions that make, reshape, join and cut tensors.
  *
  * In: a bound call.  Out: a tensor (or a list of them).  They take whole tensors: inside an indexed definition they are an error.
  */
@@ -9,6 +9,7 @@
 
 /* A tensor without labels: a static becomes one. */
 bool plain_tensor(Elab *e, Call *c, Value *v, Span span) {
+	if (v->kind == VALUE_INDEX && v->as.index->step) *v = elab_index_number(e, *v, span);
 	if (v->kind == VALUE_REAL || v->kind == VALUE_INT) *v = to_tensor(e, *v, v->kind == VALUE_REAL ? DTYPE_F32 : DTYPE_I32, span);
 	if (!value_ok(*v)) return false;
 	if (v->kind != VALUE_TENSOR)
@@ -253,77 +254,4 @@ Value builtin_pad(Elab *e, Call *c) {
 	if (c->given[3]) value = fill.kind == VALUE_INT ? (double)dim_value(e, fill.as.integer) : fill.as.real;
 	if (!check_count(e, rank, dims, c->at)) return value_poison();
 	return value_tensor(e, ir_pad(fn_of(e), x.as.tensor.val, lo, hi, NULL, value), dims, c->span);
-}
-
-/* ---- random numbers ---- */
-
-/* Uniform in [0, 1), for the `site` of this call: the path of the tensor it initialises and its number there. */
-static Val *random_words(Elab *e, Type type, int64_t site, int word) {
-	Fn *f = fn_of(e);
-	Val *seed = NULL;
-	for (int i = 0; i < f->inputs.length; i++)
-		if (f->inputs.data[i].kind == INPUT_SEED) seed = f->inputs.data[i].val;
-	Type two = {.dtype = DTYPE_I32, .rank = 1, .dim = {2}};
-	if (!seed) seed = fn_input(f, "seed", INPUT_SEED, two);
-	Val *zero = ir_const(f, DTYPE_I32, 0);
-	return ir_random(f, type, seed, zero, zero, site, word);
-}
-
-static bool random_place(Elab *e, Call *c, int n, const Value *values, const Span *spans, Type *type, Dim *dims, int64_t *site) {
-	int rank = 0;
-	Session *s = e->session;
-	if (!e->build->initialising) {
-		elab_error(e, c->at, "`%s` outside an initial value is not supported yet", c->self->name);
-		return false;
-	}
-	if (!collect_dims(e, n, values, spans, &rank, dims, c->at) || !check_count(e, rank, dims, c->at)) return false;
-	*type = (Type){.dtype = DTYPE_F32, .rank = rank};
-	sizes_of(e, rank, dims, type->dim);
-	if (type_count(*type) > (int64_t)1 << 32) {   /* they are numbered in 32 bits */
-		elab_error(e, c->at, "`%s` of shape %s: at most 4294967296 random numbers are made by one call", c->self->name,
-		           shape_text(e->arena, rank, dims));
-		return false;
-	}
-	uint64_t key = hash_bytes(s->init_path, strlen(s->init_path), 0);
-	*site = (int64_t)(hash_mix(key + (uint64_t)s->init_site++) >> 1);
-	return true;
-}
-
-static Value random_value(Elab *e, Val *v, const Dim *dims, Span span) {
-	Value value = value_tensor(e, v, dims, span);
-	value.as.tensor.weak = true;
-	return value;
-}
-
-Value builtin_normal(Elab *e, Call *c) {
-	Type type;
-	Dim dims[MAX_RANK];
-	int64_t site;
-	if (!random_place(e, c, c->nrest, c->rest, c->rest_span, &type, dims, &site)) return value_poison();
-	Fn *f = fn_of(e);
-	Val *u0 = random_words(e, type, site, 0), *u1 = random_words(e, type, site, 1);
-	Val *radius = ir_Sqrt(f, ir_Mul(f, ir_like(f, u0, -2), ir_Log(f, ir_Sub(f, ir_like(f, u0, 1), u0))));
-	Val *angle = ir_Mul(f, ir_like(f, u1, 2 * 3.14159265358979323846), u1);
-	return random_value(e, ir_Mul(f, radius, ir_Cos(f, angle)), dims, c->span);
-}
-
-Value builtin_uniform(Elab *e, Call *c) {
-	Type type;
-	Dim dims[MAX_RANK];
-	int64_t site;
-	if (!random_place(e, c, 1, c->slot, c->slot_span, &type, dims, &site)) return value_poison();
-	Value u = random_value(e, random_words(e, type, site, 0), dims, c->span);
-	Value lo = c->given[1] ? c->slot[1] : value_int(0, c->span), hi = c->given[2] ? c->slot[2] : value_int(1, c->span);
-	if (!c->given[1] && !c->given[2]) return u;
-	Value width = apply_binary(e, OPERATOR_SUB, hi, lo, c->span, c->at);
-	return apply_binary(e, OPERATOR_ADD, apply_binary(e, OPERATOR_MUL, u, width, c->span, c->at), lo, c->span, c->at);
-}
-
-Value builtin_bernoulli(Elab *e, Call *c) {
-	Type type;
-	Dim dims[MAX_RANK];
-	int64_t site;
-	if (!random_place(e, c, c->nrest, c->rest, c->rest_span, &type, dims, &site)) return value_poison();
-	Value u = random_value(e, random_words(e, type, site, 0), dims, c->span);
-	return apply_binary(e, OPERATOR_LT, u, c->slot[0], c->span, c->at);
 }

@@ -40,8 +40,9 @@ const char *shape_text(Arena *arena, int rank, const Dim *dims);   /* "[B, 784]"
 
 /* ---- values ---- */
 
-/* Ids are next_index(e), in the order of the axes of a value.  binder: private to indexed*.c; NULL: extent is given. */
-typedef struct IndexVar { const char *name; int id; Dim extent; Span span; struct Binder *binder; } IndexVar;
+/* Ids are next_index(e), in the order of the axes of a value.  binder: private to indexed*.c; NULL: extent is given.
+ * step: of the index of a `scan` its number, i32[]: it labels no axis, but selects from the one it would label. */
+typedef struct IndexVar { const char *name; int id; Dim extent; Span span; struct Binder *binder; Val *step; } IndexVar;
 
 typedef enum Tag { TAG_NONE, TAG_LOGITS, TAG_PROBS, TAG_LOGPROBS, TAG_COUNT } Tag;
 
@@ -172,6 +173,8 @@ typedef struct Build {
 	VEC(bool) written;
 	struct TrainState *train; /* NULL outside train blocks */
 	struct Build *outer;      /* finishing: the evaluation Fn */
+	struct Scan *scan;        /* the innermost `scan` whose body is being elaborated */
+	struct Sites *sites;      /* random calls so far, by instance path */
 } Build;
 
 struct Elab {
@@ -223,7 +226,9 @@ Value elab_reduce(Elab *e, Scope *scope, const Expr *expr);
 /* EXPR_SUBSCRIPT of a tensor: static ints (drop the axis), ranges, `..`, index variables (label the axis), affine subscripts, and
  * one index per row (x[b, y[b]]).  `base` is the value of expr->left, a tensor.  Tag and classes stay. */
 Value elab_subscript(Elab *e, Scope *scope, const Expr *expr, Value base);
-/* VALUE_INDEX used as a number: weak i32, one label. */
+/* VALUE_INDEX used as a number: weak i32, one label (the index of a `scan`: none). */
 Value elab_index_number(Elab *e, Value index, Span span);
+/* The index of a `scan` over `extent` steps. */
+IndexVar *scan_index(Elab *e, Name name, Dim extent, Val *step);
 
 #endif

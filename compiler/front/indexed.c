@@ -7,10 +7,23 @@
 
 #include "indexed.h"
 
+bool step_here(Elab *e, const IndexVar *var, Span span) {
+	const Fn *f = fn_of(e);
+	if (var->step->id < f->vals.length && f->vals.data[var->step->id] == var->step) return true;
+	elab_error(e, span, "`%s` is no constant: an initialiser is computed before any data is seen", var->name);
+	return false;
+}
+
 Value elab_index_number(Elab *e, Value index, Span span) {
 	if (index.kind != VALUE_INDEX) return index;
 	IndexVar *var = index.as.index;
 	if (var->binder && var->binder->dots) die("`..` as a number");
+	if (var->step) {
+		if (!step_here(e, var, span)) return value_poison();
+		Value number = value_tensor(e, var->step, NULL, span);
+		number.as.tensor.weak = true;
+		return number;
+	}
 	if (!need_range(e, var, span)) return value_poison();
 	int64_t n = dim_value(e, var->extent);
 	if (!check_index(e, arena_printf(e->arena, "index `%s` as a number", var->name), n, span)) return value_poison();

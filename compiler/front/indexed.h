@@ -58,6 +58,7 @@ bool list_variables(Elab *e, const IndexList *indices, IndexVar **vars, int *cou
 bool bind_range(Elab *e, IndexVar *var, Dim size, const Expr *use, Value tensor, Span span);
 bool bind_dots(Elab *e, Binder *dots, int count, const Expr *use, Value tensor, Span span);
 bool has_range(const IndexVar *var);
+bool step_here(Elab *e, const IndexVar *var, Span span);   /* false, reported: the loop is of another Fn (indexed.c) */
 bool need_range(Elab *e, const IndexVar *var, Span span);
 /* The source text of an expression, shortened, for messages. */
 const char *written(Elab *e, const Expr *expr);

@@ -297,6 +297,16 @@ void release_indices(Elab *e, const IndexList *indices) {
 		}
 }
 
+IndexVar *scan_index(Elab *e, Name name, Dim extent, Val *step) {
+	Index *index = NEW(e->arena, Index);
+	Binder *b = NEW(e->arena, Binder);
+	*index = (Index){.name = name, .span = name.span};
+	*b = (Binder){.index = index, .known = true, .stated = true, .bound_at = name.span, .bound_by = name.text};
+	b->var = (IndexVar){name.text, next_index(e), extent, name.span, b, step};
+	b->bound_value = value_poison();
+	return &b->var;
+}
+
 /* ---- ranges ---- */
 
 bool has_range(const IndexVar *var) { return !var->binder || var->binder->known; }

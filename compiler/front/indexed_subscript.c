@@ -164,6 +164,27 @@ Value subscript_compare(Sub *s, Op op, Value a, Value b) {
 	return apply_pointwise(s->e, op, 2, pair, "[]", s->expr->span);
 }
 
+/* Of an axis that the index of a scan runs over the element at this step: a row, which a loop reads where it lies. */
+static bool select_steps(Sub *s, Part *of) {
+	Elab *e = s->e;
+	for (;;) {
+		Part part = *of;
+		int at = -1;
+		for (int i = 0; i < part.axes.count; i++) {
+			const IndexVar *var = part.axes.var[i];
+			if (var && var->step && (at < 0 || var->id < part.axes.var[at]->id)) at = i;
+		}
+		if (at < 0) return true;
+		if (!step_here(e, part.axes.var[at], s->expr->span)) return false;
+		int64_t perm[MAX_RANK] = {at};
+		Axes rest = {0};
+		for (int i = 0; i < part.axes.count; i++)
+			if (i != at) perm[1 + rest.count] = i, rest.var[rest.count++] = part.axes.var[i];
+		Val *rows = ir_transpose(fn_of(e), part.val, perm);
+		*of = (Part){ir_gather(fn_of(e), rows, part.axes.var[at]->step, 0), rest};
+	}
+}
+
 /* A default that is no class makes a class[n] an integer like others. */
 static bool default_is_class(const Sub *s) {
 	int64_t n = s->base.as.tensor.classes;
@@ -186,7 +207,7 @@ Value elab_subscript(Elab *e, Scope *scope, const Expr *expr, Value base) {
 	}
 	fn_of(e)->span = blame(e, name_span(&s));
 	Part part;
-	if (!cut_axes(&s, &part)) return value_poison();
+	if (!cut_axes(&s, &part) || !select_steps(&s, &part)) return value_poison();
 	if (!s.rows) part = part_sorted(e, part);
 	while (labels < part.axes.count && part.axes.var[labels]) labels++;
 	Value v = s.rows ? gather_rows(&s, part, rank, dims)

@@ -189,11 +189,26 @@ static void clip_gradients(Elab *e, Update *u, Targets *targets) {
 	}
 }
 
+/* How many batches an update has added up so far. */
+static int accumulation_counter(Elab *e, const TrainState *t, const char *update, Span span) {
+	const char *path = update ? arena_printf(e->arena, "%s#accumulated", update) : "#accumulated";
+	return declare_slot(e, path, t->index, type_scalar(DTYPE_I32), span);
+}
+
+Val *accumulated_before(Elab *e, const TrainState *t) {
+	const char *first = NULL;
+	for (int i = t->decl->items.length - 1; i >= 0; i--)
+		if (t->decl->items.data[i].kind == ITEM_UPDATE) first = t->decl->items.data[i].name.text;
+	Span span = e->program->trains.data[t->index].span;
+	int counter = accumulation_counter(e, t, first, span);
+	persistent_read(e, counter, span);
+	return e->build->entry.data[counter];
+}
+
 /* Adds 1/k of each gradient to a slot; the step counts when k are together.  Returns that condition. */
 static Val *accumulate_gradients(Elab *e, TrainState *t, Update *u, Targets *targets, int64_t k) {
 	Fn *f = fn_of(e);
-	const char *count_path = u->name ? arena_printf(e->arena, "%s#accumulated", u->name) : "#accumulated";
-	int counter = declare_slot(e, count_path, t->index, type_scalar(DTYPE_I32), u->span);
+	int counter = accumulation_counter(e, t, u->name, u->span);
 	Val *count = ir_Add(f, persistent_read(e, counter, u->span).as.tensor.val, ir_const(f, DTYPE_I32, 1));
 	Val *ready = ir_Eq(f, count, ir_const(f, DTYPE_I32, (double)k));
 	persistent_write(e, counter, ir_Where(f, ready, ir_const(f, DTYPE_I32, 0), count));

@@ -40,7 +40,8 @@ Value persistent_read(Elab *e, int index, Span span) {
 	reserve_version(e, index);
 	Val **v = &e->build->current.data[index];
 	if (!*v) *v = e->build->entry.data[index] = fn_input(fn_of(e), p->path, p->kind, p->type);
-	return value_tensor(e, *v, info->dims, span);
+	if (p->kind != INPUT_PARAM && e->build->training && e->build->scan) scan_enter_state(e, index);
+	return value_tensor(e, e->build->current.data[index], info->dims, span);
 }
 
 void persistent_write(Elab *e, int index, Val *val) {

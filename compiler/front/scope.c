@@ -42,6 +42,8 @@ Binding *scope_bind(Elab *e, Scope *scope, Name name, Value value) {
 	return b;
 }
 
+bool scope_holds(const Scope *scope, const Binding *b) { return find_here(scope, b->name) == b; }
+
 Binding *scope_find(Scope *scope, const char *name) {
 	for (; scope; scope = scope->parent) {
 		Binding *b = find_here(scope, name);
@@ -285,6 +287,7 @@ bool unknown_name(Elab *e, Scope *scope, Name name) {
 	for (int i = 0; i < count; i++) vec_push(e->arena, &names, special[i]);
 	const char *other = other_way(name.text), *near = other ? NULL : nearest_name(name.text, names.data, names.length);
 	elab_error(e, name.span, "unknown name `%s`", name.text);
+	if (help_emitted(e, name.text)) return true;
 	if (other) elab_help(e, "%s", other);
 	else if (near) elab_help(e, "did you mean `%s`?", near);
 	return other || near;

@@ -3,7 +3,7 @@
 #ifndef NNC_SESSION_H
 #define NNC_SESSION_H
 
-#include "front.h"
+#include "scan.h"
 
 enum { MAX_CALL_DEPTH = 100, MAX_EXPR_DEPTH = 1200, MAX_WORK = 1000000, MAX_UNROLL = 100000, MAX_ARGUMENTS = 64 };
 
@@ -131,6 +131,7 @@ const Decl *find_declaration(Elab *e, File *from, const char *name, File **owner
 bool has_const(File *file, const char *name);
 int add_const(Elab *e, const Decl *decl, Expr *replacement);   /* its number; replacement: what --set gives, or NULL */
 Value decl_value(Elab *e, const Decl *decl, File *file, Span span);
+bool scope_holds(const Scope *scope, const Binding *b);   /* b is bound in this very scope */
 bool unknown_name(Elab *e, Scope *scope, Name name);
 Value read_binding(Elab *e, Binding *b, Span span);
 bool is_library(const Elab *e, Span span);
@@ -188,6 +189,9 @@ void bind_local(Elab *e, Scope *scope, Name name, Value v);
 void collect_grad_names(Elab *e, const Decl *decl, Activation *a);
 Value eval_condition(Elab *e, Scope *scope, const Expr *expr, bool *truth);
 
+/* scan.c; more in scan.h */
+Flow exec_scan(Elab *e, Scope *scope, const Stmt *stmt, Value *result);
+
 /* builtins.c */
 struct Call;
 struct Builtin {
@@ -227,6 +231,7 @@ Value builtin_stack(Elab *e, Call *c);
 Value builtin_split(Elab *e, Call *c);
 Value builtin_flip(Elab *e, Call *c);
 Value builtin_pad(Elab *e, Call *c);
+/* random.c */
 Value builtin_normal(Elab *e, Call *c);
 Value builtin_uniform(Elab *e, Call *c);
 Value builtin_bernoulli(Elab *e, Call *c);
@@ -263,6 +268,7 @@ bool read_watch(Elab *e, const TrainState *t);
 void read_rules(Elab *e, Scope *scope, Update *u, const TrainItem *item);
 void read_update_params(Elab *e, Scope *scope, Update *u, const Expr *value);
 void apply_update(Elab *e, TrainState *t, Update *u);
+Val *accumulated_before(Elab *e, const TrainState *t);   /* batches added up before this one: the same for every update */
 /* finish.c: the Fn as others get it: inputs in order, only what is used, canonical. */
 Fn *finish_fn(Elab *e, Build *b, TrainState *t);
 void mark_reachable(const Fn *f, const Val *from, bool through_stop, bool *seen);

@@ -101,11 +101,8 @@ static void exec_assign(Elab *e, Scope *scope, const Stmt *s) {
 		if (!b->constant) elab_help(e, "write `%s <- ...` to update it", s->name.text);
 		return;
 	}
-	for (;; owner = owner->parent) {
-		bool here = false;
-		for (int i = 0; i < owner->bindings.length; i++) here |= owner->bindings.data[i] == b;
-		if (here) break;
-	}
+	if (!scan_lets_assign(e, scope, s, b)) return;
+	while (!scope_holds(owner, b)) owner = owner->parent;
 	Name name = {s->name.text, b->span};
 	bind_local(e, owner, name, v);
 }
@@ -126,6 +123,12 @@ static void exec_update(Elab *e, Scope *scope, const Stmt *s) {
 		return;
 	}
 	e->session->infos.data[b->persistent].updated = true;
+	if (e->build->scan && e->program->persistent.data[b->persistent].kind == INPUT_PARAM) {
+		elab_error(e, s->name.span, "`%s` is a parameter: inside `scan` only a `state` is updated", s->name.text);
+		elab_note(e, b->span, "declared here");
+		elab_help(e, "carry what changes from step to step, and update `%s` after the loop", s->name.text);
+		return;
+	}
 	if (!optimizer && !e->build->training) return;
 	Value v = eval_expr(e, scope, s->value);
 	const Persistent *p = &e->program->persistent.data[b->persistent];
@@ -232,15 +235,6 @@ static Flow exec_assert(Elab *e, Scope *scope, const Stmt *s, Value *result) {
 	return FLOW_RETURN;
 }
 
-/* `scan` comes later; its names must not raise further errors. */
-static void silence_scan(Elab *e, Scope *scope, const Block *b) {
-	for (int i = 0; i < b->length; i++) {
-		if (b->data[i]->kind == STMT_EMIT) scope_bind(e, scope, b->data[i]->name, value_poison());
-		silence_scan(e, scope, &b->data[i]->body);
-		silence_scan(e, scope, &b->data[i]->otherwise);
-	}
-}
-
 static Flow exec_return(Elab *e, Scope *scope, const Stmt *s, Value *result) {
 	if (s->values.length == 1) {
 		*result = eval_expr(e, scope, s->values.data[0]);
@@ -271,12 +265,8 @@ Flow exec_stmt(Elab *e, Scope *scope, const Stmt *s, Value *result) {
 			return FLOW_RETURN;
 		}
 		return exec_block(e, scope_new(e, scope), truth ? &s->body : &s->otherwise, result);
-	case STMT_SCAN:
-		not_supported(e, s->span, "scan");
-		for (int i = 0; i < s->carries.length; i++) scope_bind(e, scope, s->carries.data[i].name, value_poison());
-		silence_scan(e, scope, &s->body);
-		break;
-	case STMT_EMIT: elab_error(e, s->name.span, "`emit` stands only inside `scan`"); break;
+	case STMT_SCAN: return exec_scan(e, scope, s, result);
+	case STMT_EMIT: exec_emit(e, scope, s); break;
 	case STMT_ASSERT: return exec_assert(e, scope, s, result);
 	case STMT_RETURN: return exec_return(e, scope, s, result);
 	case STMT_EXPR: eval_expr(e, scope, s->value); break;

@@ -45,8 +45,16 @@ typedef struct Setting { const char *name; double value; } Setting;    /* input(
  * when finish is NULL: the plain average over all elements. */
 typedef struct Metric { const char *name; int first_total, ntotals; Fn *finish; double elements; } Metric;
 
-/* The figure of the validation that tells the better epoch.  name NULL: none does. */
-typedef struct Watch { const char *name; int metric; bool rising; } Watch;   /* "val_loss": metric -1; rising: more is better */
+/* The figure of the validation that tells the better epoch, by its name in the log.  name NULL: none does. */
+typedef struct Watch {
+	const char *name;
+	int metric, loss;             /* metric -1: a loss; loss 0: of them all, k: of losses[k - 1] */
+	bool rising;                  /* more is better */
+} Watch;
+
+/* What one of several `update`s makes smaller, and by changing which parameters: those a pattern matches, or all. */
+typedef struct Loss { const char *name; const char *const *patterns; int npatterns; } Loss;
+bool loss_trains(const Loss *loss, const char *path);
 
 typedef struct Train {
 	const char *name;             /* NULL for an unnamed block */
@@ -63,6 +71,7 @@ typedef struct Train {
 	bool uses_steps;              /* the program reads total_steps or steps_per_epoch */
 	int *inputs; int ninputs;     /* fields used, as numbers into data's fields; validation uses the same names */
 	Metric *metrics; int nmetrics;
+	Loss *losses; int nlosses;    /* of several `update`s, in order; 0: there is one loss */
 	Setting *settings; int nsettings;
 	Span span;
 } Train;
@@ -114,11 +123,13 @@ Program *elab_program(Arena *arena, Diag *diag, uint32_t source, const ElabOptio
 
 /* Fns on demand.  Inputs of kind PARAM, STATE and SLOT are named by path; persistent tensors a Fn does not use are
  * not among its inputs.
- *   step:   data fields, persistent, STEP, EPOCH, SEED, SETTING -> "loss" f32[], and every updated persistent.
- *   eval:   training = false; -> "loss" (mean over the batch), then the metrics' totals.
- *   loss:   training = true; -> "loss", and with_grads: "grad/<path>" for every parameter (zeros when untouched).
+ *   step:   data fields, persistent, STEP, EPOCH, SEED, SETTING -> "loss" f32[], the losses, and every updated persistent.
+ *   eval:   training = false; -> "loss" (mean over the batch), then the metrics' totals, then the losses.
+ *   loss:   training = true; -> "loss", the losses, and with_grads: "grad/<path>" for every parameter (zeros when untouched).
  *   infer:  a model's arguments -> its results, training = false.
- *   init:   SEED -> one output per persistent tensor of kinds PARAM and STATE, and SLOT of every train. */
+ *   init:   SEED -> one output per persistent tensor of kinds PARAM and STATE, and SLOT of every train.
+ * Where a block has several updates, "loss" is the sum of theirs, the losses are one output "loss/NAME" for each, and the
+ * gradient of a parameter is that of the losses of the updates that train it. */
 Fn *program_step(Program *p, int train);
 Fn *program_eval(Program *p, int train, int64_t batch);
 Fn *program_loss(Program *p, int train, int64_t batch, bool with_grads);

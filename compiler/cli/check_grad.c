@@ -21,7 +21,17 @@ typedef struct Point {
 	const Fn *loss;              /* with what stop_gradient passes as inputs of its own */
 	Tensor *inputs;              /* of loss; parameters in double */
 	double rounding;             /* of one loss, absolute */
+	const char *path;            /* of the parameter that moves */
 } Point;
+
+/* The loss that trains the parameter: of several updates, the sum of those that do. */
+static double loss_of(const Point *p, const Tensor *outputs) {
+	const Train *t = p->c->train;
+	double sum = 0;
+	for (int i = 0; i < t->nlosses; i++)
+		if (loss_trains(&t->losses[i], p->path)) sum += *(double *)outputs[i + 1].data;
+	return t->nlosses ? sum : *(double *)outputs[0].data;
+}
 
 /* A copy of f in which every value behind stop_gradient is an input, and those values as outputs of another: differences
  * of the loss must see them stand still. */
@@ -48,7 +58,7 @@ static void cut_stops(const Fn *f, Fn **cut, Fn **stopped) {
 		for (int k = 0; k < v->nargs; k++) args[k] = in_a[v->arg[k]->id];
 		in_a[i] = fn_rebuild(a, v, args);
 	}
-	fn_output(a, "loss", in_a[f->outputs.data[0].val->id], -1);
+	for (int i = 0; i < f->outputs.length; i++) fn_output(a, f->outputs.data[i].name, in_a[f->outputs.data[i].val->id], -1);
 	*cut = fn_canonical(a);
 	*stopped = b->outputs.length ? fn_canonical(b) : NULL;
 }
@@ -86,13 +96,14 @@ static bool all_finite(const double *x, int64_t n) {
 
 static double loss_at(const Point *p, int input, const double *direction, double h) {
 	Arena *arena = arena_new();
-	Tensor *inputs = arena_copy(arena, p->inputs, sizeof *inputs * (size_t)(p->loss->inputs.length + 1)), out;
+	Tensor *inputs = arena_copy(arena, p->inputs, sizeof *inputs * (size_t)(p->loss->inputs.length + 1));
+	Tensor *outputs = NEW_ARRAY(arena, Tensor, p->loss->outputs.length);
 	int64_t n = type_count(inputs[input].type);
 	double *x = arena_copy(arena, inputs[input].data, (size_t)n * sizeof *x);
 	for (int64_t i = 0; i < n; i++) x[i] += h * direction[i];
 	inputs[input].data = x;
-	fn_eval(arena, p->loss, EVAL_F64, inputs, &out);
-	double loss = *(double *)out.data;
+	fn_eval(arena, p->loss, EVAL_F64, inputs, outputs);
+	double loss = loss_of(p, outputs);
 	arena_free(arena);
 	return loss;
 }
@@ -171,6 +182,7 @@ bool check_derivatives(Check *c) {
 		if (strncmp(name, "grad/", 5) != 0) continue;
 		Derivative *d = &c->derivatives[c->nderivatives++];
 		*d = (Derivative){.path = name + 5, .type = outputs[i].type};
+		point.path = d->path;
 		int input = 0;
 		while (input < loss->inputs.length && strcmp(loss->inputs.data[input].name, d->path) != 0) input++;
 		d->finite = all_finite(outputs[i].data, type_count(d->type));

@@ -13,6 +13,11 @@ static void print_result(const Train *t, const DataSet *set, const EvalResult *r
 	json_object_set_new(object, "data", json_string(set->name));
 	json_object_set_new(object, "samples", json_integer(r->samples));
 	json_object_set_new(object, "loss", real(r->loss));
+	for (int i = 0; i < t->nlosses; i++) {
+		Arena *arena = arena_new();
+		json_object_set_new(object, arena_printf(arena, "loss_%s", t->losses[i].name), real(r->losses[i]));
+		arena_free(arena);
+	}
 	for (int i = 0; i < t->nmetrics; i++) json_object_set_new(object, t->metrics[i].name, real(r->metrics[i]));
 	json_dumpf(object, stdout, JSON_REAL_PRECISION(17));
 	putchar('\n');
@@ -59,6 +64,8 @@ static int eval_program(Session *s) {
 	if (code == EXIT_DONE && reported == EXIT_DONE && s->options->json) print_result(t, set, &result);
 	else if (code == EXIT_DONE && reported == EXIT_DONE) {
 		printf("%s: %s  loss %.6g", set->name, arena_count(s->arena, result.samples, "sample"), result.loss);
+		for (int i = 0; i < t->nlosses; i++) printf("%s%s %.6g", i ? ", " : " (", t->losses[i].name, result.losses[i]);
+		if (t->nlosses) putchar(')');
 		for (int i = 0; i < t->nmetrics; i++) printf("  %s %.6g", t->metrics[i].name, result.metrics[i]);
 		putchar('\n');
 	}

@@ -26,7 +26,7 @@ typedef struct Numbers {
 	char *block;
 	uint64_t seed;
 	TensorEntry *gradients; int ngradients;
-	double loss;
+	double *loss; int nlosses;   /* the loss, and each of several */
 } Numbers;
 
 static void add_gradient(Numbers *n, const char *output, Type type, const void *dense) {
@@ -54,9 +54,7 @@ static bool run_compiled(Numbers *n, Fn *raw) {
 	for (int i = 0; i < r->nio; i++) {
 		if (r->input[i]) continue;
 		if (is_gradient(r->name[i])) add_gradient(n, r->name[i], r->type[i], r->frame.io[i]);
-		else
-			n->loss =
-			    r->type[i].dtype == DTYPE_F64 ? *(double *)(void *)r->frame.io[i] : (double)*(float *)(void *)r->frame.io[i];
+		else n->loss[n->nlosses++] = element_value(r->type[i].dtype, r->frame.io[i]);
 	}
 	runner_free(r);
 	return true;
@@ -82,7 +80,7 @@ static void run_doubles(Numbers *n) {
 		Type type = out->val->type;
 		type.dtype = DTYPE_F64;
 		if (is_gradient(out->name)) add_gradient(n, out->name, type, outputs[i].data);
-		else n->loss = *(double *)outputs[i].data;
+		else n->loss[n->nlosses++] = *(double *)outputs[i].data;
 	}
 }
 
@@ -100,6 +98,7 @@ static int compute(Session *s, int train) {
 	n.seed = n.train->seed;
 	Fn *f = program_loss(s->program, train, batch, true);
 	n.gradients = NEW_ARRAY(s->arena, TensorEntry, f ? f->outputs.length + 1 : 1);
+	n.loss = NEW_ARRAY(s->arena, double, n.train->nlosses + 1);
 	bool ok = f != NULL;
 	if (ok && o->f64) {
 		n.fn = run_passes(f, 0, pass_count);
@@ -110,9 +109,12 @@ static int compute(Session *s, int train) {
 	code = session_report(s);
 	block_free(n.block, s->layout.bytes);
 	if (!ok || code != EXIT_DONE) return EXIT_INPUT;
-	MetaEntry meta[] = {{"nnc", NNC_VERSION}, {"loss", arena_printf(s->arena, "%.17g", n.loss)}};
+	MetaEntry meta[] = {{"nnc", NNC_VERSION}, {"loss", arena_printf(s->arena, "%.17g", n.loss[0])}};
 	if (o->output && !tensors_write(s->diag, o->output, n.gradients, n.ngradients, meta, COUNT(meta))) return session_report(s);
-	printf(o->f64 ? "%.17g\n" : "%.9g\n", n.loss);
+	for (int i = n.nlosses > 1; i < n.nlosses; i++) {
+		if (n.nlosses > 1) printf("%s ", n.train->losses[i - 1].name);
+		printf(o->f64 ? "%.17g\n" : "%.9g\n", n.loss[i]);
+	}
 	return EXIT_DONE;
 }
 

@@ -197,7 +197,7 @@ static void write_step(Text *out, const ObjectUnit *u, int number) {
 		say(out, u, "  One call in %lld changes the parameters, by the average of as many gradients.", (long long)m->accumulate);
 	say(out, u, "\n");
 	write_argument_docs(out, s->inputs, m->ninputs, "in ");
-	say(out, u, " *   out loss: one number, the loss before the update; may be NULL\n"
+	say(out, u, " *   out loss: one number, the loss before the update (of several updates, the sum of theirs); may be NULL\n"
 	            " *   scratch: $_SCRATCH_TRAIN bytes */\nint %s($_train *t", m->symbol);
 	write_arguments(out, s->inputs, m->ninputs, true);
 	DType dtype = DTYPE_F32;

@@ -72,14 +72,19 @@ void read_update_params(Elab *e, Scope *scope, Update *u, const Expr *value) {
 	Value *items = v.kind == VALUE_LIST || v.kind == VALUE_TUPLE ? v.as.list.items : &v;
 	int n = items == &v ? 1 : v.as.list.count;
 	u->has_params = true;
-	u->failed |= !value_ok(v);
+	if (!n) elab_error(e, value->span, "`params` names no parameters");
+	u->failed |= !value_ok(v) || !n;
 	for (int i = 0; i < n && value_ok(v); i++) {
-		if (items[i].kind != VALUE_FUNCTION || items[i].as.function.decl->kind != DECL_MODEL) {
-			elab_error(e, value->span, "`params` is a model, or a list of models, not %s", value_text(e, items[i]));
+		UpdateRule rule = {.span = value->span};
+		if (items[i].kind == VALUE_STRING) rule.pattern = items[i].as.string;
+		else if (items[i].kind == VALUE_FUNCTION && items[i].as.function.decl->kind == DECL_MODEL)
+			rule = (UpdateRule){.pattern = arena_printf(e->arena, "%s/*", items[i].as.function.decl->name.text)};
+		else {
+			elab_error(e, value->span, "`params` is a model, a pattern, or a list of them, not %s", value_text(e, items[i]));
 			u->failed = true;
 			return;
 		}
-		vec_push(e->arena, &u->prefixes, arena_printf(e->arena, "%s/", items[i].as.function.decl->name.text));
+		vec_push(e->arena, &u->params, rule);
 	}
 }
 
@@ -101,10 +106,32 @@ static bool matches(const char *pattern, const char *path) {
 typedef struct Target { int index; UpdateRule *rule; Val *gradient; } Target;
 typedef struct Targets { VEC(Target) all; } Targets;
 
-static bool in_update(const Update *u, const char *path) {
-	for (int i = 0; i < u->prefixes.length; i++)
-		if (!strncmp(path, u->prefixes.data[i], strlen(u->prefixes.data[i]))) return true;
-	return !u->has_params;
+static bool in_update(Update *u, const char *path) {
+	bool in = !u->has_params;
+	for (int i = 0; i < u->params.length; i++) {
+		bool here = matches(u->params.data[i].pattern, path);
+		u->params.data[i].matched |= here;
+		in |= here;
+	}
+	return in;
+}
+
+bool loss_trains(const Loss *loss, const char *path) {
+	for (int i = 0; i < loss->npatterns; i++)
+		if (matches(loss->patterns[i], path)) return true;
+	return !loss->npatterns;
+}
+
+void list_losses(Elab *e, const TrainState *t) {
+	Train *train = &e->program->trains.data[t->index];
+	if (t->updates.length < 2) return;
+	train->losses = NEW_ARRAY(e->arena, Loss, t->updates.length);
+	for (int i = 0; i < t->updates.length; i++) {
+		const Update *u = t->updates.data[i];
+		const char **patterns = NEW_ARRAY(e->arena, const char *, u->params.length + 1);
+		for (int k = 0; k < u->params.length; k++) patterns[k] = u->params.data[k].pattern;
+		train->losses[train->nlosses++] = (Loss){u->name, patterns, u->params.length};
+	}
 }
 
 static void unmatched_rule(Elab *e, const UpdateRule *rule, const char *const *paths, int count) {
@@ -130,12 +157,13 @@ static bool check_rules(Elab *e, const Update *u, int npaths, const char *const 
 /* Parameters of this update that some rule updates, in order; reports rules that match nothing. */
 static bool find_targets(Elab *e, const TrainState *t, Update *u, Targets *targets) {
 	Program *p = e->program;
-	VEC(const char *) paths = {0};
+	VEC(const char *) paths = {0}, all = {0};
 	const Persistent *first = NULL;
 	int left_out = 0;
 	for (int i = 0; i < p->persistent.length; i++) {
 		const Persistent *x = &p->persistent.data[i];
 		bool here = x->kind == INPUT_PARAM && i < e->build->current.length && e->build->current.data[i];
+		if (here) vec_push(e->arena, &all, x->path);
 		if (!here || !in_update(u, x->path)) continue;
 		vec_push(e->arena, &paths, x->path);
 		UpdateRule *rule = NULL;
@@ -148,6 +176,9 @@ static bool find_targets(Elab *e, const TrainState *t, Update *u, Targets *targe
 		e->session->infos.data[i].trained |= rule != NULL;
 		if (!rule && !left_out++) first = x;
 	}
+	for (int k = 0; k < u->params.length; k++)
+		if (!u->params.data[k].matched && u->params.data[k].span.source)
+			return unmatched_rule(e, &u->params.data[k], all.data, all.length), false;
 	if (paths.length) return check_rules(e, u, paths.length, paths.data, left_out, first);
 	if (e->diag->errors == t->errors)   /* else what failed may be what has the parameters */
 		elab_error(e, u->loss_span,
@@ -230,7 +261,7 @@ static Val *accumulate_gradients(Elab *e, TrainState *t, Update *u, Targets *tar
 
 /* ---- the optimizer's body ---- */
 
-static void run_optimizer(Elab *e, TrainState *t, Target *x) {
+static void run_optimizer(Elab *e, TrainState *t, const char *update, Target *x) {
 	Bound *b = x->rule->optimizer;
 	const Decl *decl = b->decl;
 	const PersistentInfo *info = &e->session->infos.data[x->index];
@@ -242,6 +273,7 @@ static void run_optimizer(Elab *e, TrainState *t, Target *x) {
 	Activation *a = activation_enter(e, decl, b->span, NULL, true);
 	a->counters->slot_of = x->index + 1;
 	a->counters->slot_train = t->index;
+	a->counters->slot_update = update;
 	Span place = e->program->persistent.data[x->index].span;
 	args[0] = persistent_read(e, x->index, place);
 	args[1] = value_tensor(e, x->gradient, info->dims, place);
@@ -308,7 +340,7 @@ void apply_update(Elab *e, TrainState *t, Update *u) {
 	const Val **before = NEW_ARRAY(e->arena, const Val *, nbefore + 1);
 	for (int i = 0; i < nbefore; i++) before[i] = e->build->current.data[i];
 	for (int i = 0; i < targets.all.length && !e->gave_up; i++)
-		if (targets.all.data[i].gradient) run_optimizer(e, t, &targets.all.data[i]);
+		if (targets.all.data[i].gradient) run_optimizer(e, t, u->name, &targets.all.data[i]);
 	if (ready) gate_writes(e, before, nbefore, ready);
 	if (t->more_updates > 0) seal_parameters(e, &targets);
 }

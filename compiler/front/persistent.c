@@ -141,7 +141,9 @@ static const char *declared_path(Elab *e, const Stmt *stmt, InputKind *kind, int
 		*kind = INPUT_SLOT;
 		*train = a->counters->slot_train;
 		const char *of = e->program->persistent.data[a->counters->slot_of - 1].path;
-		return slot_path(e, arena_printf(e->arena, "%s#%s", of, stmt->name.text), *train);
+		const char *update = a->counters->slot_update;
+		const char *name = update ? arena_printf(e->arena, "%s.%s", update, stmt->name.text) : stmt->name.text;
+		return slot_path(e, arena_printf(e->arena, "%s#%s", of, name), *train);
 	}
 	if (a && a->path) return arena_printf(e->arena, "%s/%s", a->path, stmt->name.text);
 	elab_error(e, stmt->name.span, "`%s` needs a model to live in", stmt->name.text);

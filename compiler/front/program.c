@@ -41,6 +41,15 @@ static Val *total_loss(Elab *e, const TrainState *t) {
 	return sum;
 }
 
+/* The updates' own, where there are several. */
+static void output_losses(Elab *e, const TrainState *t) {
+	const Train *train = &e->program->trains.data[t->index];
+	for (int i = 0; i < train->nlosses; i++) {
+		Val *x = ir_cast(fn_of(e), t->updates.data[i]->scalar, DTYPE_F32);
+		fn_output(fn_of(e), arena_printf(e->arena, "loss/%s", train->losses[i].name), x, -1);
+	}
+}
+
 static Build *build_step(Elab *e, TrainState *t) {
 	Build *b = new_build(e, fn_name(e, t, "step"), e->program->trains.data[t->index].batch, true);
 	int errors = e->diag->errors;
@@ -48,6 +57,8 @@ static Build *build_step(Elab *e, TrainState *t) {
 	Val *loss = e->gave_up || e->diag->errors > errors ? NULL : total_loss(e, t);
 	if (!loss) return NULL;
 	fn_output(b->fn, "loss", loss, -1);
+	if (!e->program->trains.data[t->index].nlosses) list_losses(e, t);
+	output_losses(e, t);
 	for (int i = 0; i < b->current.length; i++) {
 		int input = b->written.data[i] ? persistent_input(b, i) : -1;
 		if (input >= 0 && b->current.data[i] != b->entry.data[i])
@@ -64,20 +75,38 @@ static Build *build_eval(Elab *e, TrainState *t, int64_t batch) {
 	if (!loss) return NULL;
 	fn_output(b->fn, "loss", loss, -1);
 	for (int i = 0; i < t->totals.length; i++) fn_output(b->fn, arena_printf(e->arena, "total%d", i), t->totals.data[i], -1);
+	output_losses(e, t);
 	return b;
 }
 
-static void output_gradients(Elab *e, Build *b, Val *loss) {
+/* The losses that a parameter is trained by, added up. */
+static Val *loss_of(Elab *e, const TrainState *t, const char *path, Val *all) {
+	const Train *train = &e->program->trains.data[t->index];
+	Val *sum = NULL;
+	for (int i = 0; i < train->nlosses; i++) {
+		if (!loss_trains(&train->losses[i], path)) continue;
+		Val *x = ir_cast(fn_of(e), t->updates.data[i]->scalar, DTYPE_F32);
+		sum = sum ? ir_Add(fn_of(e), sum, x) : x;
+	}
+	return train->nlosses ? sum : all;
+}
+
+static void output_gradients(Elab *e, const TrainState *t, Build *b, Val *all) {
 	Program *p = e->program;
 	Fn *f = b->fn;
-	bool *seen = NEW_ARRAY(e->arena, bool, f->vals.length + 1);
-	mark_reachable(f, loss, false, seen);
+	Val *last = NULL;
+	bool *seen = NULL;
 	for (int i = 0; i < p->persistent.length; i++) {
 		const Persistent *x = &p->persistent.data[i];
 		if (x->kind != INPUT_PARAM) continue;
 		int input = persistent_input(b, i);
-		Val *by = input >= 0 ? f->inputs.data[input].val : NULL, *g;
-		if (by && seen[by->id]) g = ir_grad(f, loss, by);
+		Val *by = input >= 0 ? f->inputs.data[input].val : NULL, *g, *loss = loss_of(e, t, x->path, all);
+		if (loss && loss != last) {
+			seen = NEW_ARRAY(e->arena, bool, f->vals.length + 1);
+			mark_reachable(f, loss, false, seen);
+			last = loss;
+		}
+		if (by && loss && seen[by->id]) g = ir_grad(f, loss, by);
 		else {
 			Val *zero = ir_const(f, x->type.dtype, 0);
 			g = x->type.rank ? ir_broadcast(f, zero, x->type.rank, x->type.dim, NULL) : zero;
@@ -92,7 +121,8 @@ static Build *build_loss(Elab *e, TrainState *t, int64_t batch, bool with_grads)
 	Val *loss = total_loss(e, t);
 	if (!loss) return NULL;
 	fn_output(b->fn, "loss", loss, -1);
-	if (with_grads) output_gradients(e, b, loss);
+	output_losses(e, t);
+	if (with_grads) output_gradients(e, t, b, loss);
 	return b;
 }
 
@@ -342,6 +372,19 @@ static void note_fields(Elab *e, TrainState *t, const Build *b) {
 			if (!strcmp(set->fields[k].name, f->inputs.data[i].name)) t->field_used[k] |= seen[f->inputs.data[i].val->id];
 }
 
+/* Losses and metrics stand side by side in logs. */
+static bool check_metric_names(Elab *e, const TrainState *t) {
+	const Train *train = &e->program->trains.data[t->index];
+	for (int i = 0; i < t->decl->items.length; i++) {
+		const TrainItem *item = &t->decl->items.data[i];
+		bool taken = item->kind == ITEM_METRIC && !strcmp(item->name.text, "loss");
+		for (int k = 0; item->kind == ITEM_METRIC && k < train->nlosses; k++)
+			taken |= !strcmp(item->name.text, arena_printf(e->arena, "loss_%s", train->losses[k].name));
+		if (taken) return elab_error(e, item->name.span, "the metric `%s` has the name of a loss", item->name.text), false;
+	}
+	return true;
+}
+
 static void elab_train(Elab *e, const Decl *d, File *file) {
 	TrainState *t = prepare_train(e, d, file);
 	if (t->failed) return;
@@ -355,7 +398,7 @@ static void elab_train(Elab *e, const Decl *d, File *file) {
 	train->nmetrics = t->metrics.length;
 	train->metrics =
 	    arena_copy(e->arena, t->metrics.data, sizeof *train->metrics * (size_t)(t->metrics.length ? t->metrics.length : 0));
-	if (!read_watch(e, t)) return;
+	if (!check_metric_names(e, t) || !read_watch(e, t)) return;
 	for (int k = 0; k < e->program->data.data[train->data].nfields; k++)
 		if (t->field_used[k]) train->inputs[train->ninputs++] = k;
 	t->step = finish_fn(e, step, t);

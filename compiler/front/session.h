@@ -26,6 +26,7 @@ typedef struct Counters {
 	VEC(const char *) declared;  /* parameters, states: a second one in the same activation is an error */
 	int slot_train;              /* ... of this train block */
 	int slot_of;                 /* optimizer bodies: the parameter (index + 1) whose slots are declared; else 0 */
+	const char *slot_update;     /* ... by this update, or NULL */
 } Counters;
 
 struct Instance {
@@ -76,7 +77,7 @@ typedef struct Update {
 	bool failed;                 /* its settings were wrong: nothing is updated, and nothing more said */
 	Value clip;
 	VEC(UpdateRule) rules;
-	VEC(const char *) prefixes;  /* params = disc: "disc/" */
+	VEC(UpdateRule) params;      /* params = disc: all paths below it; a pattern as written has a span */
 } Update;
 
 typedef enum TrainMode { TRAIN_STEP, TRAIN_EVAL, TRAIN_LOSS } TrainMode;
@@ -269,6 +270,7 @@ void read_rules(Elab *e, Scope *scope, Update *u, const TrainItem *item);
 void read_update_params(Elab *e, Scope *scope, Update *u, const Expr *value);
 void apply_update(Elab *e, TrainState *t, Update *u);
 Val *accumulated_before(Elab *e, const TrainState *t);   /* batches added up before this one: the same for every update */
+void list_losses(Elab *e, const TrainState *t);   /* Train.losses */
 /* finish.c: the Fn as others get it: inputs in order, only what is used, canonical. */
 Fn *finish_fn(Elab *e, Build *b, TrainState *t);
 void mark_reachable(const Fn *f, const Val *from, bool through_stop, bool *seen);

@@ -305,6 +305,8 @@ static void run_update(Elab *e, Scope *scope, TrainState *t, const TrainItem *it
 	u->name = item->name.text;
 	u->span = item->name.span;
 	t->more_updates--;
+	for (int i = 0; i < t->updates.length; i++)
+		if (t->updates.data[i]->name == u->name) elab_error(e, item->name.span, "`update %s` is declared twice", u->name);
 	for (int i = 0; i < item->items.length; i++) {
 		const TrainItem *inner = &item->items.data[i];
 		bool fits = inner->kind == ITEM_OPTIMIZER_RULES || (inner->kind == ITEM_SETTING && (!strcmp(inner->name.text, "loss") ||

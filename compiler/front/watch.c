@@ -28,24 +28,24 @@ static const Expr *best_of(Elab *e, const Expr *x, bool *negated) {
 }
 
 static bool read_figure(Elab *e, Train *train, const Expr *what, bool negated) {
-	const char *name = what->name.text;
-	const char **names = NEW_ARRAY(e->arena, const char *, train->nmetrics + 1);
+	const char *name = what->name.text, *near = NULL, *prefixed = arena_printf(e->arena, "val_%s", name);
+	int nlosses = 1 + train->nlosses, n = nlosses + train->nmetrics;
+	const char **names = NEW_ARRAY(e->arena, const char *, n);
 	names[0] = "val_loss";
-	for (int i = 0; i < train->nmetrics; i++) names[i + 1] = arena_printf(e->arena, "val_%s", train->metrics[i].name);
-	for (int i = 0; i <= train->nmetrics; i++)
-		if (!strcmp(names[i], name)) {
-			if (!i && negated) {
-				elab_error(e, what->span, "the best `val_loss` is the lowest already");
-				elab_help(e, "write `best(val_loss)`");
-				return false;
-			}
-			train->watch = (Watch){.name = names[i], .metric = i - 1, .rising = i && !negated};
-			return true;
-		}
-	const char *near = NULL, *prefixed = arena_printf(e->arena, "val_%s", name);
-	for (int i = 0; i <= train->nmetrics; i++)
+	for (int i = 1; i < nlosses; i++) names[i] = arena_printf(e->arena, "val_loss_%s", train->losses[i - 1].name);
+	for (int i = nlosses; i < n; i++) names[i] = arena_printf(e->arena, "val_%s", train->metrics[i - nlosses].name);
+	for (int i = 0; i < n; i++) {
 		if (!strcmp(names[i], prefixed)) near = names[i];
-	if (!near) near = nearest_name(name, names, train->nmetrics + 1);
+		if (strcmp(names[i], name)) continue;
+		if (i < nlosses && negated) {
+			elab_error(e, what->span, "the best `%s` is the lowest already", name);
+			elab_help(e, "write `best(%s)`", name);
+			return false;
+		}
+		train->watch = (Watch){names[i], i < nlosses ? -1 : i - nlosses, i, i >= nlosses && !negated};
+		return true;
+	}
+	if (!near) near = nearest_name(name, names, n);
 	elab_error(e, what->span, "`%s` is no figure of the validation", name);
 	if (near) elab_help(e, "did you mean `%s`?", near);
 	else elab_help(e, "figures are val_loss, and val_NAME for each `metric NAME`");

@@ -230,8 +230,11 @@ static void emit_step(Abi *abi, const EmbedStep *s) {
 		const Output *o = &fn->outputs.data[i];
 		if (o->updates >= 0) continue;
 		if (o->val->type.rank) die("the step's result '%s' is no scalar", o->name);
+		Value here = emit_alloca(e, e->i64, 1, 8);
+		set_io(&c, io++, here);
+		if (loss) continue;   /* what follows are its summands */
 		type = element_type(e, o->val->type.dtype);
-		set_io(&c, io++, loss = emit_alloca(e, e->i64, 1, 8));
+		loss = here;
 	}
 	call_entry(&c);
 	emit_store(e, LLVMBuildAdd(e->builder, calls, LLVMConstInt(e->i64, 1, true), ""), counter);

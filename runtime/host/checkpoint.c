@@ -21,6 +21,12 @@ static const char *train_name(const TrainJob *job) { return job->train->name ? j
 static const char *whole(Arena *arena, int64_t n) { return arena_printf(arena, "%" PRId64, n); }
 static const char *real(Arena *arena, double x) { return arena_printf(arena, "%.17g", x); }   /* reads back as the same */
 
+static const char *reals(Arena *arena, const Train *t, const double *x) {
+	Text text = {.arena = arena};
+	for (int i = 0; i < loss_sums(t); i++) text_add(&text, i ? " %.17g" : "%.17g", x[i]);
+	return text.data;
+}
+
 static bool read_whole(const TensorFile *file, const char *key, int64_t *n) {
 	const char *text = tensors_meta(file, key);
 	char *end;
@@ -30,12 +36,14 @@ static bool read_whole(const TensorFile *file, const char *key, int64_t *n) {
 	return end != text && !*end && !errno && *n >= 0;
 }
 
-static bool read_real(const TensorFile *file, const char *key, double *x) {
+static bool read_reals(const TensorFile *file, const char *key, int count, double *x) {
 	const char *text = tensors_meta(file, key);
 	char *end;
-	if (!text) return false;
-	*x = strtod(text, &end);
-	return end != text && !*end;
+	for (int i = 0; text && i < count; i++, text = end) {
+		x[i] = strtod(text, &end);
+		if (end == text) return false;
+	}
+	return text && !*text;
 }
 
 /* ---- there ---- */
@@ -51,8 +59,8 @@ bool checkpoint_save(const TrainJob *job, const Progress *p, const char *best) {
 	const MetaEntry own[] = {
 		{"nnc", NNC_VERSION}, {"train", train_name(job)}, {"seed", arena_printf(arena, "%" PRIu64, job->seed)},
 		{"batch", whole(arena, t->batch)}, {"accumulate", whole(arena, MAX(t->accumulate, 1))},
-		{"samples", whole(arena, job->data.count)}, {"done", whole(arena, p->done)}, {"sum", real(arena, p->sum)},
-		{"interval", whole(arena, p->interval)}, {"interval_loss", real(arena, p->interval_loss)},
+		{"samples", whole(arena, job->data.count)}, {"done", whole(arena, p->done)}, {"sum", reals(arena, t, p->sum)},
+		{"interval", whole(arena, p->interval)}, {"interval_loss", reals(arena, t, p->interval_loss)},
 		{"best", real(arena, p->best)}, {"best_epoch", whole(arena, p->best_epoch)}, {"best_step", whole(arena, p->best_step)},
 		{"worse", whole(arena, p->worse)}};
 	int nmeta;
@@ -64,11 +72,12 @@ bool checkpoint_save(const TrainJob *job, const Progress *p, const char *best) {
 
 /* ---- and back ---- */
 
-static bool read_progress(const TensorFile *file, Progress *p) {
-	return read_whole(file, "done", &p->done) && read_real(file, "sum", &p->sum) && read_whole(file, "interval", &p->interval) &&
-	       read_real(file, "interval_loss", &p->interval_loss) && read_real(file, "best", &p->best) &&
-	       read_whole(file, "best_epoch", &p->best_epoch) && read_whole(file, "best_step", &p->best_step) &&
-	       read_whole(file, "worse", &p->worse);
+static bool read_progress(const TensorFile *file, const Train *t, Progress *p) {
+	int sums = loss_sums(t);
+	return read_whole(file, "done", &p->done) && read_reals(file, "sum", sums, p->sum) &&
+	       read_whole(file, "interval", &p->interval) && read_reals(file, "interval_loss", sums, p->interval_loss) &&
+	       read_reals(file, "best", 1, &p->best) && read_whole(file, "best_epoch", &p->best_epoch) &&
+	       read_whole(file, "best_step", &p->best_step) && read_whole(file, "worse", &p->worse);
 }
 
 /* What makes another training of it: the same samples in the same order, as many of them a step. */
@@ -102,7 +111,7 @@ bool checkpoint_load(const TrainJob *job, Progress *p, char *best) {
 	}
 	TensorFile *file = tensors_read(arena, job->diag, path);
 	bool ok = file != NULL;
-	if (ok && !read_progress(file, p)) {
+	if (ok && !read_progress(file, job->train, p)) {
 		diag_error(job->diag, (Span){0}, "'%s' is no checkpoint of a training", path);
 		ok = false;
 	}

@@ -7,13 +7,16 @@
 /* What a training knows besides its tensors. */
 typedef struct Progress {
 	int64_t done;                        /* steps of the executable so far */
-	double sum;                          /* of the losses of the epoch so far */
-	double interval_loss;                /* since the last line of the log: sum and number */
+	double *sum;                         /* over the epoch so far: of the loss, and of each of several */
+	double *interval_loss;               /* since the last line of the log: sums as these, and their number */
 	int64_t interval;
 	double best;                         /* of the figure that is watched */
 	int64_t best_epoch, best_step;       /* 0: there is none yet */
 	int64_t worse;                       /* epochs since then */
 } Progress;
+
+/* How many sums of losses there are: of all, and of each of several. */
+static inline int loss_sums(const Train *train) { return 1 + train->nlosses; }
 
 /* best: a block of layout->infer_bytes, NULL where none is kept.  Saved whole or not at all. */
 bool checkpoint_save(const TrainJob *job, const Progress *progress, const char *best);

@@ -27,12 +27,15 @@ static Sums sums_make(Arena *arena, const Fn *fn) {
 	return s;
 }
 
-static void sums_add(Sums *s, const Runner *r, int64_t samples) {
+/* Losses are means over the batch, the last ones too; totals are sums. */
+static void sums_add(Sums *s, const Runner *r, int64_t samples, int nlosses) {
 	int first = r->nio - s->n; /* nothing is updated, so all outputs are in io */
 	s->loss += element(r->type[first], r->frame.io[first], 0) * (double)samples;
 	for (int i = 1; i < s->n; i++)
-		for (int64_t k = 0; k < type_count(s->type[i]); k++)
-			s->total[i][k] += element(r->type[first + i], r->frame.io[first + i], k);
+		for (int64_t k = 0; k < type_count(s->type[i]); k++) {
+			double x = element(r->type[first + i], r->frame.io[first + i], k);
+			s->total[i][k] += i < s->n - nlosses ? x : x * (double)samples;
+		}
 }
 
 static double metric_value(Arena *arena, const Metric *m, const Sums *s, int64_t samples, int64_t batch) {
@@ -68,7 +71,9 @@ int evaluate(Arena *arena, EvalJob *job, EvalResult *result) {
 	int64_t size = job->train->batch, whole = job->samples.count / size, rest = job->samples.count % size;
 	if (!job->metrics) job->metrics = NEW_ARRAY(arena, double, job->train->nmetrics + 1);
 	memset(job->metrics, 0, sizeof *job->metrics * (size_t)job->train->nmetrics);
-	*result = (EvalResult){.samples = job->samples.count, .metrics = job->metrics};
+	if (!job->losses) job->losses = NEW_ARRAY(arena, double, job->train->nlosses + 1);
+	memset(job->losses, 0, sizeof *job->losses * (size_t)job->train->nlosses);
+	*result = (EvalResult){.samples = job->samples.count, .metrics = job->metrics, .losses = job->losses};
 	if (!job->samples.count) return EXIT_DONE;
 	if (whole && !job->runner) {
 		if (!(job->runner = prepare(job, size))) return EXIT_INPUT;
@@ -82,13 +87,15 @@ int evaluate(Arena *arena, EvalJob *job, EvalResult *result) {
 	Sums sums = sums_make(scratch, (whole ? job->runner : job->rest)->exe->fn);
 	for (int64_t i = 0; i < whole; i++) {
 		batch_run(job->batch, job->runner, NULL, i * size);
-		sums_add(&sums, job->runner, size);
+		sums_add(&sums, job->runner, size, job->train->nlosses);
 	}
 	if (rest) {
 		batch_run(job->rest_rows, job->rest, NULL, whole * size);
-		sums_add(&sums, job->rest, rest);
+		sums_add(&sums, job->rest, rest, job->train->nlosses);
 	}
 	result->loss = sums.loss / (double)job->samples.count;
+	for (int k = 0; k < job->train->nlosses; k++)
+		job->losses[k] = sums.total[sums.n - job->train->nlosses + k][0] / (double)job->samples.count;
 	for (int m = 0; m < job->train->nmetrics; m++)
 		job->metrics[m] = metric_value(scratch, &job->train->metrics[m], &sums, job->samples.count, size);
 	arena_free(scratch);

@@ -193,9 +193,10 @@ typedef struct EvalJob {
 	CompileEval compile; void *context;
 	Runner *runner, *rest;   /* made at need, kept between runs; evaluate_close() frees them */
 	Batch *batch, *rest_rows;
-	double *metrics;         /* of the last run */
+	double *metrics, *losses;   /* of the last run */
 } EvalJob;
-typedef struct EvalResult { double loss; const double *metrics; int64_t samples; } EvalResult;   /* metrics: until the next run */
+/* metrics and losses (as in Train): until the next run. */
+typedef struct EvalResult { double loss; const double *metrics, *losses; int64_t samples; } EvalResult;
 int evaluate(Arena *arena, EvalJob *job, EvalResult *result);
 void evaluate_close(EvalJob *job);
 

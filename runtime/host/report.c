@@ -38,6 +38,9 @@ bool report_open(Report *r, const TrainJob *job, int64_t batches, int64_t steps,
 	r->val_name = NEW_ARRAY(job->arena, const char *, job->train->nmetrics + 1);
 	for (int i = 0; i < job->train->nmetrics; i++)
 		r->val_name[i] = arena_printf(job->arena, "val_%s", job->train->metrics[i].name);
+	r->loss_name = NEW_ARRAY(job->arena, const char *, job->train->nlosses + 1);
+	for (int i = 0; i < job->train->nlosses; i++)
+		r->loss_name[i] = arena_printf(job->arena, "val_loss_%s", job->train->losses[i].name);
 	if (job->out && !open_log(r, 0, arena_printf(job->arena, "%s/log.jsonl", job->out))) return false;
 	if (job->log && !open_log(r, 1, job->log)) {
 		report_close(r);
@@ -105,6 +108,19 @@ void report_clear(Report *r) {
 /* The sign of a nan says nothing. */
 static double plain(double value) { return isnan(value) ? fabs(value) : value; }
 
+/* The loss, and what it is made of: `loss 1.5 (critic 1, artist 0.5)`. */
+static void print_loss(const Report *r, const char *name, double loss, const double *losses, int digits) {
+	const Train *t = r->job->train;
+	printf("%s %.*g", name, digits, plain(loss));
+	for (int i = 0; i < t->nlosses; i++) printf("%s%s %.*g", i ? ", " : " (", t->losses[i].name, digits, plain(losses[i]));
+	if (t->nlosses) putchar(')');
+}
+
+static void log_losses(const Report *r, json_t *line, const double *losses, double divisor, bool validation) {
+	for (int i = 0; i < r->job->train->nlosses; i++)
+		json_object_set_new(line, r->loss_name[i] + (validation ? 0 : strlen("val_")), real(losses[i] / divisor));
+}
+
 static void print_rate(FILE *out, double rate) {
 	if (rate >= 1e6) fprintf(out, "%.2fM samples/s", rate / 1e6);
 	else if (rate >= 1e4) fprintf(out, "%.0fk samples/s", rate / 1e3);
@@ -122,7 +138,9 @@ static void draw(Report *r, const Moment *m, double now) {
 	for (int i = 0; i < BAR; i++) putchar(i < filled ? '=' : i == filled ? '>' : ' ');
 	double rate = rate_now(r, m, now), loops = (double)(r->steps * MAX(r->job->train->accumulate, 1));
 	double left = loops - (double)((m->epoch - 1) * r->batches + m->batch);
-	printf("] loss %.4g  ", plain(m->loss));
+	printf("] ");
+	print_loss(r, "loss", m->loss, m->losses, 4);
+	printf("  ");
 	print_rate(stdout, rate);
 	long long seconds = (long long)ceil(left * (double)r->job->train->batch / MAX(rate, 1e-9));
 	if (seconds < 3600) printf("  %lld:%02lld left", seconds / 60, seconds % 60);
@@ -132,17 +150,20 @@ static void draw(Report *r, const Moment *m, double now) {
 	r->drawn = now;
 }
 
-void report_step(Report *r, const Moment *m, double loss) {
-	r->interval_loss += loss;
+void report_step(Report *r, const Moment *m, const double *loss) {
+	int sums = loss_sums(r->job->train);
+	for (int i = 0; i < sums; i++) r->interval_loss[i] += loss[i];
 	r->interval++;
 	if (r->interval >= r->log_every) {
-		if (logging(r))
-			log_line(r,
-			         json_pack("{s:s, s:I, s:I, s:o}", "event", "step", "step", (json_int_t)m->step, "epoch",
-			                   (json_int_t)m->epoch, "loss", real(r->interval_loss / (double)r->interval)),
-			         false);
+		double n = (double)r->interval;
+		if (logging(r)) {
+			json_t *line = json_pack("{s:s, s:I, s:I, s:o}", "event", "step", "step", (json_int_t)m->step, "epoch",
+			                         (json_int_t)m->epoch, "loss", real(r->interval_loss[0] / n));
+			log_losses(r, line, r->interval_loss + 1, n, false);
+			log_line(r, line, false);
+		}
 		r->interval = 0;
-		r->interval_loss = 0;
+		memset(r->interval_loss, 0, sizeof *r->interval_loss * (size_t)sums);
 	}
 	if (!r->terminal || r->job->quiet) return;
 	double now = now_seconds();
@@ -161,8 +182,10 @@ void report_epoch(Report *r, const Moment *m, const EvalResult *v, bool better, 
 	if (logging(r) && (last || logs_epoch(r, m->epoch))) {
 		json_t *line = json_pack("{s:s, s:I, s:I, s:o, s:o}", "event", "epoch", "epoch", (json_int_t)m->epoch, "step",
 		                         (json_int_t)m->step, "loss", real(m->loss), "seconds", real(now - r->started));
+		log_losses(r, line, m->losses, 1, false);
 		if (v && v->samples) {
 			json_object_set_new(line, "val_loss", real(v->loss));
+			log_losses(r, line, v->losses, 1, true);
 			for (int i = 0; i < train->nmetrics; i++)
 				json_object_set_new(line, r->val_name[i], real(v->metrics[i]));
 		}
@@ -171,9 +194,11 @@ void report_epoch(Report *r, const Moment *m, const EvalResult *v, bool better, 
 	}
 	if (r->job->quiet || (m->epoch % r->print_every && m->epoch != r->epochs && !last)) return;
 	report_clear(r);
-	printf("epoch %lld/%lld  loss %.6g", (long long)m->epoch, (long long)r->epochs, plain(m->loss));
+	printf("epoch %lld/%lld  ", (long long)m->epoch, (long long)r->epochs);
+	print_loss(r, "loss", m->loss, m->losses, 6);
 	if (v && v->samples) {
-		printf("  val_loss %.6g", plain(v->loss));
+		printf("  ");
+		print_loss(r, "val_loss", v->loss, v->losses, 6);
 		for (int i = 0; i < train->nmetrics; i++) printf("  val_%s %.6g", train->metrics[i].name, plain(v->metrics[i]));
 	}
 	printf("  ");

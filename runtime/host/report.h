@@ -19,17 +19,19 @@ typedef struct Report {
 	double spent;                /* in validation, not training */
 	int64_t print_every, log_every;
 	const char **val_name;       /* by metric: its name in the log */
-	double interval_loss;        /* since the last line of the log */
+	double *interval_loss;       /* since the last line of the log: Progress's */
+	const char **loss_name;      /* by loss of several: its name in the log */
 	int64_t interval;
 } Report;
 
-typedef struct Moment { int64_t step, epoch, batch; double loss; } Moment;   /* loss: mean of the epoch so far */
+/* loss: mean of the epoch so far; losses: of each of several. */
+typedef struct Moment { int64_t step, epoch, batch; double loss, *losses; } Moment;
 
 double now_seconds(void);
 bool report_open(Report *report, const TrainJob *job, int64_t batches, int64_t steps, const Progress *from);
 void report_start(Report *report, const Moment *moment, int64_t dropped);
 /* Called after each step; cheap unless something is to be drawn or logged. */
-void report_step(Report *report, const Moment *moment, double loss);
+void report_step(Report *report, const Moment *moment, const double *loss);
 void report_epoch(Report *report, const Moment *moment, const EvalResult *validation, bool better, bool last);
 void report_end(Report *report, const Moment *moment, const TrainResult *result, const char *weights, bool interrupted);
 void report_clear(Report *report);    /* before anything else is written to the terminal */

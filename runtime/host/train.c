@@ -35,6 +35,7 @@ typedef struct Loop {
 	int64_t accumulate, batches, loops;   /* loops: steps of the executable in all */
 	char *best;                           /* parameters and states of the best epoch; NULL: not kept */
 	int loss_io, step_io, epoch_io;
+	double *step_loss;                    /* of the last step: as the sums */
 	char *snapshot;
 	int64_t snapshot_done;
 	bool warned;
@@ -64,9 +65,10 @@ static void run_step(Loop *l, int64_t done) {
 	batch_run(l->batch, l->runner, l->job->train->shuffle ? &l->order : NULL, l->at.batch * l->job->train->batch);
 }
 
-static double read_loss(const Loop *l) {
+/* The loss of the step, and each of several, which stand after it. */
+static double read_loss(const Loop *l, int number) {
 	float loss;
-	memcpy(&loss, l->runner->frame.io[l->loss_io], sizeof loss);
+	memcpy(&loss, l->runner->frame.io[l->loss_io + number], sizeof loss);
 	return loss;
 }
 
@@ -123,7 +125,6 @@ static bool save(Loop *l) {
 	}
 	l->saved = now_seconds();
 	l->now.interval = l->report.interval;
-	l->now.interval_loss = l->report.interval_loss;
 	return weights_save(job->diag, l->weights, job->program, job->layout, block, info, false) &&
 	       checkpoint_save(job, &l->now, l->best);
 }
@@ -132,7 +133,8 @@ static bool save(Loop *l) {
 static bool note_validation(Loop *l) {
 	const Watch *watch = &l->job->train->watch;
 	if (!watch->name || !l->validation.samples) return false;
-	double value = watch->metric < 0 ? l->validation.loss : l->validation.metrics[watch->metric];
+	const EvalResult *v = &l->validation;
+	double value = watch->metric >= 0 ? v->metrics[watch->metric] : watch->loss ? v->losses[watch->loss - 1] : v->loss;
 	bool better = !isnan(value) && (!l->now.best_epoch || (watch->rising ? value > l->now.best : value < l->now.best));
 	l->now.worse++;
 	if (!better) return false;
@@ -162,23 +164,25 @@ static int end_epoch(Loop *l) {
 /* What the steps so far come to. */
 static void note_moment(Loop *l) {
 	l->at.step = (l->now.done + l->accumulate - 1) / l->accumulate;
-	l->at.loss = l->now.sum / (double)l->at.batch;
+	l->at.loss = l->now.sum[0] / (double)l->at.batch;
+	for (int i = 0; i < l->job->train->nlosses; i++) l->at.losses[i] = l->now.sum[i + 1] / (double)l->at.batch;
 }
 
 static int run_loop(Loop *l) {
 	take_snapshot(l);
 	while (l->now.done < l->loops && !interrupted && !out_of_patience(l)) {
 		run_step(l, l->now.done);
-		double loss = read_loss(l);
-		if (!l->at.batch++) l->now.sum = 0;
+		double loss = read_loss(l, 0);
+		int sums = loss_sums(l->job->train);
+		if (!l->at.batch++) memset(l->now.sum, 0, sizeof *l->now.sum * (size_t)sums);
 		l->now.done++;
-		l->now.sum += loss;
+		for (int i = 0; i < sums; i++) l->now.sum[i] += l->step_loss[i] = read_loss(l, i);
 		note_moment(l);
 		if (!isfinite(loss) && !l->warned) {
 			explain_nonfinite(l, loss);
 			if (l->job->strict) return EXIT_RUN;
 		}
-		report_step(&l->report, &l->at, loss);
+		report_step(&l->report, &l->at, l->step_loss);
 		if (l->at.batch == l->batches || l->now.done == l->loops) {
 			int status = end_epoch(l);
 			if (status != EXIT_DONE) return status;
@@ -233,6 +237,10 @@ static bool set_up(Loop *l, TrainJob *job) {
 		           arena_count(job->diag->arena, l->batches, "batch"), (long long)l->accumulate);
 		return false;
 	}
+	l->now.sum = NEW_ARRAY(job->arena, double, loss_sums(t));
+	l->now.interval_loss = NEW_ARRAY(job->arena, double, loss_sums(t));
+	l->step_loss = NEW_ARRAY(job->arena, double, loss_sums(t));
+	l->at.losses = NEW_ARRAY(job->arena, double, loss_sums(t));
 	if (t->save_best) l->best = block_new(job->layout->infer_bytes);
 	if (!resume(l)) return false;
 	make_runner(l);

@@ -241,6 +241,7 @@ const Builtin builtins[] = {
 	{"normal", "d...", builtin_normal, 0, NULL, "random, normal with mean 0 and deviation 1"},
 	{"uniform", "shape lo? hi?", builtin_uniform, 0, NULL, "random, uniform in lo .. hi"},
 	{"bernoulli", "p d...", builtin_bernoulli, 0, NULL, "random, true with probability p"},
+	{"philox", "seed batch step site word d...", builtin_philox, 0, NULL, "random, by all it depends on"},
 	{"total", "x", builtin_total, 0, NULL, "sum over all elements of the epoch, in a metric"},
 	{"append", "list x", builtin_append, 0, NULL, "a new list with x at its end"},
 	{"len", "x", builtin_len, 0, NULL, "length of a list, first size of a tensor"},

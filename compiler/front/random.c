@@ -2,8 +2,8 @@
  *
  * In: `normal`, `uniform`, `bernoulli`.  Out: Random values, which say what they are functions of: the seed, the number of the
  * batch (0 where nothing is trained), the number of the step of the scans around them, the place of the call in the program, and
- * the element.  Guaranteed: two calls, also of one layer that is called twice, draw different numbers; reading a value again, as a
- * derivative does, gives the same.
+ * the element.  Guaranteed: two calls, also of one layer that is called twice, draw different numbers; reading a value again, as
+ * a derivative does, gives the same.
  *
  * A place is the instance path it stands in (in an initial value: of the tensor) and how many calls stood there before it.
  * Evaluation and prediction draw with seed 0 and step 0: what they say depends on nothing but weights and data. */
@@ -60,6 +60,14 @@ static Val *batch_here(Elab *e, Span span) {
 	return ir_Add(f, ir_Add(f, before, accumulated_before(e, t)), one);
 }
 
+/* Elements are numbered in 32 bits. */
+static bool check_draw(Elab *e, const Call *c, Type type, const Dim *dims) {
+	if (type_count(type) <= (int64_t)1 << 32) return true;
+	elab_error(e, c->at, "`%s` of shape %s: at most 4294967296 random numbers are made by one call", c->self->name,
+	           shape_text(e->arena, type.rank, dims));
+	return false;
+}
+
 typedef struct Draw { Type type; Dim dims[MAX_RANK]; int64_t site; Val *seed, *batch, *step; } Draw;
 
 /* What a call draws; its shape is `n` values, ints or lists of ints.  False after an error. */
@@ -73,11 +81,7 @@ static bool draw_here(Elab *e, Call *c, int n, const Value *values, const Span *
 	if (!collect_dims(e, n, values, spans, &rank, d->dims, c->at) || !check_count(e, rank, d->dims, c->at)) return false;
 	d->type = (Type){.dtype = DTYPE_F32, .rank = rank};
 	sizes_of(e, rank, d->dims, d->type.dim);
-	if (type_count(d->type) > (int64_t)1 << 32) {   /* they are numbered in 32 bits */
-		elab_error(e, c->at, "`%s` of shape %s: at most 4294967296 random numbers are made by one call", c->self->name,
-		           shape_text(e->arena, rank, d->dims));
-		return false;
-	}
+	if (!check_draw(e, c, d->type, d->dims)) return false;
 	d->step = scan_step(e, c->at);
 	d->site = next_site(e);
 	d->seed = seed_here(e);
@@ -114,6 +118,36 @@ Value builtin_uniform(Elab *e, Call *c) {
 	if (!c->given[1] && !c->given[2]) return u;
 	Value width = apply_binary(e, OPERATOR_SUB, hi, lo, c->span, c->at);
 	return apply_binary(e, OPERATOR_ADD, apply_binary(e, OPERATOR_MUL, u, width, c->span, c->at), lo, c->span, c->at);
+}
+
+/* What `nnc grad` prints for the others: `philox(seed, batch, step, site, word, d..)` names all that they are functions of. */
+Value builtin_philox(Elab *e, Call *c) {
+	Val *key[3];
+	Dim number[2], dims[MAX_RANK];
+	int64_t value[2];
+	int rank = 0;
+	for (int i = 0; i < 3; i++) {
+		Value v = c->slot[i];
+		if (v.kind == VALUE_INDEX) v = elab_index_number(e, v, c->slot_span[i]);
+		v = to_tensor(e, v, DTYPE_I32, c->slot_span[i]);
+		if (!value_ok(v)) return v;
+		bool fits = !v.as.tensor.nlabels && v.as.tensor.rank == (i ? 0 : 1) && (i || v.as.tensor.val->type.dim[0] == 2);
+		if (!fits)
+			return elab_error(e, c->slot_span[i], "`philox` wants %s, not %s",
+			                  i ? "a number for batch and step" : "i32[2] as its seed", value_text(e, v));
+		key[i] = v.as.tensor.val;
+	}
+	for (int i = 0; i < 2; i++) {
+		if (!value_to_int(e, c->slot[3 + i], i ? "the word" : "the site", c->slot_span[3 + i], &number[i])) return value_poison();
+		if (!dim_known(number[i], &value[i]) || value[i] < 0 || (i && value[i] > 3))
+			return elab_error(e, c->slot_span[3 + i], "%s %s of `philox`", i ? "word" : "site", dim_text(e->arena, number[i]));
+	}
+	if (!collect_dims(e, c->nrest, c->rest, c->rest_span, &rank, dims, c->at) || !check_count(e, rank, dims, c->at))
+		return value_poison();
+	Type type = {.dtype = DTYPE_F32, .rank = rank};
+	sizes_of(e, rank, dims, type.dim);
+	if (!check_draw(e, c, type, dims)) return value_poison();
+	return value_tensor(e, ir_random(fn_of(e), type, key[0], key[1], key[2], value[0], (int)value[1]), dims, c->span);
 }
 
 Value builtin_bernoulli(Elab *e, Call *c) {

@@ -236,6 +236,7 @@ Value builtin_pad(Elab *e, Call *c);
 Value builtin_normal(Elab *e, Call *c);
 Value builtin_uniform(Elab *e, Call *c);
 Value builtin_bernoulli(Elab *e, Call *c);
+Value builtin_philox(Elab *e, Call *c);
 bool collect_dims(Elab *e, int n, const Value *values, const Span *spans, int *rank, Dim *dims, Span span);
 bool axis_argument(Elab *e, Call *c, int slot, int rank, int missing, int *axis);
 bool plain_tensor(Elab *e, Call *c, Value *v, Span span);

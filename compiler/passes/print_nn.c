@@ -51,20 +51,40 @@ static void lay_out(Text *out, Arena *arena, const Text *raw) {
 	text_add(out, "%s", text);
 }
 
-void fn_print_nn(Text *out, const Fn *f) {
+void print_open(Print *p, const Fn *f) {
 	int n = f->vals.length;
+	p->f = f;
+	p->name = NEW_ARRAY(p->arena, const char *, n + 1);
+	p->uses = NEW_ARRAY(p->arena, int, n + 1);
+	p->weight = NEW_ARRAY(p->arena, int, n + 1);
+}
+
+void print_definitions(Print *p) {
+	for (int i = 0; i < p->f->vals.length; i++) {
+		const Val *v = p->f->vals.data[i];
+		if (v->op == OpScan) print_scan(p, v);
+		else if (p->name[i] && v->op != OpInput && v->op != OpProject) print_definition(p, v);
+	}
+}
+
+/* How many names a text may need. */
+static int count_names(const Fn *f) {
+	int n = f->vals.length + f->outputs.length;
+	for (int i = 0; i < f->vals.length; i++)
+		if (f->vals.data[i]->op == OpScan) n += count_names(f->vals.data[i]->body);
+	return n;
+}
+
+void fn_print_nn(Text *out, const Fn *f) {
 	Text raw = {.arena = f->arena};
-	Print p = {.out = &raw, .arena = f->arena, .f = f};
-	p.name = NEW_ARRAY(f->arena, const char *, n + 1);
-	p.uses = NEW_ARRAY(f->arena, int, n + 1);
-	p.weight = NEW_ARRAY(f->arena, int, n + 1);
-	for (p.capacity = 64; p.capacity < 8 * (n + f->outputs.length); p.capacity *= 2) {}
+	Print p = {.out = &raw, .arena = f->arena};
+	print_open(&p, f);
+	for (p.capacity = 64; p.capacity < 8 * count_names(f); p.capacity *= 2) {}
 	p.taken = NEW_ARRAY(f->arena, const char *, p.capacity);
 	choose_names(&p);
 	print_head(&p);
 	print_results(&p);
-	for (int i = 0; i < n; i++)
-		if (p.name[i] && f->vals.data[i]->op != OpInput) print_definition(&p, f->vals.data[i]);
+	print_definitions(&p);
 	text_add(&raw, "\treturn ");
 	for (int i = 0; i < f->outputs.length; i++) text_add(&raw, "%s%s", i ? ", " : "", p.name[f->outputs.data[i].val->id]);
 	text_add(&raw, "\n}\n");

@@ -15,6 +15,8 @@ typedef struct Print {
 	int ntaken, capacity;
 	int64_t letter_of[16];    /* extents that have a letter of their own, in the order they were met */
 	int nletters;
+	const Val *index;         /* in the body of a scan: its index ... */
+	int64_t steps;            /* ... which is below this */
 } Print;
 
 enum { LEVEL_OR = 1, LEVEL_AND, LEVEL_NOT, LEVEL_COMPARE, LEVEL_SUM, LEVEL_PRODUCT, LEVEL_UNARY, LEVEL_POSTFIX };
@@ -22,7 +24,15 @@ enum { LEVEL_OR = 1, LEVEL_AND, LEVEL_NOT, LEVEL_COMPARE, LEVEL_SUM, LEVEL_PRODU
 /* The index names of the axes of a value, and which of them stand alone in a subscript, so that their range is known. */
 typedef struct Indices { int n; const char *name[2 * MAX_RANK]; int64_t extent[2 * MAX_RANK]; bool *read; } Indices;
 
-/* print_nn_names.c */
+/* print_nn.c: what a function needs of its own; taken names and letters stay. */
+void print_open(Print *p, const Fn *f);
+void print_definitions(Print *p);
+
+/* print_nn_scan.c */
+void print_scan(Print *p, const Val *scan);
+
+/* print_nn_names.c.  Inputs that have a name already keep it. */
+const char *result_wish(const Print *p, const Val *scan, int64_t index);   /* a name for a result of a scan */
 void choose_names(Print *p);
 /* May its text stand where it is used? */
 bool in_place(const Val *v);

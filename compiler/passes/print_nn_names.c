@@ -12,7 +12,7 @@ static const char *const reserved[] = {
 	"prod", "logsumexp", "argmax", "exp", "log", "log1p", "expm1", "sqrt", "tanh", "erf", "sin", "cos", "atan2", "abs", "floor",
 	"round", "sign", "pow", "where", "reshape", "dims", "zeros", "ones", "full", "iota", "concat", "stack", "split", "gather",
 	"scatter_add", "fold", "flip", "pad", "cumsum", "argsort", "grad", "stop_gradient", "normal", "uniform", "bernoulli", "total",
-	"append", "len", "params", "vocab",
+	"append", "len", "params", "vocab", "philox",
 	"input", "update", "metric", "loss_of", "batch", "seed", "epochs", "steps", "like", "over", "reversed", "window",
 };
 
@@ -108,6 +108,7 @@ static void count_uses(Print *p, bool *strict, bool *apart) {
 		for (int k = 0; k < v->nargs; k++) {
 			p->uses[v->arg[k]->id] += times;
 			apart[v->arg[k]->id] |= !moves(v);
+			if (v->op == OpRandom && !v->arg[k]->type.rank && is_literal(v->arg[k])) continue;
 			if (!in_place(v) && !takes_expression(p, v, v->arg[k])) strict[v->arg[k]->id] = true;
 		}
 	}
@@ -159,6 +160,10 @@ static const char *counted_name(Print *p, const char *wish, int *counts) {
 	return take(p, name);
 }
 
+const char *result_wish(const Print *p, const Val *scan, int64_t index) {
+	return identifier(p->arena, scan->body->outputs.data[index].name, 0);
+}
+
 void choose_names(Print *p) {
 	const Fn *f = p->f;
 	int n = f->vals.length, counts[256] = {0};
@@ -169,6 +174,7 @@ void choose_names(Print *p) {
 	find_adjoints(p, adjoint_of);
 	for (int i = 0; i < f->inputs.length; i++) {
 		const char *path = f->inputs.data[i].name;
+		if (p->name[f->inputs.data[i].val->id]) continue;
 		p->name[f->inputs.data[i].val->id] = fresh_name(p, identifier(p->arena, path, skip_of(path, prefix, f)));
 	}
 	for (int i = 0; i < f->outputs.length; i++) {
@@ -180,13 +186,13 @@ void choose_names(Print *p) {
 		p->weight[i] = !is_view(v) && v->op != OpIota && !is_literal(v);
 		for (int k = 0; k < v->nargs; k++)
 			if (!p->name[v->arg[k]->id] && !is_literal(v)) p->weight[i] += p->weight[v->arg[k]->id];
-		if (p->name[i] || (is_literal(v) && !strict[i]) || (!apart[i] && merges(p, v))) continue;
+		if (v->op == OpScan || p->name[i] || (is_literal(v) && !strict[i]) || (!apart[i] && merges(p, v))) continue;
 		bool again = p->uses[i] > 1 && !is_view(v) && v->op != OpIota;
 		if (!(strict[i] || again || !in_place(v) || p->weight[i] > HEAVY)) continue;
 		const Val *of = adjoint_of[i];
 		bool known = of && p->name[of->id];
-		p->name[i] =
-		    known ? fresh_name(p, arena_printf(p->arena, "d_%s", p->name[of->id])) : counted_name(p, wish_for(v), counts);
+		if (v->op == OpProject) p->name[i] = fresh_name(p, result_wish(p, v->arg[0], v->list[0].data[0]));
+		else p->name[i] = known ? fresh_name(p, arena_printf(p->arena, "d_%s", p->name[of->id])) : counted_name(p, wish_for(v), counts);
 	}
 }
 

@@ -267,9 +267,15 @@ static void print_contract(Print *p, const Val *v) {
 
 /* ---- what has a name in the language ---- */
 
+static void print_built_in(Print *p, const Val *v, const char *more);
+
 static void print_gather(Print *p, const Val *v) {
 	const Val *table = v->arg[0], *index = v->arg[1];
 	int batch = (int)v->list[0].data[0];
+	if (index == p->index && p->steps > table->type.dim[0]) {   /* as a subscript it would be out of range */
+		print_built_in(p, v, "");
+		return;
+	}
 	Indices all = choose_indices(p, v->type.rank, v->type.dim);
 	const char *ix[MAX_RANK];
 	Text at = {.arena = p->arena}, text = {.arena = p->arena};
@@ -287,6 +293,21 @@ static void print_built_in(Print *p, const Val *v, const char *more) {
 	text_add(p->out, "%s(", op_info[v->op].text);
 	for (int i = 0; i < v->nargs; i++) text_add(p->out, "%s%s", i ? ", " : "", p->name[v->arg[i]->id]);
 	text_add(p->out, "%s)\n", more);
+}
+
+static void print_random(Print *p, const Val *v) {
+	print_let(p, v);
+	text_add(p->out, "%s", "philox(");
+	for (int i = 0; i < 3; i++) {
+		double x = 0;
+		bool number = !v->arg[i]->type.rank && is_splat(v->arg[i], &x);
+		if (number) print_number(p->out, x, DTYPE_I32);
+		else text_add(p->out, "%s", p->name[v->arg[i]->id]);
+		text_add(p->out, ", ");
+	}
+	text_add(p->out, "%lld, %lld", (long long)v->list[0].data[0], (long long)v->list[1].data[0]);
+	print_dims(p, v->type);
+	text_add(p->out, ")\n");
 }
 
 /* What is not as `fold` has it by itself. */
@@ -320,6 +341,7 @@ void print_definition(Print *p, const Val *v) {
 	case OpCumSum:
 	case OpArgSort: print_built_in(p, v, axis); return;
 	case OpFold: print_fold(p, v); return;
+	case OpRandom: print_random(p, v); return;
 	case OpScatterAdd:
 		print_built_in(p, v, arena_printf(p->arena, v->list[0].data[0] ? ", %lld, batch = %lld" : ", %lld",
 		                                  (long long)v->type.dim[v->list[0].data[0]], (long long)v->list[0].data[0]));

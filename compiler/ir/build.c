@@ -194,11 +194,47 @@ static Type without_axis(Type t, int axis) {
 	return t;
 }
 
-Val *ir_reduce(Fn *f, Op op, Val *a, int naxes, const int64_t *axes) {
-	for (int i = naxes - 1; i >= 0; i--) {
-		if (i && axes[i - 1] >= axes[i]) die("%s: axes are not ascending", op_info[op].text);
+/* The axes first .. first + n - 1 of `axes` side by side, at the place of the last, as one axis; *at is where it stands. */
+static Val *merge_axes(Fn *f, Val *a, int n, const int64_t *axes, int64_t *at) {
+	int64_t perm[MAX_RANK], dim[MAX_RANK], last = axes[n - 1], merged = 1;
+	int rank = 0, next = 0, kept = 0;
+	for (int i = 0; i < a->type.rank; i++) {
+		bool is_merged = next < n && axes[next] == i;
+		next += is_merged;
+		if (i == last) {
+			for (int k = 0; k < n; k++) perm[rank++] = axes[k], merged *= a->type.dim[axes[k]];
+			*at = kept;
+			dim[kept++] = merged;
+		} else if (!is_merged) {
+			perm[rank++] = i;
+			dim[kept++] = a->type.dim[i];
+		}
+	}
+	return ir_reshape(f, ir_transpose(f, a, perm), kept, dim);
+}
+
+static void check_axes(const Val *a, Op op, int naxes, const int64_t *axes) {
+	for (int i = 0; i < naxes; i++) {
 		check_axis(a, axes[i], op);
-		a = build_axis(f, op, without_axis(a->type, (int)axes[i]), a, axes[i]);
+		if (i && axes[i - 1] >= axes[i]) die("%s: axes are not ascending", op_info[op].text);
+	}
+}
+
+Val *ir_reduce(Fn *f, Op op, Val *a, int naxes, const int64_t *axes) {
+	check_axes(a, op, naxes, axes);
+	if (op == OpReduceMax || op == OpReduceMin) return ir_reduce_merged(f, op, a, naxes, axes);
+	for (int i = naxes - 1; i >= 0; i--) a = build_axis(f, op, without_axis(a->type, (int)axes[i]), a, axes[i]);
+	return a;
+}
+
+Val *ir_reduce_merged(Fn *f, Op op, Val *a, int naxes, const int64_t *axes) {
+	while (naxes > 0) {
+		int first = naxes - 1;
+		int64_t terms = a->type.dim[axes[first]], at = axes[first];
+		while (first > 0 && terms * a->type.dim[axes[first - 1]] <= SUM_BLOCK) terms *= a->type.dim[axes[--first]];
+		if (naxes - first > 1) a = merge_axes(f, a, naxes - first, axes + first, &at);
+		a = build_axis(f, op, without_axis(a->type, (int)at), a, at);
+		naxes = first;
 	}
 	return a;
 }
@@ -255,7 +291,6 @@ Val *ir_contract(Fn *f, Val *a, const int64_t *la, Val *b, const int64_t *lb, in
 static bool list_has(const IntList *list, int64_t label) { return find_label(list->length, list->data, label) >= 0; }
 
 ContractOrder contract_order(const Val *v) {
-	enum { BLOCK = 4096 };
 	const IntList *a = &v->list[0], *b = &v->list[1], *y = &v->list[2];
 	ContractOrder order = {.dot = true, .terms = 1};
 	for (int i = 0; i < b->length; i++)
@@ -271,11 +306,11 @@ ContractOrder contract_order(const Val *v) {
 		if (list_has(y, a->data[i])) continue;
 		order.terms *= dim;
 		if (order.run) continue;
-		if (whole * dim <= BLOCK) whole *= dim;
-		else order.run = whole * dim, order.block = BLOCK / whole * whole;
+		if (whole * dim <= SUM_BLOCK) whole *= dim;
+		else order.run = whole * dim, order.block = SUM_BLOCK / whole * whole;
 	}
 	if (!order.run) order.run = order.block = order.terms;
-	if (order.dot) order.run = order.terms, order.block = MIN(BLOCK, order.terms);
+	if (order.dot) order.run = order.terms, order.block = MIN(SUM_BLOCK, order.terms);
 	return order;
 }
 

@@ -87,7 +87,13 @@ typedef enum InputKind {
 } InputKind;
 extern const char *const input_kind_text[INPUT_KINDS];   /* "data" "param" ... */
 
-typedef struct Input { const char *name; InputKind kind; Type type; Val *val; int64_t classes; } Input;  /* classes: class[n], 0 none */
+typedef struct Input {
+	const char *name;
+	InputKind kind;
+	Type type;
+	Val *val;
+	int64_t classes;
+} Input;                                                                       /* classes: class[n], 0 none */
 typedef struct Output { const char *name; Val *val; int updates; } Output;     /* updates: the input it replaces, or -1 */
 
 struct Fn {
@@ -137,8 +143,12 @@ Val *ir_window(Fn *f, Val *a, int axis, int64_t n, int64_t size, int64_t stride,
 Val *ir_fold(Fn *f, Val *a, int axis, int64_t total, int64_t stride, int64_t dilation);
 Val *ir_concat(Fn *f, int n, Val **args, int axis);
 /* OpReduce... over several axes (ascending) is built as single-axis reductions, the last axis first; so the IR knows
- * reductions over one axis only and the order of every sum is a matter of one axis. */
+ * reductions over one axis only and the order of every sum is a matter of one axis.  The largest and the smallest are merged. */
+enum { SUM_BLOCK = 4096 };   /* sums are added up in blocks of this many terms */
 Val *ir_reduce(Fn *f, Op op, Val *a, int naxes, const int64_t *axes);
+/* The same, the innermost axes that together have at most SUM_BLOCK elements as one axis, and so on outwards: a pooling looks at
+ * its taps at once, and the first of several extremes is the first in row-major order. */
+Val *ir_reduce_merged(Fn *f, Op op, Val *a, int naxes, const int64_t *axes);
 Val *ir_argmax(Fn *f, Val *a, int axis);
 Val *ir_cumsum(Fn *f, Val *a, int axis);
 Val *ir_argsort(Fn *f, Val *a, int axis);
@@ -187,8 +197,11 @@ const char *fn_verify_text(Arena *arena, const Fn *f);
  * EVAL_F64 computes every float type in double; EVAL_F32 obeys the rules of the numbers literally:
  * f32 arithmetic, the fixed order of every sum, FMA only in contractions and math.def. */
 typedef enum EvalMode { EVAL_F64, EVAL_F32 } EvalMode;
-typedef struct Tensor { Type type; void *data; } Tensor;   /* EVAL_F64: double for floats; integers int32_t (i8 u8 bool too: int32_t) */
-                                                           /* EVAL_F32: float for f32/f16/bf16, double for f64; integers int32_t */
+typedef struct Tensor {
+	Type type;
+	void *data;
+} Tensor; /* EVAL_F64: double for floats; integers int32_t (i8 u8 bool too: int32_t) */
+          /* EVAL_F32: float for f32/f16/bf16, double for f64; integers int32_t */
 /* inputs[i] belongs to f->inputs[i]; outputs[i] is allocated in arena. */
 void fn_eval(Arena *arena, const Fn *f, EvalMode mode, const Tensor *inputs, Tensor *outputs);
 /* A hook called with each value as it is computed (NULL: none): for locating the first bad value. */

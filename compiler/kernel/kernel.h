@@ -14,7 +14,6 @@
 #include "ir.h"
 
 enum { LANES = 16 };                 /* virtual vector width: fixes the order of sums and the padding of rows */
-enum { SUM_BLOCK = 4096 };           /* sums are added up in blocks of this many terms */
 
 typedef enum BufferKind { BUFFER_ARENA, BUFFER_PERSISTENT, BUFFER_IO, BUFFER_OUTER } BufferKind;
 typedef struct Buffer {
@@ -46,13 +45,14 @@ typedef enum KernelKind {
 } KernelKind;
 extern const char *const kernel_kind_text[KERNEL_KINDS];
 
-/* One loop of a contract: over an axis of the result, a summed axis, or several that lie alike in every tensor.  a, b, y: the step
- * of each tensor in elements, 0 where it has no such axis.  axis: which of the result's axes, outermost first; none: summed. */
+/* One loop of a contract: over an axis of the result, a summed axis, or several that lie alike in every tensor.  a, b, y: the
+ * step of each tensor in elements, 0 where it has no such axis.  axis: which of the result's axes, outermost first; none: summed.
+ */
 typedef struct ContractLoop { int64_t extent, a, b, y; bool in_a, in_b; int axis[MAX_RANK], naxes; } ContractLoop;
 
-/* A contract as loops:  for outer.. { y[row, column] = sum over sum.. of a[row, ..] * b[.., column] }.  rows and columns have extent
- * 1 where there are none.  Columns are adjacent in y.  Sum loops run outermost first; a chain of products covers `per_block`
- * indices of sum loop `cut` (contract_order() in ir.h). */
+/* A contract as loops:  for outer.. { y[row, column] = sum over sum.. of a[row, ..] * b[.., column] }.  rows and columns have
+ * extent 1 where there are none.  Columns are adjacent in y.  Sum loops run outermost first; a chain of products covers
+ * `per_block` indices of sum loop `cut` (contract_order() in ir.h). */
 typedef struct Contraction {
 	ContractLoop rows, columns, outer[MAX_RANK], sum[MAX_RANK];
 	int nouter, nsum, cut;
@@ -122,6 +122,7 @@ typedef struct KernelProgram {
 /* What the planner needs to know of the machine. */
 typedef struct Machine {
 	int lanes;
+	int64_t own_cache;               /* bytes of a core's own caches: what another core may have to be waited for */
 	bool always_share;               /* workers share whatever they can, even where that is slower: for tests */
 	/* How many column panels the workers of a contract should share, or 0 for its rows; asks the code generator. */
 	int64_t (*panels)(const void *target, const KernelProgram *kp, const Kernel *kernel);
@@ -155,7 +156,8 @@ int *scan_next_turn(const KernelProgram *body);
 void scan_schedule(KernelProgram *kp, int workers, const Machine *machine);
 /* Is the IR's second operand the one along whose rows the result's last axis does not run? */
 bool contract_is_swapped(const Val *v);
-/* Does the result end with an axis that both operands have?  Then it is computed element by element, not as a product of matrices. */
+/* Does the result end with an axis that both operands have?  Then it is computed element by element, not as a product of
+ * matrices. */
 bool contract_is_element_wise(const Val *v);
 /* contraction.c: the loops of a contract whose operands are stored, or views of what is; false when an operand is not (a: unless
  * it is to be filled).  epilogue: something beside the product is computed at its index. */
@@ -205,6 +207,8 @@ static inline int64_t fold_terms(const Val *v) {
 static inline bool is_pointwise(const Val *v) {
 	return op_info[v->op].pointwise || v->op == OpCast || v->op == OpMark || v->op == OpCustom;
 }
+/* Only changes the index of what it reads? */
+static inline bool is_view(const Val *v) { return v->op == OpReshape || is_strided_view(v); }
 static inline bool is_reduce(const Val *v) {
 	return v->op == OpReduceSum || v->op == OpReduceMax || v->op == OpReduceMin || v->op == OpReduceProd;
 }

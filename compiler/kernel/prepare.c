@@ -3,6 +3,7 @@
  *     merged by transpose + reshape), the batch being the first axis of the result;
  *   - scatter_add as a sort of the numbers and a sum of rows;
  *   - reshapes of what is computed element by element from inputs standing at the inputs;
+ *   - what a product reads padded and others read as it is stored once, padded: the others read a slice;
  *   - every output a computed value of its own (no bare input, no value shared by two outputs, no row of an operand of a scan, no
  *     last carry of one);
  *   - the first value of each carry of a scan read by the scan alone, which overwrites it.
@@ -76,8 +77,10 @@ static Val *order_contract(Fn *f, const Val *v, Val **args, const Groups *g) {
 	int nrows = swapped ? g->nn : g->nm, ncolumns = swapped ? g->nm : g->nn, first = swapped ? 1 : 0;
 	int64_t *l[2] = {swapped ? lb : la, swapped ? la : lb};
 	Val *to[2];
-	to[0] = order_operand(f, args[first], v->list[first], (const int *[]){g->batch, rows, g->k}, (int[]){g->nbatch, nrows, g->nk}, l[0]);
-	to[1] = order_operand(f, args[!first], v->list[!first], (const int *[]){g->batch, g->k, columns}, (int[]){g->nbatch, g->nk, ncolumns}, l[1]);
+	to[0] = order_operand(f, args[first], v->list[first], (const int *[]){g->batch, rows, g->k}, (int[]){g->nbatch, nrows, g->nk},
+	                      l[0]);
+	to[1] = order_operand(f, args[!first], v->list[!first], (const int *[]){g->batch, g->k, columns},
+	                      (int[]){g->nbatch, g->nk, ncolumns}, l[1]);
 	return ir_contract(f, to[first], la, to[!first], lb, v->list[2].length, v->list[2].data);
 }
 
@@ -184,19 +187,71 @@ static bool needs_copy(const Fn *f, const Val *v, const Output *out, int carries
 	return false;
 }
 
-Fn *kernel_prepare(Fn *from) { return prepare(from, -1); }
+/* By Val.id: the pad with zeros that a product reads of it, when it is computed element by element and no output. */
+static Val **find_padded(const Fn *f) {
+	Val **padded = NEW_ARRAY(f->arena, Val *, f->vals.length + 1);
+	for (int i = 0; i < f->vals.length; i++) {
+		const Val *v = f->vals.data[i];
+		for (int k = 0; v->op == OpContract && k < 2; k++) {
+			Val *a = v->arg[k];
+			while (is_strided_view(a) && a->nargs == 1) a = a->arg[0];
+			if (a->op != OpPad || a->number != 0 || !is_pointwise(a->arg[0])) continue;
+			bool plain = true;
+			for (int axis = 0; axis < a->type.rank; axis++)
+				plain = plain && a->list[0].data[axis] >= 0 && a->list[1].data[axis] >= 0 && a->list[2].data[axis] == 0;
+			if (plain) padded[a->arg[0]->id] = a;
+		}
+	}
+	for (int i = 0; i < f->outputs.length; i++) padded[f->outputs.data[i].val->id] = NULL;
+	return padded;
+}
+
+/* An empty Fn with the inputs of `from`; now[id] stands for the value of `from`. */
+static Fn *with_inputs(const Fn *from, Val ***now) {
+	Fn *f = fn_new(from->arena, from->name);
+	*now = NEW_ARRAY(f->arena, Val *, from->vals.length + 1);
+	for (int i = 0; i < from->inputs.length; i++) {
+		const Input *in = &from->inputs.data[i];
+		Val *v = fn_input(f, in->name, in->kind, in->type);
+		f->inputs.data[i].classes = in->classes;
+		if (in->val) (*now)[in->val->id] = v;
+	}
+	return f;
+}
+
+static Val *copy(Fn *f, Val *v, Val *const *now) {
+	Val *small[4], **args = v->nargs <= 4 ? small : NEW_ARRAY(f->arena, Val *, v->nargs);
+	for (int k = 0; k < v->nargs; k++) args[k] = now[v->arg[k]->id];
+	f->span = v->span;
+	return fn_rebuild(f, v, args);
+}
+
+static Fn *share_padded(const Fn *from) {
+	Val **padded = find_padded(from), **now;
+	Fn *f = with_inputs(from, &now);
+	for (int i = 0; i < from->vals.length; i++) {
+		Val *v = from->vals.data[i], *pad = padded[v->id];
+		if (v->op == OpInput || now[i]) continue;
+		now[i] = copy(f, v, now);
+		if (!pad) continue;
+		now[pad->id] = fn_rebuild(f, pad, &now[i]);
+		now[i] = ir_slice(f, now[pad->id], pad->list[0].data, v->type.dim, NULL);
+	}
+	for (int i = 0; i < from->outputs.length; i++) {
+		const Output *out = &from->outputs.data[i];
+		f->span = out->val->span;
+		fn_output(f, out->name, now[out->val->id], out->updates);
+	}
+	return fn_canonical(f);
+}
+
+Fn *kernel_prepare(Fn *from) { return share_padded(prepare(from, -1)); }
 
 /* carries: of a body; else -1. */
 static Fn *prepare(Fn *from, int carries) {
 	int *uses = count_uses(from);
-	Fn *f = fn_new(from->arena, from->name);
-	Val **now = NEW_ARRAY(f->arena, Val *, from->vals.length + 1);
-	for (int i = 0; i < from->inputs.length; i++) {
-		Input *in = &from->inputs.data[i];
-		Val *v = fn_input(f, in->name, in->kind, in->type);
-		f->inputs.data[i].classes = in->classes;
-		if (in->val) now[in->val->id] = v;
-	}
+	Val **now;
+	Fn *f = with_inputs(from, &now);
 	for (int i = 0; i < from->vals.length; i++) {
 		Val *v = from->vals.data[i];
 		if (v->op == OpInput) continue;

@@ -281,7 +281,8 @@ static bool continues_share(const KernelProgram *kp, int i, int workers) {
 	for (int j = i - 1; j >= 0; j--) {
 		const Kernel *k = &kp->kernels.data[j];
 		bool feeds = false;
-		for (int w = 0; w < k->writes.length; w++) feeds = feeds || contains(trial.reads.data, trial.reads.length, k->writes.data[w]);
+		for (int w = 0; w < k->writes.length; w++)
+			feeds = feeds || contains(trial.reads.data, trial.reads.length, k->writes.data[w]);
 		if (feeds && k->workers > 1) return same_share(k, &trial) && !needs_barrier(kp, k, &trial, NULL);
 	}
 	return false;
@@ -349,9 +350,11 @@ static double lines_shared(const KernelProgram *kp, const Kernel *writer) {
 
 typedef struct Times { double alone, shared; } Times;
 
-/* Of a step, or of a turn: with one worker and with these.  Meant for the worse place of the cores. */
-static Times estimate(KernelProgram *kp) {
+/* Of a step, or of a turn: with one worker and with these.  Meant for the worse place of the cores.  Another core holds no more lines
+ * than its caches have: the rest of a large step has gone back to memory before it is written again. */
+static Times estimate(KernelProgram *kp, const Machine *machine) {
 	double alone = 0, shared = kp->parent ? 2.0 * BARRIER / (double)scan_count(kp->scan) : 2 * BARRIER;
+	double waiting = 0, most = SHARED_LINE * (double)machine->own_cache / LINE_BYTES;
 	place_barriers(kp);
 	if (kp->barrier_between) shared += BARRIER;
 	for (int i = 0; i < kp->kernels.length; i++) {
@@ -359,15 +362,15 @@ static Times estimate(KernelProgram *kp) {
 		double part = k->workers > 1 ? MIN(1, (double)kernel_share(k) / (double)k->rows) : 1;
 		alone += k->cost;
 		if (k->kind == KERNEL_SCAN) shared += k->workers > 1 ? k->shared_cost : k->cost;
-		else shared += part * (k->cost + SHARED_LINE * lines_shared(kp, k));
+		else shared += part * k->cost, waiting += part * SHARED_LINE * lines_shared(kp, k);
 		shared += k->barrier_before ? BARRIER : 0;
 	}
-	return (Times){alone, shared};
+	return (Times){alone, shared + MIN(waiting, most)};
 }
 
 /* Is that slower than with one worker? */
-static bool better_alone(KernelProgram *kp) {
-	Times t = estimate(kp);
+static bool better_alone(KernelProgram *kp, const Machine *machine) {
+	Times t = estimate(kp, machine);
 	return t.shared > 0.95 * t.alone;
 }
 
@@ -409,7 +412,7 @@ static bool share_turns(KernelProgram *kp, int workers, const Machine *machine) 
 	for (int turn = 0; turn < 2; turn++) {
 		memcpy(kp->kernels.data, start, sizeof *start * (size_t)n);
 		bool any = share_kernels(kp, workers, worth[turn], machine);
-		Times t = estimate(kp);
+		Times t = estimate(kp, machine);
 		memcpy(kept[turn], kp->kernels.data, sizeof *start * (size_t)n);
 		if (any && (chosen < 0 || t.shared < best.shared)) chosen = turn, best = t;
 	}
@@ -417,8 +420,8 @@ static bool share_turns(KernelProgram *kp, int workers, const Machine *machine) 
 	return chosen >= 0;
 }
 
-static void scan_cost(Kernel *k) {
-	Times turn = estimate(k->body);
+static void scan_cost(Kernel *k, const Machine *machine) {
+	Times turn = estimate(k->body, machine);
 	k->cost = 20 + turn.alone * (double)scan_count(k->scan);
 	k->shared_cost = 20 + turn.shared * (double)scan_count(k->scan);
 	k->workers = k->body->workers;
@@ -430,7 +433,7 @@ static void choose_workers(KernelProgram *kp, int workers, const Machine *machin
 	for (int i = 0; i < kp->kernels.length; i++) {
 		Kernel *k = &kp->kernels.data[i];
 		if (k->kind == KERNEL_SCAN) {
-			scan_cost(k);
+			scan_cost(k, machine);
 			total += k->cost;
 			continue;
 		}
@@ -446,7 +449,7 @@ static void choose_workers(KernelProgram *kp, int workers, const Machine *machin
 	if (kp->parent) any = workers > 1 && share_turns(kp, workers, machine);
 	else if (workers > 1 && total > 2 * WORTH_SHARING) any = share_kernels(kp, workers, WORTH_SHARING, machine);
 	for (int i = 0; i < kp->kernels.length; i++) any = any || kp->kernels.data[i].workers > 1;
-	if (any && (machine->always_share || !better_alone(kp))) return;
+	if (any && (machine->always_share || !better_alone(kp, machine))) return;
 	run_alone(kp);
 }
 

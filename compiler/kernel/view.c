@@ -167,7 +167,8 @@ static void add_leaf(Walk *w, Val *v, Kept kept, int axis) {
 	vec_push(w->kp->arena, w->out, ((Leaf){v, identity, row, axis}));
 }
 
-/* What is kept of the index below `v`: a reduction leads from a value of the row to the row, a broadcast from a wide value to it. */
+/* What is kept of the index below `v`: a reduction leads from a value of the row to the row, a broadcast from a wide value to it.
+ */
 static Kept kept_below(const Walk *w, const Val *v, Kept kept) {
 	if (is_pointwise(v)) return kept;
 	if (kept == NOTHING || w->rank < 0) return NOTHING;

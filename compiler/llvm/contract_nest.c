@@ -80,10 +80,11 @@ static void choose_by_rows(Nest *n, const int64_t *counts, int ncounts) {
 			for (int kind = 0; kind < PANEL_KINDS; kind++) {
 				if (kind == PANEL_NARROW && plan->wide_panels == plan->panels) continue;
 				if (kind == PANEL_LAST && !has_last(n)) continue;
-				bool a_ahead = !plan->pack_a && n->c->a.row == 1 && n->c->k * 64 > e->target->l1 / 2;
+				bool by_segment = plan->segments && n->c->k <= SHORT_K;
+				bool a_ahead = !plan->pack_a && n->c->a.row == 1 && (by_segment || n->c->k * 64 > e->target->l1 / 2);
 				PanelShape panel = contract_panel_shape(n->c, plan, kind);
 				TileShape shape = {height,        plan->lanes,    panel,   contract_a_row(n->c, plan),
-				                   plan->chained, plan->segments, a_ahead, plan->b_ahead};
+				                   plan->chained, plan->segments, a_ahead, plan->b_ahead || by_segment, by_segment};
 				Value kernel = contract_tile(e, shape);
 				n->kernel[tall][kind] = i ? select_value(e, is, kernel, n->kernel[tall][kind]) : kernel;
 			}

@@ -12,16 +12,16 @@ PanelShape contract_panel_shape(const Contract *c, const ContractPlan *plan, Pan
 /* A microkernel: rows x (vectors * lanes) of C over a run of k.
  *     void (ptr a, ptr b, index k, index a_step, index b_step, ptr c, index c_stride
  *           [, index segments, index a_segment, index b_segment] [, ptr chain, index chain_stride, i1 add])
- * A's rows are a_row apart (a constant).  `a_ahead`, `b_ahead` fetch A, B some k early: the machine does not foresee long
- * strides.  Chained kernels start from *chain (NULL: zeros) and, with add, put C + sum into C.  Segmented ones run over k in each
- * of `segments` places. */
+ * A's rows are a_row apart (a constant).  `a_ahead`, `b_ahead` fetch A, B some k early, `by_segment` in the
+ * next segment: the machine does not foresee long strides.  Chained kernels start from *chain (NULL: zeros) and, with add, put C
+ * + sum into C.  Segmented ones run over k in each of `segments` places. */
 typedef struct TileShape {
 	int rows, lanes;
 	PanelShape panel;
 	int64_t a_row;
-	bool chained, segmented, a_ahead, b_ahead;
+	bool chained, segmented, a_ahead, b_ahead, by_segment;
 } TileShape;
-enum { TILE_PARAMETERS = 13 };
+enum { TILE_PARAMETERS = 13, SHORT_K = 32 };   /* SHORT_K: k that is over before what it asks for has come */
 /* Its parameters, and how many: the one list of them. */
 unsigned contract_tile_type(Emit *e, bool segmented, bool chained, LLVMTypeRef *type);
 Value contract_tile(Emit *e, TileShape shape);

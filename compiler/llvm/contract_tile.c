@@ -71,6 +71,21 @@ static void multiply(Emit *e, const TileShape *s, Value a, Value b, EmitLoop *lo
 	}
 }
 
+/* Asks for what a later turn will read: some k on, or, where k is short, in the next segment. */
+static void fetch_ahead(Emit *e, const TileShape *s, Value a, Value b, Value a_step, Value b_step) {
+	Value a_on = s->by_segment ? LLVMGetParam(e->function, 8) : emit_mul(e, a_step, emit_index(e, A_TURNS));
+	Value b_on = s->by_segment ? LLVMGetParam(e->function, 9) : emit_mul(e, b_step, emit_index(e, B_TURNS));
+	if (s->a_ahead) {
+		Value later = emit_at(e, a, e->f32, a_on);
+		emit_prefetch(e, later, 3);
+		if (s->by_segment && s->rows > 1) emit_prefetch(e, emit_at_constant(e, later, e->f32, (s->rows - 1) * s->a_row), 3);
+	}
+	if (!s->b_ahead) return;
+	Value later = emit_at(e, b, e->f32, b_on);
+	for (int64_t at = 0; at < (int64_t)s->panel.vectors * s->lanes; at += LINE_FLOATS)
+		emit_prefetch(e, emit_at_constant(e, later, e->f32, at), 3);
+}
+
 /* The loop over k. */
 static void add_products(Emit *e, const TileShape *s, Value a, Value b, Value *sum) {
 	Value k = LLVMGetParam(e->function, 2), a_step = LLVMGetParam(e->function, 3), b_step = LLVMGetParam(e->function, 4);
@@ -80,12 +95,7 @@ static void add_products(Emit *e, const TileShape *s, Value a, Value b, Value *s
 	b = emit_loop_carry(e, &loop, b);
 	for (int i = 0; i < count; i++) emit_loop_carry(e, &loop, sum[i]);
 	multiply(e, s, a, b, &loop, 2);
-	if (s->a_ahead) emit_prefetch(e, emit_at(e, a, e->f32, emit_mul(e, a_step, emit_index(e, A_TURNS))), 3);
-	if (s->b_ahead) {
-		Value later = emit_at(e, b, e->f32, emit_mul(e, b_step, emit_index(e, B_TURNS)));
-		for (int64_t at = 0; at < (int64_t)s->panel.vectors * s->lanes; at += LINE_FLOATS)
-			emit_prefetch(e, emit_at_constant(e, later, e->f32, at), 3);
-	}
+	fetch_ahead(e, s, a, b, a_step, b_step);
 	emit_loop_next(e, &loop, 0, emit_at(e, a, e->f32, a_step));
 	emit_loop_next(e, &loop, 1, emit_at(e, b, e->f32, b_step));
 	emit_loop_end(e, &loop);
@@ -138,9 +148,10 @@ unsigned contract_tile_type(Emit *e, bool segmented, bool chained, LLVMTypeRef *
 }
 
 Value contract_tile(Emit *e, TileShape s) {
-	const char *name = arena_printf(e->arena, "tile_%dx%dx%d_b%d_c%d_a%lld%s%s%s%s", s.rows, s.panel.vectors, s.lanes,
-	                                s.panel.b_tail, s.panel.c_tail, (long long)s.a_row, s.segmented ? "_segmented" : "",
-	                                s.chained ? "_chained" : "", s.a_ahead ? "_aa" : "", s.b_ahead ? "_ba" : "");
+	const char *name =
+	    arena_printf(e->arena, "tile_%dx%dx%d_b%d_c%d_a%lld%s%s%s%s%s", s.rows, s.panel.vectors, s.lanes, s.panel.b_tail,
+	                 s.panel.c_tail, (long long)s.a_row, s.segmented ? "_segmented" : "", s.chained ? "_chained" : "",
+	                 s.a_ahead ? "_aa" : "", s.b_ahead ? "_ba" : "", s.by_segment ? "_next" : "");
 	Value function = LLVMGetNamedFunction(e->module, name);
 	if (function) return function;
 	EmitPlace place = emit_pause(e);

@@ -182,7 +182,62 @@ At index_split(Lower *k, const At *at, Type type) {
 	return out;
 }
 
-At index_reshape(Lower *k, const At *at, Type from, Type to) {
+/* One group of axes of a reshape, from[i0 .. i1) to to[j0 .. j1).  `write` false: only asks whether the lanes stay affine. */
+typedef struct Group { int i0, i1, j0, j1; } Group;
+
+static bool reshape_group(Lower *k, const At *at, Type from, Type to, Group g, bool write, At *out) {
+	Affine flat = index_constant(0);
+	if (write) {
+		for (int i = g.i0; i < g.i1; i++) flat = index_scale_add(k, flat, from.dim[i], &at->axis[i]);
+	} else {   /* no code yet: the affine parts say enough */
+		for (int i = g.i0; i < g.i1; i++) {
+			Affine part = at->axis[i];
+			if (part.computed && index_uses_lanes(k, &part)) return false;
+			part.computed = NULL;
+			flat = index_scale_add(k, flat, from.dim[i], &part);
+		}
+	}
+	for (int j = g.j1 - 1; j >= g.j0; j--) {
+		Affine quotient, rest;
+		bool outermost = j == g.j0;
+		if (to.dim[j] == 1) quotient = flat, rest = index_constant(0);
+		else if (outermost) rest = flat;
+		else if (!split_affine(k, &flat, to.dim[j], &quotient, &rest)) {
+			if (!write) return !index_uses_lanes(k, &flat);
+			split_computed(k, &flat, to.dim[j], &quotient, &rest);
+		}
+		if (write) out->axis[j] = rest;
+		if (!outermost) flat = quotient;
+	}
+	return true;
+}
+
+/* The smallest groups of axes of both shapes that have the same number of elements, each flattened and split by itself: what has
+ * to be computed in one group stays out of the others.  False when that would divide the lanes, or there is one group. */
+static bool reshape_by_groups(Lower *k, const At *at, Type from, Type to, At *out) {
+	*out = (At){0};
+	for (int write = 0; write < 2; write++) {
+		int groups = 0;
+		for (int i = 0, j = 0; i < from.rank || j < to.rank; groups++) {
+			Group g = {.i0 = i, .j0 = j};
+			int64_t a = i < from.rank ? from.dim[i++] : 1, b = j < to.rank ? to.dim[j++] : 1;
+			while (a != b) {
+				if (a < b) a *= from.dim[i++];
+				else b *= to.dim[j++];
+			}
+			g.i1 = i, g.j1 = j;
+			if (!reshape_group(k, at, from, to, g, write, out)) return false;
+		}
+		if (groups < 2) return false;
+	}
+	return true;
+}
+
+At index_reshape(Lower *k, const At *at, Type from, Type to, bool may_be_flat) {
+	At grouped;
+	bool computed = false;
+	for (int i = 0; i < from.rank && !at->flat; i++) computed = computed || at->axis[i].computed;
+	if (!at->flat && (computed || !may_be_flat) && reshape_by_groups(k, at, from, to, &grouped)) return grouped;
 	if (!at->flat) {
 		/* leading axes that both shapes share keep their subscripts; the common case of merged or split trailing axes */
 		int same = 0;

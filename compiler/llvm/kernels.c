@@ -235,7 +235,9 @@ static void tile_index(Lower *k, const Contraction *c, At *at) {
 }
 
 /* Are rows and columns the result's axes in order, so that an element's number is row * columns + column? */
-static bool tile_is_flat(const Contraction *c, int rank) { return c->nouter == 0 && c->rows.naxes > 1 && c->rows.naxes + 1 == rank; }
+static bool tile_is_flat(const Contraction *c, int rank) {
+	return c->nouter == 0 && c->rows.naxes > 1 && c->rows.naxes + 1 == rank;
+}
 
 static void write_tile(Emit *e, void *context, const ContractTile *tile) {
 	KernelWriter *w = context;
@@ -275,7 +277,8 @@ static void fill_lanes(Lower *k, Val *v, const At *at, Value to, Value mask) {
 	else emit_store(k->e, x, to);
 }
 
-/* A block of the operand that is computed while it is packed: rows of the result by summed index.  Its element is known by its number. */
+/* A block of the operand that is computed while it is packed: rows of the result by summed index.  Its element is known by its
+ * number. */
 static void fill_operand(Emit *e, void *context, const ContractBlock *block) {
 	KernelWriter *w = context;
 	Lower *k = &w->lower;
@@ -286,7 +289,8 @@ static void fill_operand(Emit *e, void *context, const ContractBlock *block) {
 	Value outer0 = down ? block->column : block->row, outers = down ? block->columns : block->rows;
 	Value lane0 = down ? block->row : block->column, lanes = down ? block->rows : block->columns;
 	int64_t extent = c->sum[0].extent, step = down ? c->sum[0].a : c->rows.a;
-	Value whole = LLVMBuildAnd(e->builder, lanes, emit_index(e, -LANES), ""), stop = emit_add(e, lane0, whole), end = emit_add(e, lane0, lanes);
+	Value whole = LLVMBuildAnd(e->builder, lanes, emit_index(e, -LANES), ""), stop = emit_add(e, lane0, whole),
+	      end = emit_add(e, lane0, lanes);
 	EmitLoop outer, inner;
 	level_open(k, &outer, outer0, emit_add(e, outer0, outers), 1, down ? extent : c->rows.extent, false);
 	int outer_level = k->depth;
@@ -316,8 +320,10 @@ static Contract contract_of(const KernelProgram *kp, const Kernel *kernel) {
 	const Contraction *c = &kernel->contraction;
 	const ContractLoop *k = &c->sum[c->nsum - 1];
 	int out = kp->buffer_of[kernel->anchor->id];
-	Contract contract = {.m = c->rows.extent, .n = c->columns.extent, .k = k->extent, .dot = c->dot, .cut = c->cut, .per_block = c->per_block};
-	for (int i = 0; i + 1 < c->nsum; i++) contract.around[contract.naround++] = (ContractSum){c->sum[i].extent, c->sum[i].a, c->sum[i].b};
+	Contract contract = {
+	    .m = c->rows.extent, .n = c->columns.extent, .k = k->extent, .dot = c->dot, .cut = c->cut, .per_block = c->per_block};
+	for (int i = 0; i + 1 < c->nsum; i++)
+		contract.around[contract.naround++] = (ContractSum){c->sum[i].extent, c->sum[i].a, c->sum[i].b};
 	contract.epilogue = kernel->roots.length > (out >= 0) ? write_tile : NULL;
 	contract.a = (ContractOperand){.row = c->rows.a, .column = k->a};
 	if (c->fill) contract.a = (ContractOperand){.fill = fill_operand, .down = fill_is_down(c)};
@@ -462,7 +468,8 @@ static Value write_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel
 	for (int i = 0; i <= code->nbuffers; i++)
 		LLVMAddAttributeAtIndex(function, (LLVMAttributeIndex)(i + 1), LLVMCreateEnumAttribute(e->context, noalias, 0));
 	KernelWriter *w = NEW(e->arena, KernelWriter);
-	w->lower = (Lower){.e = e, .kp = kp, .kernel = kernel, .lane_level = -1, .pointer = NEW_ARRAY(e->arena, Value, kp->buffers.length + 1)};
+	w->lower = (Lower){
+	    .e = e, .kp = kp, .kernel = kernel, .lane_level = -1, .pointer = NEW_ARRAY(e->arena, Value, kp->buffers.length + 1)};
 	for (int i = 0; i < code->nbuffers; i++) w->lower.pointer[code->buffers[i]] = LLVMGetParam(function, (unsigned)i);
 	w->scratch = LLVMGetParam(function, (unsigned)code->nbuffers);
 	w->lower.sites = &code->sites;

@@ -141,7 +141,8 @@ static void write_part(Rows *r, Value from, Value to, Value *total) {
 	}
 	write_vectors(r, begin, stop, 1, 0, total);
 	if (whole == n) return;
-	Value rest = n <= SUM_BLOCK ? emit_index(e, whole) : emit_intrinsic(e, "llvm.smax", e->index, 2, (Value[]){from, emit_index(e, whole)});
+	Value rest = n <= SUM_BLOCK ? emit_index(e, whole)
+	                            : emit_intrinsic(e, "llvm.smax", e->index, 2, (Value[]){from, emit_index(e, whole)});
 	write_vectors(r, rest, to, 1, (int)(n % LANES), total);   /* once, or not at all */
 }
 

@@ -241,6 +241,23 @@ static Value load_tile(Lower *k, const Val *v) {
 	return dense && k->tail ? emit_load_partial(e, e->f32, LANES, pointer, k->tail) : emit_load(e, e->f32, LANES, pointer);
 }
 
+/* A few terms that are read where they lie (a pooling's taps) are written out: their indices are constants then. */
+enum { MOST_WRITTEN_OUT = 16 };
+static bool is_written_out(const Lower *k, const Val *a, int64_t n) {
+	if (n > MOST_WRITTEN_OUT) return false;
+	while (k->kp->buffer_of[a->id] < 0 && (is_view(a) || a->op == OpPad)) a = a->arg[0];
+	return k->kp->buffer_of[a->id] >= 0;
+}
+
+/* Term number `term` of what is reduced, for the element `at` of the reduction. */
+static Value reduced_term(Lower *k, Val *v, const At *at, Affine term, Value mask) {
+	int axis = (int)v->list[0].data[0];
+	At below = {0};
+	for (int i = 0; i < v->arg[0]->type.rank; i++) below.axis[i] = i == axis ? term : at->axis[i > axis ? i - 1 : i];
+	Value x = lower_value(k, v->arg[0], &below, mask);
+	return k->lane_level >= 0 ? lower_as_lanes(k, x) : x;
+}
+
 /* A reduction over an axis that is not the last (or any, inside a scalar): a loop in the midst of the element's code. */
 static Value reduce_loop(Lower *k, Val *v, const At *at, Value mask) {
 	Emit *e = k->e;
@@ -251,6 +268,10 @@ static Value reduce_loop(Lower *k, Val *v, const At *at, Value mask) {
 	int lanes = k->lane_level >= 0 ? LANES : 1;
 	int lane_level = k->lane_level;
 	Value start = reduce_start(e, op, v->type.dtype, lanes);
+	if (is_written_out(k, a, n)) {
+		for (int64_t i = 0; i < n; i++) start = reduce_step(e, op, start, reduced_term(k, v, at, index_constant(i), mask));
+		return start;
+	}
 	EmitLoop blocks, loop;
 	bool blocked = n > SUM_BLOCK;
 	Value begin = emit_index(e, 0), end = emit_index(e, n), total = NULL;
@@ -263,11 +284,7 @@ static Value reduce_loop(Lower *k, Val *v, const At *at, Value mask) {
 	level_open(k, &loop, begin, end, 1, n, false);
 	k->lane_level = lane_level;
 	Value accumulator = emit_loop_carry(e, &loop, start);
-	At below = {0};
-	for (int i = 0; i < a->type.rank; i++)
-		below.axis[i] = i == axis ? index_variable(k->depth) : at->axis[i > axis ? i - 1 : i];
-	Value x = lower_value(k, a, &below, mask);
-	if (lanes > 1) x = lower_as_lanes(k, x);
+	Value x = reduced_term(k, v, at, index_variable(k->depth), mask);
 	emit_loop_next(e, &loop, 0, reduce_step(e, op, accumulator, x));
 	level_close(k, &loop);
 	Value result = loop.result[0];
@@ -386,31 +403,34 @@ static Value chain_loops(Lower *k, Val *v, const At *at, Value mask) {
 	return chain_blocks(&c, 0, emit_f32(k->e, 0, c.lanes));
 }
 
+/* Is x the new largest?  The first NaN is. */
+static Value is_larger(Emit *e, Value x, Value best, bool real) {
+	if (!real) return LLVMBuildICmp(e->builder, LLVMIntSGT, x, best, "");
+	Value ordered = LLVMBuildFCmp(e->builder, LLVMRealOGT, x, best, "");
+	Value nan = LLVMBuildFCmp(e->builder, LLVMRealUNO, x, x, ""), was = LLVMBuildFCmp(e->builder, LLVMRealORD, best, best, "");
+	return LLVMBuildOr(e->builder, ordered, LLVMBuildAnd(e->builder, nan, was, ""), "");
+}
+
 static Value argmax_loop(Lower *k, Val *v, const At *at, Value mask) {
 	Emit *e = k->e;
 	Val *a = v->arg[0];
 	int axis = (int)v->list[0].data[0], lanes = k->lane_level >= 0 ? LANES : 1, lane_level = k->lane_level;
 	bool real = dtype_is_float(a->type.dtype);
-	Value start = reduce_start(e, OpReduceMax, a->type.dtype, lanes);
+	Value start = reduce_start(e, OpReduceMax, a->type.dtype, lanes), none = LLVMConstNull(emit_vector_type(e, e->i32, lanes));
+	if (is_written_out(k, a, a->type.dim[axis])) {
+		for (int64_t i = 0; i < a->type.dim[axis]; i++) {
+			Value x = reduced_term(k, v, at, index_constant(i), mask), larger = is_larger(e, x, start, real);
+			start = LLVMBuildSelect(e->builder, larger, x, start, "");
+			none = LLVMBuildSelect(e->builder, larger, emit_splat(e, emit_i32(e, i), lanes), none, "");
+		}
+		return none;
+	}
 	EmitLoop loop;
 	level_open(k, &loop, emit_index(e, 0), emit_index(e, a->type.dim[axis]), 1, a->type.dim[axis], false);
 	k->lane_level = lane_level;
 	Value best = emit_loop_carry(e, &loop, start);
-	Value where = emit_loop_carry(e, &loop, LLVMConstNull(emit_vector_type(e, e->i32, lanes)));
-	At below = {0};
-	for (int i = 0; i < a->type.rank; i++)
-		below.axis[i] = i == axis ? index_variable(k->depth) : at->axis[i > axis ? i - 1 : i];
-	Value x = lower_value(k, a, &below, mask);
-	if (lanes > 1) x = lower_as_lanes(k, x);
-	Value larger;
-	if (real) {   /* larger, or the first NaN */
-		Value ordered = LLVMBuildFCmp(e->builder, LLVMRealOGT, x, best, "");
-		Value nan = LLVMBuildFCmp(e->builder, LLVMRealUNO, x, x, ""),
-		      was = LLVMBuildFCmp(e->builder, LLVMRealORD, best, best, "");
-		larger = LLVMBuildOr(e->builder, ordered, LLVMBuildAnd(e->builder, nan, was, ""), "");
-	} else {
-		larger = LLVMBuildICmp(e->builder, LLVMIntSGT, x, best, "");
-	}
+	Value where = emit_loop_carry(e, &loop, none);
+	Value x = reduced_term(k, v, at, index_variable(k->depth), mask), larger = is_larger(e, x, best, real);
 	Value i = LLVMBuildTrunc(e->builder, loop.i, e->i32, "");
 	emit_loop_next(e, &loop, 0, LLVMBuildSelect(e->builder, larger, x, best, ""));
 	emit_loop_next(e, &loop, 1, LLVMBuildSelect(e->builder, larger, emit_splat(e, i, lanes), where, ""));
@@ -531,6 +551,16 @@ static Value pointwise_value(Lower *k, Val *v, const At *at, Value mask) {
 	return lower_pointwise(k->e, v, args);
 }
 
+/* Is `v` read by the number of its element alone, whatever its axes are? */
+enum { FLAT_DEPTH = 8 };
+static bool is_read_flat(const Lower *k, const Val *v, int depth) {
+	if (k->kp->buffer_of[v->id] >= 0 || v->op == OpConst || v->op == OpRandom) return true;
+	if (depth == 0 || (v->op != OpReshape && !is_pointwise(v))) return v->op == OpBroadcast && v->list[0].length == 0;
+	for (int i = 0; i < v->nargs; i++)
+		if (!is_read_flat(k, v->arg[i], depth - 1)) return false;
+	return true;
+}
+
 static Value compute(Lower *k, Val *v, const At *from, Value mask) {
 	int buffer = k->kp->buffer_of[v->id];
 	bool own = false;
@@ -544,7 +574,7 @@ static Value compute(Lower *k, Val *v, const At *from, Value mask) {
 	At at = *from, below = {0};
 	if (v->op == OpConst) return lower_constant(k->e, v->type.dtype, v->number);
 	if (v->op == OpReshape) {
-		below = index_reshape(k, &at, v->type, v->arg[0]->type);
+		below = index_reshape(k, &at, v->type, v->arg[0]->type, is_read_flat(k, v->arg[0], FLAT_DEPTH));
 		return lower_value(k, v->arg[0], &below, mask);
 	}
 	if (v->op == OpRandom) return random_value(k, v, &at);

@@ -15,6 +15,8 @@ Fn *pass_grad(Fn *f);
 Fn *pass_simplify(Fn *f);
 /* unfold: sums that overlapping windows write become sums over windows that are read. */
 Fn *pass_unfold(Fn *f);
+/* sums: a sum over several axes as one, or one for every 4096 terms. */
+Fn *pass_sums(Fn *f);
 /* logsumexp: written out, so that its derivative shares the exponentials. */
 Fn *pass_logsumexp(Fn *f);
 

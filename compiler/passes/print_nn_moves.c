@@ -108,7 +108,8 @@ static void print_part(Print *p, const Val *v) {
 	print_let(p, v);
 	for (int i = 0; i < v->type.rank; i++) {
 		long long from = v->list[0].data[i];
-		text_add(p->out, "%s%lld..%lld", i ? ", " : arena_printf(p->arena, "%s[", p->name[v->arg[0]->id]), from, from + v->type.dim[i]);
+		text_add(p->out, "%s%lld..%lld", i ? ", " : arena_printf(p->arena, "%s[", p->name[v->arg[0]->id]), from,
+		         from + v->type.dim[i]);
 	}
 	text_add(p->out, "]\n");
 }
@@ -120,7 +121,8 @@ static void print_pad(Print *p, const Val *v) {
 	print_number(&fill, v->number, v->type.dtype == DTYPE_BOOL ? DTYPE_I32 : v->type.dtype);
 	for (int axis = 0; axis < v->type.rank; axis++) {
 		long long lo = v->list[0].data[axis], hi = v->list[1].data[axis];
-		if (lo || hi) text.data = arena_printf(p->arena, "pad(%s, %lld, %lld, %s, axis = %d)", text.data, lo, hi, fill.data, axis);
+		if (lo || hi)
+			text.data = arena_printf(p->arena, "pad(%s, %lld, %lld, %s, axis = %d)", text.data, lo, hi, fill.data, axis);
 	}
 	print_let(p, v);
 	text_add(p->out, "%s\n", text.data);

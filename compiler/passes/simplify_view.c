@@ -150,6 +150,33 @@ Val *simplify_slice(Fn *f, Val *a, Type type, const int64_t *start, const int64_
 	return a->op == OpConcat ? sliced_concat(f, a, type, start, step) : NULL;
 }
 
+/* Two pads by the same value that neither crop nor spread are one. */
+static Val *pad_of_pad(Fn *f, const Val *a, const Val *v) {
+	int64_t lo[MAX_RANK], hi[MAX_RANK];
+	for (int i = 0; i < v->type.rank; i++) {
+		for (int k = 0; k < 2; k++)
+			if (a->list[k].data[i] < 0 || v->list[k].data[i] < 0) return NULL;
+		if (a->list[2].data[i] || v->list[2].data[i]) return NULL;
+		lo[i] = a->list[0].data[i] + v->list[0].data[i];
+		hi[i] = a->list[1].data[i] + v->list[1].data[i];
+	}
+	return ir_pad(f, a->arg[0], lo, hi, NULL, v->number);
+}
+
+/* A pad of other axes than a window's goes below it: one padded tensor under all windows, nothing stored per tap. */
+static Val *pad_below_window(Fn *f, const Val *window, const Val *v) {
+	int axis = (int)window->list[0].data[0], rank = window->arg[0]->type.rank;
+	int64_t list[3][MAX_RANK];
+	for (int k = 0; k < 3; k++) {
+		const int64_t *given = v->list[k].data;
+		if (given[axis] || given[axis + 1]) return NULL;
+		for (int i = 0; i < rank; i++) list[k][i] = given[i > axis ? i + 1 : i];
+	}
+	Val *below = ir_pad(f, window->arg[0], list[0], list[1], list[2], v->number);
+	return ir_window(f, below, axis, window->type.dim[axis], window->type.dim[axis + 1], window->list[1].data[0],
+	                 window->list[2].data[0]);
+}
+
 Val *simplify_pad(Fn *f, Val *a, const Val *v) {
 	double x;
 	if (type_same_dims(a->type, v->type)) {
@@ -159,6 +186,8 @@ Val *simplify_pad(Fn *f, Val *a, const Val *v) {
 		if (nothing) return a;
 	}
 	if (is_splat(a, &x) && x == v->number && signbit(x) == signbit(v->number)) return splat_of(f, a, v->type);
+	if (a->op == OpPad && a->number == v->number && signbit(a->number) == signbit(v->number)) return pad_of_pad(f, a, v);
+	if (a->op == OpWindow) return pad_below_window(f, a, v);
 	return NULL;
 }
 

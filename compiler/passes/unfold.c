@@ -1,12 +1,11 @@
 /* unfold.c: in: a simplified Fn; out: one in which sums of overlapping windows are read instead of written.
  *
- * The adjoint of a convolution's windows is a fold of a contract: each element of the cotangent is spread over its taps, which overlap
- * and are added.  The other way round, each element of the result sums what reaches it: a contract over windows of the padded
- * cotangent, with the taps reversed:
- *     y[t] = sum over r, k of a[t - r d, k] b[r, k]     for     fold over (n, r) at n + r d of sum over k of a[n, k] b[r, k]
- * so that nothing is stored per tap.  Strides above 1 stay folds: the windows would be mostly zeros.  Windows that do not overlap
- * are no sum at all, but a reshape.
- * Guarantees: the same values; sums are in another order, and a sum of one term keeps the sign of its zero. */
+ * The adjoint of a convolution's windows is a fold of a contract: each element of the cotangent is spread over its taps, which
+ * overlap and are added.  The other way round, each element of the result sums what reaches it: a contract over windows of the
+ * padded cotangent, with the taps reversed: y[t] = sum over r, k of a[t - r d, k] b[r, k]     for     fold over (n, r) at n + r d
+ * of sum over k of a[n, k] b[r, k] so that nothing is stored per tap.  Strides above 1 stay folds: the windows would be mostly
+ * zeros.  Windows that do not overlap are no sum at all, but a reshape. Guarantees: the same values; sums are in another order,
+ * and a sum of one term keeps the sign of its zero. */
 #include "rebuild.h"
 
 #include <string.h>
@@ -17,7 +16,8 @@ static int find(const IntList *labels, int64_t label) {
 	return -1;
 }
 
-/* `v` as windows over axis `axis` for t < total and r < size: element (t, r) is the one at t - (size - 1 - r) * dilation, 0 outside. */
+/* `v` as windows over axis `axis` for t < total and r < size: element (t, r) is the one at t - (size - 1 - r) * dilation, 0
+ * outside. */
 static Val *reversed_windows(Fn *f, Val *v, int axis, int64_t total, int64_t size, int64_t dilation) {
 	int64_t lo[MAX_RANK] = {0}, hi[MAX_RANK] = {0};
 	lo[axis] = (size - 1) * dilation;
@@ -35,12 +35,14 @@ static int insert_label(const IntList *labels, int at, int64_t added, int64_t *o
 	return n;
 }
 
-/* fold of contract `c`, whose axes `axis` and `axis` + 1 are position and tap; NULL when one operand has both, or the result none. */
+/* fold of contract `c`, whose axes `axis` and `axis` + 1 are position and tap; NULL when one operand has both, or the result
+ * none. */
 static Val *fold_of_contract(Fn *f, const Val *fold, const Val *c) {
 	int axis = (int)fold->list[0].data[0];
 	int64_t position = c->list[2].data[axis], tap = c->list[2].data[axis + 1], size = c->type.dim[axis + 1];
 	int with = find(&c->list[0], position) >= 0 ? 0 : 1;   /* the operand that has the position */
-	if (find(&c->list[1 - with], position) >= 0 || find(&c->list[with], tap) >= 0 || c->arg[with]->type.rank == MAX_RANK) return NULL;
+	if (find(&c->list[1 - with], position) >= 0 || find(&c->list[with], tap) >= 0 || c->arg[with]->type.rank == MAX_RANK)
+		return NULL;
 	int at = find(&c->list[with], position), tap_at = find(&c->list[1 - with], tap);
 	Val *arg[2];
 	int64_t labels[2][MAX_RANK], result[MAX_RANK];

@@ -38,12 +38,19 @@ typedef struct ContractOperand {
 /* A finished part of C: rows x columns (run time) elements, the first of which is C(row, column); C(row + r, column + s) stands
  * at ((float *)at)[r * stride + s].  Rows of the range are whole when they are at most plan.epilogue_columns long, else they
  * come in segments. */
-typedef struct ContractTile { Value at; int64_t stride; Value row, rows, column, columns; } ContractTile;
+typedef struct ContractTile {
+	Value at;
+	int64_t stride;
+	Value row, rows, column, columns, turn;
+} ContractTile; /* turn: or NULL */
 typedef void ContractEpilogue(Emit *e, void *context, const ContractTile *tile);
 
 /* A loop of the sum around k: how far A and B are from one turn to the next. */
 typedef struct ContractSum { int64_t extent, a, b; } ContractSum;
 enum { MAX_AROUND = 8 };
+
+/* More products with the same B, done in turn within each pass: A and C stand `a` and `c` floats further for each. */
+typedef struct ContractTurns { int64_t extent, a, c; } ContractTurns;
 
 typedef struct Contract {
 	int64_t m, n, k;
@@ -52,6 +59,7 @@ typedef struct Contract {
 	/* A block is `per_block` turns of around[cut], or of k when cut == naround; 0: 4096 of k. */
 	int cut; int64_t per_block;
 	ContractOperand a, b;
+	ContractTurns turns;     /* extent 0: none; only with A in memory */
 	int64_t c_row;           /* floats from one row of C to the next; columns are adjacent */
 	int64_t c_pad;           /* floats past column n of every row of C that may be overwritten with anything */
 	bool c_dropped;          /* C is not stored: only the epilogue sees it, in scratch */

@@ -205,7 +205,7 @@ void contract_dot(Emit *e, const Contract *c, const ContractPlan *plan, Contract
 	emit_end_if(e, &branch);
 	Value rows = LLVMBuildSelect(e->builder, is_group, height, emit_index(e, 1), "");
 	if (c->epilogue) {
-		ContractTile tile = {to, plan->c_stride, row, rows, emit_index(e, 0), emit_index(e, 1)};
+		ContractTile tile = {to, plan->c_stride, row, rows, emit_index(e, 0), emit_index(e, 1), NULL};
 		c->epilogue(e, c->context, &tile);
 	}
 	Value next = emit_add(e, row, rows);

@@ -1,7 +1,7 @@
 /* contract_nest.c: the loops around the microkernels.
  *
- *     column blocks j { row blocks i { passes over k { [pack B] tiles of rows { [pack A] panels { microkernel } [epilogue] } } }
- * }
+ *     column blocks j { row blocks i { passes over k { [pack B] turns { tiles of rows { [pack A] panels { microkernel }
+ * [epilogue] } } } } }
  *
  * B is packed outside the row blocks when there is one pass.  Sums of a pass wait in C for the next one; when there are several
  * blocks of the sum, or C is dropped, they wait in scratch.  Passes are the loops around k that the microkernel does not run
@@ -18,7 +18,7 @@ typedef struct Nest {
 	Value kernel[2][PANEL_KINDS]; /* [taller]; NULL: no such tile */
 	Value pack_a[2];
 	/* The current column block, row block and pass. */
-	Value panel0, panels, column0, tile0, tile_count, row0;
+	Value panel0, panels, column0, tile0, tile_count, row0, turn;
 	Value a, b, k0, k, segments; /* where the pass's first elements of A and B stand; its extent */
 	/* Of a pass, i1 or NULL for always: a chain begins, ends; nothing stands in C yet; C is complete after it. */
 	Value begins, ends, initial, last_pass;
@@ -164,12 +164,14 @@ static Value place_in(Nest *n, Value row, bool chain) {
 	const ContractPlan *plan = n->plan;
 	if (!chain && !n->c->c_dropped) {
 		Value at = emit_at(e, n->x.c, e->f32, emit_mul(e, row, emit_index(e, n->c->c_row)));
+		if (n->turn) at = emit_at(e, at, e->f32, emit_mul(e, n->turn, emit_index(e, n->c->turns.c)));
 		return emit_at(e, at, e->f32, n->column0);
 	}
 	Value base = emit_at_constant(e, n->x.scratch, e->i8, (int64_t)(chain ? plan->chain_at : plan->c_at));
 	if (!n->plan->chained) return base;
-	return emit_at(e, base, e->f32,
-	               emit_mul(e, emit_sub(e, row, n->row0), emit_index(e, chain ? plan->chain_stride : plan->c_stride)));
+	Value number = emit_sub(e, row, n->row0);
+	if (n->turn) number = emit_add(e, number, emit_mul(e, n->turn, emit_index(e, plan->row_block + plan->height)));
+	return emit_at(e, base, e->f32, emit_mul(e, number, emit_index(e, chain ? plan->chain_stride : plan->c_stride)));
 }
 
 /* Asks for what the epilogue will read beside a panel of C, before the product that keeps the processor busy meanwhile: one
@@ -242,7 +244,8 @@ static void call_epilogue(Nest *n, Value row, Value rows) {
 	bool guarded = n->last_pass && !LLVMIsAConstantInt(n->last_pass);
 	if (guarded) branch = emit_if(e, n->last_pass);
 	Value end = emit_min(e, panel_column(n, emit_add(e, n->panel0, n->panels)), emit_index(e, c->n));
-	ContractTile tile = {place_in(n, row, false), n->plan->c_stride, row, rows, n->column0, emit_sub(e, end, n->column0)};
+	ContractTile tile = {
+	    place_in(n, row, false), n->plan->c_stride, row, rows, n->column0, emit_sub(e, end, n->column0), n->turn};
 	c->epilogue(e, c->context, &tile);
 	if (guarded) emit_end_if(e, &branch);
 }
@@ -267,8 +270,19 @@ static Value both(Emit *e, Value a, Value b) { return !a ? b : !b ? a : LLVMBuil
 
 /* The pass whose place is known. */
 static void run_pass(Nest *n) {
+	Emit *e = n->e;
 	if (n->plan->pack_b && n->plan->chained) pack_b(n);
+	if (n->c->turns.extent <= 1) {
+		tiles_of_rows(n);
+		return;
+	}
+	Nest before = *n;
+	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), emit_index(e, n->c->turns.extent), 1);
+	n->turn = loop.i;
+	n->a = emit_at(e, n->a, e->f32, emit_mul(e, loop.i, emit_index(e, n->c->turns.a)));
 	tiles_of_rows(n);
+	emit_loop_end(e, &loop);
+	*n = before;
 }
 
 /* k in blocks, if it is k that they cut, and those in pieces of k_block. */

@@ -181,7 +181,7 @@ static void choose_panel_block(const Target *target, const Contract *c, Contract
 static void choose_row_block(const Target *target, const Contract *c, ContractPlan *plan, int64_t rows) {
 	plan->row_block = c->m;
 	if (!plan->waiting && !(plan->chained && c->c_dropped)) return;
-	int64_t bytes = plan->panel_block * plan->panel_columns * 4;
+	int64_t bytes = plan->panel_block * plan->panel_columns * 4 * MAX(1, c->turns.extent);
 	int64_t wanted = MAX(target->l2, 64 << 10) / 4 / bytes / plan->height * plan->height;
 	plan->row_block = MIN(rows, MAX(wanted, 4 * plan->height));
 }
@@ -204,7 +204,7 @@ static void place_scratch(const Contract *c, ContractPlan *plan) {
 	}
 	plan->c_stride = c->c_row;
 	if (c->c_dropped) {
-		int64_t rows = plan->chained ? plan->row_block + plan->height : plan->height;
+		int64_t rows = plan->chained ? (plan->row_block + plan->height) * MAX(1, c->turns.extent) : plan->height;
 		plan->c_at = at;
 		plan->c_stride = wide + (is_aliasing(wide) ? 16 : 0);
 		at += (size_t)round_up(plan->c_stride * rows * 4, 64);
@@ -212,7 +212,7 @@ static void place_scratch(const Contract *c, ContractPlan *plan) {
 	if (plan->waiting) {
 		plan->chain_at = at;
 		plan->chain_stride = wide + (is_aliasing(wide) ? 16 : 0);
-		at += (size_t)round_up(plan->chain_stride * (plan->row_block + plan->height) * 4, 64);
+		at += (size_t)round_up(plan->chain_stride * (plan->row_block + plan->height) * MAX(1, c->turns.extent) * 4, 64);
 	}
 	plan->scratch_bytes = at;
 }

@@ -11,6 +11,7 @@ struct KernelWriter {
 	Lower lower;
 	const Contraction *contraction;
 	Value begin, end, scratch;
+	int turns;                   /* which loop around the product runs within its passes, or -1 */
 	bool split;                  /* the lanes past the last whole 16 need code of their own */
 	bool ragged;                 /* a tile's columns may begin and end anywhere, not at multiples of 16 */
 	bool flat;                   /* the index is an element's number: see tile_is_flat() */
@@ -248,6 +249,10 @@ static void write_tile(Emit *e, void *context, const ContractTile *tile) {
 	Value shift = emit_add(e, emit_mul(e, tile->row, emit_index(e, tile->stride)), tile->column);
 	k->tile = emit_at(e, tile->at, e->f32, emit_sub(e, emit_index(e, 0), shift));   /* so that rows and columns count from 0 */
 	k->tile_stride = tile->stride;
+	if (tile->turn) {
+		level_given(k, tile->turn, c->outer[w->turns].extent);
+		k->outer_level[w->turns] = k->depth;
+	}
 	level_open(k, &rows, tile->row, emit_add(e, tile->row, tile->rows), 1, c->rows.extent, false);
 	k->tile_row_level = k->depth;
 	w->flat = tile_is_flat(c, k->kernel->domain.rank);
@@ -259,6 +264,7 @@ static void write_tile(Emit *e, void *context, const ContractTile *tile) {
 	else if (c->columns.extent > 1) write_lanes(w, &at, axis, c->columns.extent, tile->column, past, skip);
 	else write_roots(k, &at, skip);
 	level_close(k, &rows);
+	if (tile->turn) k->depth--;
 }
 
 /* Filled along the axis that its last axis is: rows of the result, or the summed index. */
@@ -315,8 +321,17 @@ static int64_t turns_per_share(const Kernel *kernel, const ContractLoop *l) {
 	return l->extent / kernel->domain.dim[kernel->partition];
 }
 
+/* The innermost loop around a product of several passes that B does not take part in: done within each pass, it reads B once. -1:
+ * none. */
+static int loop_of_turns(const Kernel *kernel) {
+	const Contraction *c = &kernel->contraction;
+	for (int i = c->nouter - 1; i >= 0 && !c->fill; i--)
+		if (c->outer[i].extent > 1 && !c->outer[i].in_b && !turns_per_share(kernel, &c->outer[i])) return i;
+	return -1;
+}
+
 /* The contract of a kernel as the nest wants it; pointers and epilogue are added by who emits. */
-static Contract contract_of(const KernelProgram *kp, const Kernel *kernel) {
+static Contract contract_of(const Target *target, const KernelProgram *kp, const Kernel *kernel) {
 	const Contraction *c = &kernel->contraction;
 	const ContractLoop *k = &c->sum[c->nsum - 1];
 	int out = kp->buffer_of[kernel->anchor->id];
@@ -342,6 +357,9 @@ static Contract contract_of(const KernelProgram *kp, const Kernel *kernel) {
 		contract.row_counts[contract.nrow_counts++] = share * rows;
 		if (rest) contract.row_counts[contract.nrow_counts++] = rest * rows;
 	}
+	int turns = loop_of_turns(kernel);
+	if (turns >= 0 && contract_plan(target, &contract).chained)
+		contract.turns = (ContractTurns){c->outer[turns].extent, c->outer[turns].a, c->outer[turns].y};
 	return contract;
 }
 
@@ -351,7 +369,7 @@ int64_t kernel_panels(const void *target, const KernelProgram *kp, const Kernel 
 	Kernel whole = *kernel;
 	whole.workers = 1;
 	if (kernel->kind != KERNEL_CONTRACT || kernel->contraction.nouter || kernel->contraction.dot) return 0;
-	Contract contract = contract_of(kp, &whole);
+	Contract contract = contract_of(target, kp, &whole);
 	int64_t workers = MAX(kernel->workers, 1);
 	contract.row_counts[0] = (contract.m + workers - 1) / workers;
 	contract.nrow_counts = 1;
@@ -366,7 +384,7 @@ size_t kernel_scratch(const Target *target, const KernelProgram *kp, const Kerne
 	if (kernel->kind == KERNEL_ROWS) return rows_scratch(kernel);
 	if (kernel->kind == KERNEL_SEQUENCE) return sequence_scratch(kernel->anchor);
 	if (kernel->kind != KERNEL_CONTRACT) return 0;
-	Contract contract = contract_of(kp, kernel);
+	Contract contract = contract_of(target, kp, kernel);
 	return contract_plan(target, &contract).scratch_bytes;
 }
 
@@ -398,7 +416,7 @@ static void open_outer(KernelWriter *w, EmitLoop *loops, ContractArguments *args
 	const Contraction *c = w->contraction;
 	for (int i = 0; i < c->nouter; i++) {
 		const ContractLoop *l = &c->outer[i];
-		if (l->extent == 1) continue;
+		if (l->extent == 1 || i == w->turns) continue;
 		int64_t share = turns_per_share(k->kernel, l);
 		Value begin = share ? emit_mul(e, w->begin, emit_index(e, share)) : emit_index(e, 0);
 		Value end = share ? emit_mul(e, w->end, emit_index(e, share)) : emit_index(e, l->extent);
@@ -417,10 +435,11 @@ static void write_contract(KernelWriter *w) {
 	const Contraction *c = &kernel->contraction;
 	const KernelProgram *kp = k->kp;
 	int out = kp->buffer_of[kernel->anchor->id];
-	Contract contract = contract_of(kp, kernel);
+	Contract contract = contract_of(e->target, kp, kernel);
 	contract.context = contract.a.context = w;
 	ContractPlan plan = contract_plan(e->target, &contract);
 	w->contraction = c;
+	w->turns = contract.turns.extent ? loop_of_turns(kernel) : -1;
 	w->split = needs_split(kp, kernel, c->columns.extent);
 	w->ragged = c->columns.extent > 1 && plan.lanes < LANES && (kernel->panels || plan.epilogue_columns < c->columns.extent);
 	k->tile_value = kernel->anchor;
@@ -440,7 +459,7 @@ static void write_contract(KernelWriter *w) {
 	open_outer(w, outer, &args);
 	contract_emit(e, &contract, &plan, args);
 	for (int i = c->nouter - 1; i >= 0; i--)
-		if (c->outer[i].extent > 1) level_close(k, &outer[i]);
+		if (c->outer[i].extent > 1 && i != w->turns) level_close(k, &outer[i]);
 }
 
 /* The buffers a kernel is given, in the order of its parameters. */

@@ -101,6 +101,7 @@ Value lower_as_lanes(Lower *k, Value v);
 /* Enter and leave a loop level: for (variable = begin; < end; += step). */
 void level_open(Lower *k, EmitLoop *loop, Value begin, Value end, int64_t step, int64_t extent, bool lanes);
 void level_close(Lower *k, EmitLoop *loop);
+void level_given(Lower *k, Value variable, int64_t extent);   /* a level whose variable somebody else's loop turns */
 void level_single(Lower *k);                            /* a level whose variable is 0 */
 
 /* The level at which lower_value() computes this. */

@@ -48,10 +48,12 @@ void level_close(Lower *k, EmitLoop *loop) {
 	}
 }
 
-void level_single(Lower *k) {
+void level_given(Lower *k, Value variable, int64_t extent) {
 	if (k->depth + 1 >= MAX_LOOPS) die("loops nested too deep");
-	k->level[++k->depth] = (Level){.variable = emit_index(k->e, 0), .extent = 1};
+	k->level[++k->depth] = (Level){.variable = variable, .extent = extent};
 }
+
+void level_single(Lower *k) { level_given(k, emit_index(k->e, 0), 1); }
 
 static bool at_equal(const At *a, const At *b, int rank) {
 	if (a->flat != b->flat) return false;

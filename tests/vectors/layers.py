@@ -325,8 +325,53 @@ def attentions(record):
         )
 
 
+def recurrents(record):
+    def pytorch(make, n, order, x, own, reversed):
+        """order: which of our gates PyTorch has first, second, .."""
+        layer = make(x.shape[-1], n, batch_first=True)
+        gates = lambda v: torch.cat([v[..., g * n : g * n + n] for g in order], -1)
+        zero = torch.zeros(len(order) * n)
+        given = {
+            "weight_ih_l0": gates(own["w"]).T,
+            "weight_hh_l0": gates(own["u"]).T,
+            "bias_ih_l0": gates(own.get("b", zero)),
+            "bias_hh_l0": gates(own.get("c", zero)),
+        }
+        y = torch.func.functional_call(layer, given, x.flip(1) if reversed else x)[0]
+        return y.flip(1) if reversed else y
+
+    def in_keras(layer, x, own, reversed):
+        layer.build(x.shape)
+        values = [own["w"], own["u"]]
+        if "b" in own:
+            values.append(torch.stack([own["b"], own["c"]]) if "c" in own else own["b"])
+        for variable, value in zip(layer.weights, values):
+            variable._value = value
+        y = layer.call(x.flip(1) if reversed else x)
+        return y.flip(1) if reversed else y
+
+    for name, make, theirs, order in (
+        ("rnn", torch.nn.RNN, k.SimpleRNN, [0]),
+        ("lstm", torch.nn.LSTM, k.LSTM, [0, 1, 2, 3]),
+        ("gru", torch.nn.GRU, k.GRU, [1, 0, 2]),
+    ):
+        for settings, bias, reversed in ("", True, False), (", reversed = true", True, True), (", bias = false", False, False):
+            n = 2
+            own = {"w": coarse(3, len(order) * n), "u": coarse(n, len(order) * n)}
+            if bias:
+                own |= {b: coarse(len(order) * n) for b in ("bc" if name == "gru" else "b")}
+            record.layer(
+                "%s(_, %d%s)" % (name, n, settings),
+                lambda x, own: pytorch(make, n, order, x, own, reversed),
+                own,
+                lambda x, own: in_keras(theirs(n, use_bias=bias, return_sequences=True), x, own, reversed),
+                x=coarse(2, 3, 3),
+            )
+
+
 record = Record("layers.txt")
 convolutions(record)
 poolings(record)
 norms(record)
 attentions(record)
+recurrents(record)

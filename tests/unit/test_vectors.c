@@ -16,12 +16,13 @@
 enum { MAX_LINES = 24 };
 
 typedef struct Line { const char *name; bool input; Type type; double *values; } Line;
-typedef struct Case { const char *expression; Line line[MAX_LINES]; int nlines; } Case;
+/* use: the file of tests/user/ whose declarations the expression is written with, or NULL. */
+typedef struct Case { const char *expression, *use; Line line[MAX_LINES]; int nlines; } Case;
 
 /* ---- reading the records ---- */
 
-static char *read_text(Arena *arena, const char *path) {
-	FILE *file = fopen(arena_printf(arena, "%s/tests/vectors/%s", NNC_SOURCE_DIR, path), "rb");
+static char *read_text(Arena *arena, const char *folder, const char *path) {
+	FILE *file = fopen(arena_printf(arena, "%s/tests/%s/%s", NNC_SOURCE_DIR, folder, path), "rb");
 	if (!file) fail_msg("cannot open %s", path);
 	static char buffer[1 << 20];
 	size_t length = fread(buffer, 1, sizeof buffer, file);
@@ -54,7 +55,7 @@ static void read_line(Arena *arena, Case *c, char *text) {
 /* Calls `check` for every case of a file; returns how many there were. */
 static int for_each_case(const char *path, void (*check)(Arena *arena, Case *c, EvalMode mode)) {
 	Arena *texts = arena_new();
-	char *next = read_text(texts, path);
+	char *next = read_text(texts, "vectors", path);
 	Case c = {0};
 	int count = 0;
 	for (bool more = true; more;) {
@@ -72,6 +73,7 @@ static int for_each_case(const char *path, void (*check)(Arena *arena, Case *c, 
 			count++;
 		}
 		if (!strncmp(text, "case ", 5)) c = (Case){.expression = text + 5};
+		else if (!strncmp(text, "use ", 4)) c.use = text + 4;
 		else if (*text && *text != '#' && strncmp(text, "from ", 5)) read_line(texts, &c, text);
 	}
 	arena_free(texts);
@@ -102,6 +104,15 @@ static Program *elaborate(Arena *arena, const char *text) {
 		fail_msg("the program does not elaborate:\n%s", text);
 	}
 	return program;
+}
+
+/* What a case is written with: the declarations of a user's file before its data. */
+static const char *declarations(Arena *arena, const Case *c) {
+	if (!c->use) return "";
+	char *text = read_text(arena, "user", c->use), *end = strstr(text, "\ndata ");
+	assert_non_null(end);
+	end[1] = 0;
+	return text;
 }
 
 static Tensor to_tensor(Arena *arena, Type type, const double *values, EvalMode mode) {
@@ -161,8 +172,8 @@ static const char *function_program(Arena *arena, Case *c) {
 	}
 	const char *value = is_layer(c) ? arena_printf(arena, "  let f = %s\n  let value = f(%s)\n", c->expression, given.data)
 	                                : arena_printf(arena, "  let value = %s\n", c->expression);
-	return arena_printf(arena, "model case(%s) -> %s {\n%s  let total = sum(value * dy)\n  return value%s\n}\n", head.data,
-	                    results.data, value, body.length ? body.data : "");
+	return arena_printf(arena, "%smodel case(%s) -> %s {\n%s  let total = sum(value * dy)\n  return value%s\n}\n",
+	                    declarations(arena, c), head.data, results.data, value, body.length ? body.data : "");
 }
 
 /* The record's name for an input of the Fn: `.w` for case/f/w. */
@@ -210,10 +221,10 @@ static const char *training_program(Arena *arena, Case *c) {
 	}
 	const char *layer = arena_text(arena, c->expression, (size_t)(strstr(c->expression, " training") - c->expression));
 	return arena_printf(arena,
-		"data given { one: f32 = [1] }\nmodel case(one: f32[B]) -> [] {\n%s  let f = %s\n  let value = f(%s)\n"
+		"%sdata given { one: f32 = [1] }\nmodel case(one: f32[B]) -> [] {\n%s  let f = %s\n  let value = f(%s)\n"
 		"  let total = sum(value * dy)\n%s  return total\n}\n"
-		"train { data = given; batch = 1; steps = 1; loss = case(one); optimizer = sgd() }\n", declared.data, layer, given.data,
-		kept.data);
+		"train { data = given; batch = 1; steps = 1; loss = case(one); optimizer = sgd() }\n", declarations(arena, c), declared.data,
+		layer, given.data, kept.data);
 }
 
 static void check_training(Arena *arena, Case *c, EvalMode mode) {
@@ -289,7 +300,7 @@ static void take_step(Arena *arena, const Fn *f, Tensor *inputs, int step, EvalM
 
 /* keras_adam as the tutorials define it. */
 static const char *user_optimizer(Arena *arena) {
-	char *text = strstr(read_text(arena, "tutorial1.nn"), "optimizer keras_adam");
+	char *text = strstr(read_text(arena, "vectors", "tutorial1.nn"), "optimizer keras_adam");
 	assert_non_null(text);
 	*strstr(text, "train pytorch") = 0;
 	return text;
@@ -305,7 +316,7 @@ static void check_optimizer(Arena *arena, Case *c, EvalMode mode) {
 	bool own = !strncmp(c->expression, "keras_adam", 10);
 	Program *program = elaborate(arena, arena_printf(arena,
 		"%s%strain { data = given; batch = 1; steps = 10; loss = line(g, h); optimizer = %s }\n",
-		linear_model, own ? user_optimizer(arena) : "", c->expression));
+		linear_model, own ? user_optimizer(arena) : declarations(arena, c), c->expression));
 	Fn *f = run_passes(program_step(program, 0), 0, pass_count);
 	Tensor inputs[MAX_LINES] = {{{0}, NULL}};
 	assert_true(f->inputs.length <= MAX_LINES && f->outputs.length <= MAX_LINES);
@@ -353,12 +364,21 @@ static void test_losses(void **state) {
 
 static void test_layers(void **state) {
 	(void)state;
-	assert_int_equal(for_each_case("layers.txt", check_layer), 63);
+	assert_int_equal(for_each_case("layers.txt", check_layer), 72);
 }
 
 static void test_optimizers(void **state) {
 	(void)state;
 	assert_int_equal(for_each_case("optimizers.txt", check_optimizer), 22);
+}
+
+static void check_user(Arena *arena, Case *c, EvalMode mode) {
+	(find(c, "ps", false) ? check_optimizer : check_layer)(arena, c, mode);
+}
+
+static void test_users(void **state) {
+	(void)state;
+	assert_int_equal(for_each_case("users.txt", check_user), 6);
 }
 
 static void test_schedules(void **state) {
@@ -373,6 +393,7 @@ int main(void) {
 		cmocka_unit_test(test_layers),
 		cmocka_unit_test(test_optimizers),
 		cmocka_unit_test(test_schedules),
+		cmocka_unit_test(test_users),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -307,7 +307,8 @@ def schedules():
         record.end(rate=torch.tensor(rates))
 
 
-activations()
-losses()
-optimizers()
-schedules()
+if __name__ == "__main__":
+    activations()
+    losses()
+    optimizers()
+    schedules()

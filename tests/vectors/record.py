@@ -36,12 +36,15 @@ class Record:
     """One text file of cases: what to evaluate, who computed it, the inputs and the results."""
 
     def __init__(self, name):
+        self.use = None  # of tests/user/: the file that declares what is evaluated
         self.out = open(os.path.join(HERE, name), "w")
         script = os.path.basename(sys.argv[0])
         self.out.write("# %s: PyTorch %s, Keras %s\n" % (script, torch.__version__, keras.__version__))
 
     def begin(self, expression, source, **inputs):
         self.out.write("\ncase %s\nfrom %s\n" % (expression, source))
+        if self.use:
+            self.out.write("use %s\n" % self.use)
         for name, value in inputs.items():
             line(self.out, name, value, "f32" if value.is_floating_point() else None)
 

@@ -179,7 +179,8 @@ static Value wrong_shape(Elab *e, Scope *scope, const TypeExpr *type, Value v, c
 	if (!dim && !type->leading_dots && rank == wanted + 1 && dim_known(v.as.tensor.dims[rank - 1], &one) && one == 1)
 		elab_help(e, "`[.., 0]` after it drops the last dim");
 	else if (!dim && !type->leading_dots && wanted == 2 && rank > 2)
-		elab_help(e, "`flatten` or `global_avg_pool` before the last `dense` leaves one row for each sample");
+		elab_help(e, "%s`flatten` or `global_avg_pool` before the last `dense` leaves one row for each sample",
+			rank == 3 ? "`last_step`, " : "");
 	else if (!dim && !type->leading_dots && rank + 1 == wanted && is_library(e, type->span) && ends_with_channels(type))
 		elab_help(e, "`reshape(x, dims(x), 1)` gives it one channel");
 	return value_poison();

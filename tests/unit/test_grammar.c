@@ -398,6 +398,66 @@ static void test_format_std(void **state) {
 	for (int i = 0; i < std_file_count; i++) assert_string_equal(format(std_files[i].name, std_files[i].text), std_files[i].text);
 }
 
+/* ---- the reference ---- */
+
+/* "conv2d(x, n, stride = 1)"; of an optimizer the settings. */
+static const char *signature(const char *text, const Decl *d) {
+	Text out = {.arena = arena};
+	int first = d->kind == DECL_OPTIMIZER ? 2 : 0;
+	text_add(&out, "%s(", d->name.text);
+	for (int i = first; i < d->params.length; i++) {
+		const Param *p = &d->params.data[i];
+		text_add(&out, "%s%s", i > first ? ", " : "", p->name.text);
+		if (p->value) text_add(&out, " = %.*s", (int)(p->value->span.end - p->value->span.begin), text + p->value->span.begin);
+	}
+	text_add(&out, ")");
+	return out.data;
+}
+
+/* Users are told of a declaration where a comment right above it begins with its name. */
+static bool is_told(const char *text, const Decl *d) {
+	const char *line = text + d->span.begin;
+	const char *name = arena_printf(arena, "# %s", d->name.text);
+	while (line > text) {
+		const char *before = line - 1;
+		while (before > text && before[-1] != '\n') before--;
+		if (*before != '#') return false;
+		if (!strncmp(before, name, strlen(name))) return true;
+		line = before;
+	}
+	return false;
+}
+
+/* The first column of the reference's table of std holds every name with its defaults, and nothing else. */
+static void test_reference(void **state) {
+	(void)state;
+	size_t length = 0;
+	char *page = read_whole(NNC_SOURCE_DIR "/grammar/LANGUAGE.md", &length);
+	assert_non_null(page);
+	page[length] = 0;
+	char *table = strstr(page, "| name and defaults |");
+	assert_non_null(table);
+	*strstr(table, "\n\n") = 0;
+	int wanted = 0, written = 0;
+	for (int i = 0; i < std_file_count; i++) {
+		const char *text = std_files[i].text;
+		diag = diag_new(arena);
+		SourceFile *file = parse_file(arena, diag, diag_source(diag, std_files[i].name, text, strlen(text), true));
+		for (int k = 0; k < file->decls.length; k++) {
+			const Decl *d = file->decls.data[k];
+			if ((d->kind != DECL_FN && d->kind != DECL_LAYER && d->kind != DECL_OPTIMIZER) || !is_told(text, d)) continue;
+			const char *entry = arena_printf(arena, "`%s`", signature(text, d));
+			if (!strstr(table, entry)) fail_msg("LANGUAGE.md has no %s", entry);
+			wanted++;
+		}
+	}
+	for (char *row = strstr(table, "\n| `"); row; row = strstr(row + 1, "\n| `")) {
+		char *end = strstr(row + 3, " |");
+		for (char *at = row; at < end; at++) written += *at == '`';
+	}
+	assert_int_equal(written, 2 * wanted);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_expressions, setup, teardown),
@@ -409,6 +469,7 @@ int main(void) {
 	    cmocka_unit_test_setup_teardown(test_recovery, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_format, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_format_std, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_reference, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,8 +26,9 @@ static void must_agree(const Fn *f, const Tensor *a, const Tensor *b, const char
 
 static bool has_derivatives(const Fn *f) {
 	for (int i = 0; i < f->vals.length; i++) {
-		Op op = f->vals.data[i]->op;
-		if (op == OpGrad || op == OpMark || op == OpCustom || op == OpCotangent) return true;
+		const Val *v = f->vals.data[i];
+		if (v->op == OpGrad || v->op == OpMark || v->op == OpCustom || v->op == OpCotangent) return true;
+		if (v->body && has_derivatives(v->body)) return true;
 	}
 	return false;
 }

@@ -1,4 +1,4 @@
-/* std_layers.h: for tests: every layer of std in small programs, with what it is called with and what it is differentiated by.
+/* std_layers.h: for tests: every layer, activation and loss of std in small programs, and what they are differentiated by.
  *
  * Everything is a parameter of the model (whole numbers: a state), so that one train block gives all derivatives. */
 #ifndef NNC_TEST_STD_LAYERS_H
@@ -51,6 +51,26 @@ static const LayerCase layer_cases[] = {
 	{"x[2, 3, 2]", "let y = softmax(x, axis = 1)", NULL},
 	{"x[2, 3, 2]", "let y = log_softmax(x, axis = 0)", NULL},
 	{"x[2, 4]", "let h = where(x > 0.3, -inf, x)\nlet y[b, j] = softmax(h[b, ..])[j]", NULL},
+	{"x[2, 4]", "let y = relu(x)", NULL},
+	{"x[2, 4]", "let y = leaky_relu(x)", NULL},
+	{"x[2, 4]", "let y = elu(x)", NULL},
+	{"x[2, 4]", "let y = gelu(x)", NULL},
+	{"x[2, 4]", "let y = gelu_tanh(x)", NULL},
+	{"x[2, 4]", "let y = sigmoid(x)", NULL},
+	{"x[2, 4]", "let y = silu(x)", NULL},
+	{"x[2, 4]", "let y = softplus(x)", NULL},
+	{"x[2, 4]", "let y = hard_sigmoid(3 * x)", NULL},
+	{"a[3, 2] b[3, 2]", "let y = mse(a, b)", NULL},
+	{"a[3, 2] b[3, 2]", "let y = mae(a, b)", NULL},
+	{"a[3, 2] b[3, 2]", "let y = huber(a, b, delta = 0.5)", NULL},
+	{"a[3, 2] b[3, 2]", "let y = soft_cross_entropy(a, b, smoothing = 0.1)", NULL},
+	{"a[3, 2] b[3, 2]", "let y = binary_cross_entropy(a, b, smoothing = 0.1)", NULL},
+	{"a[3, 2] b[3, 2]", "let y = hinge(a, b)", NULL},
+	{"a[3, 2] b[3, 2]", "let y = cosine_similarity(a, b)", NULL},
+	{"a[3, 2] b[3, 2]", "let y = kl_divergence(softmax(a), softmax(b))", NULL},
+	{"a[2, 3]", "let y = cross_entropy(a, t)", "state t: i32[2] = 0"},
+	{"a[2, 3] c[2]", "let y = cross_entropy(a, t, weight = c, smoothing = 0.1)", "state t: i32[2] = 0"},
+	{"a[2, 3] c[2]", "let y = nll(log_softmax(a), t, weight = c)", "state t: i32[2] = 0"},
 };
 
 typedef struct Given { const char *name, *dims; } Given;

@@ -1,5 +1,5 @@
-/* test_layers.c: every layer of std, training: first and second derivative by inputs and parameters against central
- * differences in f64; and what those cannot say, exactly.
+/* test_layers.c: every layer, activation and loss of std, training: first and second derivative by inputs and parameters
+ * against central differences in f64; and what those cannot say, exactly.
  * link: nnc_front nnc_passes nnc_ir */
 #include "std_layers.h"
 

@@ -223,8 +223,8 @@ static const char *training_program(Arena *arena, Case *c) {
 	return arena_printf(arena,
 		"%sdata given { one: f32 = [1] }\nmodel case(one: f32[B]) -> [] {\n%s  let f = %s\n  let value = f(%s)\n"
 		"  let total = sum(value * dy)\n%s  return total\n}\n"
-		"train { data = given; batch = 1; steps = 1; loss = case(one); optimizer = sgd() }\n", declarations(arena, c), declared.data,
-		layer, given.data, kept.data);
+		"train { data = given; batch = 1; steps = 1; loss = case(one); optimizer = sgd() }\n", declarations(arena, c),
+		declared.data, layer, given.data, kept.data);
 }
 
 static void check_training(Arena *arena, Case *c, EvalMode mode) {

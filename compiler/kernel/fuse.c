@@ -27,6 +27,19 @@ typedef struct Fuse {
 
 const char *const kernel_kind_text[KERNEL_KINDS] = {"map", "rows", "contract", "sequence", "scan"};
 
+/* Is it one of math.def's functions?  Those are functions of f32. */
+static bool is_elementary(Op op) {
+	switch (op) {
+#define IS_MATH(text) (text[0] == 'M' && text[1] == 'A' && text[2] == 'T' && text[3] == 'H')
+#define UNARY(Name, text, types, result, forward, ...) case Op##Name: return IS_MATH(#forward);
+#define BINARY(Name, text, types, result, forward, ...) case Op##Name: return IS_MATH(#forward);
+#define TERNARY(Name, text, types, result, forward, ...) case Op##Name: return IS_MATH(#forward);
+#define STRUCTURAL(...)
+#include "ops.def"
+	default: return false;
+	}
+}
+
 const Val *kernel_unsupported(const Fn *f) {
 	for (int i = 0; i < f->vals.length; i++) {
 		const Val *v = f->vals.data[i];
@@ -40,17 +53,12 @@ const Val *kernel_unsupported(const Fn *f) {
 			if (within) return within;
 			break;
 		}
-		case OpContract:
-			if (v->type.dtype != DTYPE_F32) return v;
-			break;
-		default: break;
+		default:
+			if (v->type.dtype == DTYPE_F64 && is_elementary(v->op)) return v;
 		}
-		if (v->type.dtype == DTYPE_F16 || v->type.dtype == DTYPE_BF16 || v->type.dtype == DTYPE_F64) return v;
 	}
 	return NULL;
 }
-
-static bool is_product(const Val *v) { return v->op == OpContract && !contract_is_element_wise(v); }
 
 static bool is_anchor(const Val *v) {
 	return v->op == OpContract || v->op == OpArgMax || is_reduce(v) || is_sequence(v) || v->op == OpSumBuckets;
@@ -204,6 +212,9 @@ static void decide(Fuse *f, Val *v) {
 	f->cost[v->id] = cost;
 	if (is_product(v)) store_operands(f, v);
 	if (v->op == OpGather) store_operand(f, v->arg[0]);
+	bool rereads = v->op == OpContract && v->type.dtype != DTYPE_F32;   /* each element, again and again */
+	for (int k = 0; k < v->nargs && rereads; k++)
+		if (f->cost[v->arg[k]->id] >= DEAR) store_operand(f, v->arg[k]);
 	if (v->op == OpBroadcast) {
 		Val *a = v->arg[0];
 		if (a->type.rank && f->cost[a->id] >= DEAR && kp->buffer_of[a->id] < 0) store(f, a);

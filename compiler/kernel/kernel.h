@@ -212,16 +212,21 @@ static inline bool is_view(const Val *v) { return v->op == OpReshape || is_strid
 static inline bool is_reduce(const Val *v) {
 	return v->op == OpReduceSum || v->op == OpReduceMax || v->op == OpReduceMin || v->op == OpReduceProd;
 }
+/* A product of matrices; other contracts are computed element by element. */
+static inline bool is_product(const Val *v) {
+	return v->op == OpContract && v->type.dtype == DTYPE_F32 && !contract_is_element_wise(v);
+}
 /* Is it computed along an axis (`sequence_axis`), each element after the one before, or without lanes (axis -1)? */
 static inline bool is_sequence(const Val *v) {
+	if (v->op == OpContract) return v->type.dtype != DTYPE_F32 && contract_order(v).dot;
 	return v->op == OpCumSum || v->op == OpArgSort || v->op == OpBuckets ||
 	       (v->op == OpSumBuckets && v->type.rank == v->arg[1]->type.rank);
 }
 static inline int sequence_axis(const Val *v) {
-	return v->op == OpSumBuckets ? -1 : v->op == OpBuckets ? v->type.rank - 1 : (int)v->list[0].data[0];
+	return v->op == OpSumBuckets || v->op == OpContract ? -1 : v->op == OpBuckets ? v->type.rank - 1 : (int)v->list[0].data[0];
 }
 /* Do its elements come one by one, so that functions of them can be computed at once? */
-static inline bool sequence_streams(const Val *v) { return v->op == OpCumSum || v->op == OpSumBuckets; }
+static inline bool sequence_streams(const Val *v) { return v->op != OpArgSort && v->op != OpBuckets; }
 /* One of the members of a kernel of rows that has an axis more than its domain? */
 static inline bool is_wide(const Kernel *k, const Val *v) { return v->type.rank > k->domain.rank; }
 

@@ -113,8 +113,16 @@ static Val *prepare_contract(Fn *f, const Val *v, Val **args) {
 	return ir_transpose(f, ir_reshape(f, y, rank, dim), perm);
 }
 
-/* The numbers sorted into buckets, and rows summed by bucket: each row of the result can then be computed by itself, wherever it is
- * wanted, in the order of the numbers. */
+/* Products of f16 and bf16 are products of f32, rounded once. */
+static Val *prepare_short_contract(Fn *f, const Val *v, Val **args) {
+	Val wide = *v;
+	wide.type.dtype = DTYPE_F32;
+	Val *of[2] = {ir_cast(f, args[0], DTYPE_F32), ir_cast(f, args[1], DTYPE_F32)};
+	return ir_cast(f, prepare_contract(f, &wide, of), v->type.dtype);
+}
+
+/* The numbers sorted into buckets, and rows summed by bucket: each row of the result can then be computed by itself, wherever
+ * it is wanted, in the order of the numbers. */
 static Val *prepare_scatter(Fn *f, const Val *v, Val **args) {
 	Type index = args[1]->type;
 	int batch = (int)v->list[0].data[0], rest = args[0]->type.rank - index.rank;
@@ -259,6 +267,7 @@ static Fn *prepare(Fn *from, int carries) {
 		for (int k = 0; k < v->nargs; k++) args[k] = now[v->arg[k]->id];
 		f->span = v->span;
 		if (v->op == OpScan) now[v->id] = prepare_scan(f, v, args, carries >= 0);
+		else if (v->op == OpContract && dtype_info[v->type.dtype].bytes == 2) now[v->id] = prepare_short_contract(f, v, args);
 		else if (v->op == OpContract) now[v->id] = prepare_contract(f, v, args);
 		else if (v->op == OpScatterAdd) now[v->id] = prepare_scatter(f, v, args);
 		else if (v->op == OpReshape && v->arg[0]->op != OpInput && comes_from_inputs(v->arg[0], uses, SINK_DEPTH))

@@ -177,7 +177,7 @@ static double tree_cost(const KernelProgram *kp, const Val *v, bool top, double 
 	}
 	double turns = turns_of(v);
 	own *= turns;
-	if (v->op == OpContract && !contract_is_element_wise(v)) return 0;
+	if (is_product(v)) return 0;
 	for (int i = 0; i < (v->op == OpCustom ? 1 : v->nargs); i++) {
 		double below = tree_cost(kp, v->arg[i], false, known);
 		own += turns > 1 || v->arg[i]->type.rank ? below * turns : 0;

@@ -58,11 +58,17 @@ typedef struct Lower {
 	Kept *kept;                      /* elements of the row that an earlier pass has computed */
 } Lower;
 
+/* convert.c: casts.  i8 and u8 are computed as i32 and cut back to their range, f16 and bf16 as f32 and rounded; others stay. */
+Value lower_cast(Emit *e, Value a, DType from, DType to);
+Value lower_narrow(Emit *e, Value v, DType dtype);
+LLVMTypeRef lower_memory_type(Emit *e, DType dtype);
+Value lower_from_memory(Emit *e, Value raw, DType dtype);
+Value lower_to_memory(Emit *e, Value v, DType dtype);
+Value lower_real(Emit *e, DType dtype, double value, int lanes);   /* of a float type, as it is computed with */
+Value lower_constant(Emit *e, DType dtype, double value);
+
 /* scalar.c: the forward columns of ops.def and math.def as LLVM code; operands scalar or vector alike. */
 Value lower_pointwise(Emit *e, const Val *v, Value *args);
-Value lower_cast(Emit *e, Value a, DType from, DType to);
-/* i8 and u8 are computed as i32 and cut back to their range; others stay. */
-Value lower_narrow(Emit *e, Value v, DType dtype);
 Value lower_maximum(Emit *e, Value a, Value b);
 Value lower_minimum(Emit *e, Value a, Value b);
 /* One 32-bit word of Philox4x32-10 as a float in [0, 1); counter and key as i32, scalar or vector; site as i64. */
@@ -108,7 +114,6 @@ void level_single(Lower *k);                            /* a level whose variabl
 int lower_level(const Lower *k, const Val *v, const At *at, Value mask);
 /* Elements at `offset` from `base`; mask: those that exist, NULL: all; padded: what is past the tail may be read. */
 Value lower_load(Lower *k, Value base, DType dtype, const Affine *offset, Value mask, bool padded);
-Value lower_constant(Emit *e, DType dtype, double value);
 /* Masks may be scalar, vector or NULL (all). */
 Value mask_and(Lower *k, Value a, Value b);
 Value mask_select(Lower *k, Value mask, Value a, Value b);

@@ -15,12 +15,15 @@ typedef struct Rows {
 
 enum { AHEAD = 4 };            /* vectors that are combined before they meet the largest so far */
 
-static int64_t kept_bytes(const Kernel *k) { return (k->width + LANES - 1) / LANES * LANES * (int64_t)sizeof(float); }
+static int64_t kept_bytes(const Kernel *k, const Val *v) {
+	int64_t bytes = (k->width + LANES - 1) / LANES * LANES * dtype_info[v->type.dtype].bytes;
+	return (bytes + 63) / 64 * 64;
+}
 
 size_t rows_scratch(const Kernel *kernel) {
 	int64_t bytes = 0;
 	for (int i = 0; i < kernel->members.length; i++)
-		if (kernel->members.data[i].kept) bytes += kept_bytes(kernel);
+		if (kernel->members.data[i].kept) bytes += kept_bytes(kernel, kernel->members.data[i].val);
 	return (size_t)bytes;
 }
 
@@ -232,7 +235,7 @@ void lower_rows(Lower *k, Value begin, Value end, Value scratch) {
 	for (int i = 0; i < kernel->members.length; i++) {
 		if (!kernel->members.data[i].kept) continue;
 		r.kept[i] = (Kept){.v = kernel->members.data[i].val, .row = emit_at_constant(e, scratch, e->i8, at)};
-		at += kept_bytes(kernel);
+		at += kept_bytes(kernel, kernel->members.data[i].val);
 	}
 	EmitLoop loop[MAX_RANK];
 	for (int axis = 0; axis < kernel->domain.rank; axis++) {

@@ -1,4 +1,4 @@
-/* scalar.c: expands the forward column of ops.def to LLVM code; casts; random numbers.
+/* scalar.c: expands the forward column of ops.def to LLVM code; random numbers.
  * In: operands, scalar or vectors of one length.  Out: the result.  Guarantees: the interpreters' bits. */
 #include <math.h>
 
@@ -12,9 +12,9 @@ static LLVMTypeRef element_of(Value a) {
 	return LLVMGetTypeKind(t) == LLVMVectorTypeKind ? LLVMGetElementType(t) : t;
 }
 
-static bool is_real(Emit *e, Value a) { return element_of(a) == e->f32; }
+static bool is_real(Emit *e, Value a) { return element_of(a) == e->f32 || element_of(a) == e->f64; }
 static Value like(Emit *e, Value a, double x) {
-	return is_real(e, a) ? emit_f32(e, x, emit_lanes(a))
+	return is_real(e, a) ? lower_real(e, element_of(a) == e->f64 ? DTYPE_F64 : DTYPE_F32, x, emit_lanes(a))
 	                     : emit_splat(e, LLVMConstInt(element_of(a), (unsigned long long)(int64_t)x, true), emit_lanes(a));
 }
 static Value choose(Emit *e, Value c, Value a, Value b) { return LLVMBuildSelect(e->builder, c, a, b, ""); }
@@ -95,13 +95,6 @@ static Value unary_intrinsic(Emit *e, const char *name, Value a) { return emit_i
 #define MATH(name, a) lower_math_##name(e, a)
 #define MATH2(name, a, b) lower_math_##name(e, a, b)
 
-Value lower_narrow(Emit *e, Value v, DType dtype) {
-	if (dtype == DTYPE_U8) return LLVMBuildAnd(e->builder, v, like(e, v, 255), "");
-	if (dtype != DTYPE_I8) return v;
-	Value shift = like(e, v, 24);
-	return LLVMBuildAShr(e->builder, LLVMBuildShl(e->builder, v, shift, ""), shift, "");
-}
-
 Value lower_pointwise(Emit *e, const Val *v, Value *args) {
 	Value a = args[0], b = v->nargs > 1 ? args[1] : NULL, c = v->nargs > 2 ? args[2] : NULL, y;
 	(void)b, (void)c;
@@ -114,39 +107,6 @@ Value lower_pointwise(Emit *e, const Val *v, Value *args) {
 	default: die("op '%s' is not element-wise", op_info[v->op].text);
 	}
 	return lower_narrow(e, y, v->type.dtype);
-}
-
-static Value real_to_integer(Emit *e, Value a, DType to) {
-	LLVMBuilderRef b = e->builder;
-	LLVMTypeRef i32 = emit_vector_type(e, e->i32, emit_lanes(a));
-	double least = to == DTYPE_U8 ? 0 : to == DTYPE_I8 ? -128 : -2147483648.0;
-	double most = to == DTYPE_U8 ? 255 : to == DTYPE_I8 ? 127 : 2147483647.0;
-	double bound = to == DTYPE_I32 ? 2147483648.0 : most;   /* the largest i32 is no float */
-	Value low = LLVMBuildFCmp(b, LLVMRealOLE, a, like(e, a, least), ""),
-	      high = LLVMBuildFCmp(b, LLVMRealOGE, a, like(e, a, bound), "");
-	Value nan = is_nan(e, a);
-	Value safe = choose(e, LLVMBuildOr(b, LLVMBuildOr(b, low, high, ""), nan, ""), like(e, a, 0), a);
-	Value whole = LLVMBuildFPToSI(b, safe, i32, "");
-	int lanes = emit_lanes(a);
-	whole = choose(e, low, emit_splat(e, emit_i32(e, (int64_t)least), lanes), whole);
-	return choose(e, high, emit_splat(e, emit_i32(e, (int64_t)most), lanes), whole);
-}
-
-Value lower_cast(Emit *e, Value a, DType from, DType to) {
-	LLVMBuilderRef b = e->builder;
-	int lanes = emit_lanes(a);
-	LLVMTypeRef i32 = emit_vector_type(e, e->i32, lanes), f32 = emit_vector_type(e, e->f32, lanes);
-	if (from == to) return a;
-	if (dtype_is_float(to)) {
-		if (dtype_is_float(from)) return a;
-		return from == DTYPE_BOOL ? LLVMBuildUIToFP(b, a, f32, "") : LLVMBuildSIToFP(b, a, f32, "");
-	}
-	if (to == DTYPE_BOOL)
-		return dtype_is_float(from) ? LLVMBuildFCmp(b, LLVMRealUNE, a, like(e, a, 0), "")
-		                            : LLVMBuildICmp(b, LLVMIntNE, a, like(e, a, 0), "");
-	if (dtype_is_float(from)) return real_to_integer(e, a, to);
-	if (from == DTYPE_BOOL) return LLVMBuildZExt(b, a, i32, "");
-	return lower_narrow(e, a, to);
 }
 
 /* Philox4x32-10 of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (2011). */

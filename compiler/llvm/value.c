@@ -5,14 +5,6 @@
 
 #include <string.h>
 
-static LLVMTypeRef memory_type(Emit *e, DType dtype) {
-	switch (dtype) {
-	case DTYPE_F32: return e->f32;
-	case DTYPE_I32: return e->i32;
-	default: return e->i8;
-	}
-}
-
 Value lower_as_lanes(Lower *k, Value v) { return emit_lanes(v) > 1 ? v : emit_splat(k->e, v, LANES); }
 
 /* Where code was moved out to, the builder stands before the end of a block that other loops begin from, and the levels of these
@@ -124,39 +116,18 @@ static Value all_mask(Lower *k, Value mask) {
 	return LLVMBuildAnd(e->builder, mask, exist, "");
 }
 
-static Value from_memory(Lower *k, Value raw, DType dtype) {
-	Emit *e = k->e;
-	int lanes = emit_lanes(raw);
-	LLVMTypeRef i32 = emit_vector_type(e, e->i32, lanes);
-	switch (dtype) {
-	case DTYPE_U8: return LLVMBuildZExt(e->builder, raw, i32, "");
-	case DTYPE_I8: return LLVMBuildSExt(e->builder, raw, i32, "");
-	case DTYPE_BOOL: return LLVMBuildICmp(e->builder, LLVMIntNE, raw, LLVMConstNull(LLVMTypeOf(raw)), "");
-	default: return raw;
-	}
-}
-
-static Value to_memory(Lower *k, Value v, DType dtype) {
-	Emit *e = k->e;
-	LLVMTypeRef i8 = emit_vector_type(e, e->i8, emit_lanes(v));
-	switch (dtype) {
-	case DTYPE_U8: case DTYPE_I8: return LLVMBuildTrunc(e->builder, v, i8, "");
-	case DTYPE_BOOL: return LLVMBuildZExt(e->builder, v, i8, "");
-	default: return v;
-	}
-}
-
 Value lower_load(Lower *k, Value base, DType dtype, const Affine *offset, Value mask, bool padded) {
 	Emit *e = k->e;
-	LLVMTypeRef element = memory_type(e, dtype);
+	LLVMTypeRef element = lower_memory_type(e, dtype);
 	if (!index_uses_lanes(k, offset)) {
 		if (mask && emit_lanes(mask) == 1) {   /* outside: read element 0 instead, which always exists */
 			Value i = LLVMBuildSelect(e->builder, mask, index_value(k, offset), emit_index(e, 0), "");
-			return from_memory(k, emit_load(e, element, 1, emit_at(e, base, element, i)), dtype);
+			return lower_from_memory(k->e, emit_load(e, element, 1, emit_at(e, base, element, i)), dtype);
 		}
-		if (!mask) return from_memory(k, emit_load(e, element, 1, emit_at(e, base, element, index_value(k, offset))), dtype);
+		Value at = emit_at(e, base, element, index_value(k, offset));
+		if (!mask) return lower_from_memory(e, emit_load(e, element, 1, at), dtype);
 		Value all = emit_splat(e, index_value(k, offset), LANES);
-		return from_memory(k, emit_gather(e, element, base, all, all_mask(k, mask)), dtype);
+		return lower_from_memory(k->e, emit_gather(e, element, base, all, all_mask(k, mask)), dtype);
 	}
 	if (index_is_adjacent(k, offset)) {
 		Affine first = *offset;
@@ -168,9 +139,9 @@ Value lower_load(Lower *k, Value base, DType dtype, const Affine *offset, Value 
 		else if (k->tail < 0) raw = emit_load_masked(e, element, LANES, pointer, k->tail_lanes);
 		else if (k->tail && !padded) raw = emit_load_partial(e, element, LANES, pointer, k->tail);
 		else raw = emit_load(e, element, LANES, pointer);
-		return from_memory(k, raw, dtype);
+		return lower_from_memory(k->e, raw, dtype);
 	}
-	return from_memory(k, emit_gather(e, element, base, index_value(k, offset), all_mask(k, mask)), dtype);
+	return lower_from_memory(k->e, emit_gather(e, element, base, index_value(k, offset), all_mask(k, mask)), dtype);
 }
 
 static Value load_buffer(Lower *k, int buffer, const At *from, Value mask) {
@@ -187,8 +158,8 @@ void lower_store(Lower *k, Val *root, const At *from, Value value) {
 	const Buffer *b = &k->kp->buffers.data[buffer];
 	At at = *from;
 	Affine offset = buffer_offset(k, b, &at);
-	Value raw = to_memory(k, value, b->type.dtype);
-	LLVMTypeRef element = memory_type(e, b->type.dtype);
+	Value raw = lower_to_memory(k->e, value, b->type.dtype);
+	LLVMTypeRef element = lower_memory_type(e, b->type.dtype);
 	if (!index_uses_lanes(k, &offset)) {
 		if (emit_lanes(raw) > 1) raw = LLVMBuildExtractElement(e->builder, raw, emit_i32(e, 0), "");
 		emit_store(e, raw, emit_at(e, k->pointer[buffer], element, index_value(k, &offset)));
@@ -209,16 +180,16 @@ Value lower_address(Lower *k, const Val *root, const At *from) {
 	const Buffer *b = &k->kp->buffers.data[k->kp->buffer_of[root->id]];
 	At at = *from;
 	Affine offset = buffer_offset(k, b, &at);
-	return emit_at(k->e, k->pointer[k->kp->buffer_of[root->id]], memory_type(k->e, b->type.dtype), index_value(k, &offset));
+	return emit_at(k->e, k->pointer[k->kp->buffer_of[root->id]], lower_memory_type(k->e, b->type.dtype), index_value(k, &offset));
 }
 
 static Value kept_address(Lower *k, const Kept *kept, int64_t shift) {
 	Value start = emit_add(k->e, k->level[k->lane_level].variable, emit_index(k->e, shift));
-	return emit_at(k->e, kept->row, memory_type(k->e, kept->v->type.dtype), start);
+	return emit_at(k->e, kept->row, lower_memory_type(k->e, kept->v->type.dtype), start);
 }
 
 void lower_keep(Lower *k, const Kept *kept, Value elements) {
-	emit_store(k->e, to_memory(k, lower_as_lanes(k, elements), kept->v->type.dtype), kept_address(k, kept, 0));
+	emit_store(k->e, lower_to_memory(k->e, lower_as_lanes(k, elements), kept->v->type.dtype), kept_address(k, kept, 0));
 }
 
 static Value load_kept(Lower *k, const Kept *kept, const At *at) {
@@ -226,7 +197,8 @@ static Value load_kept(Lower *k, const Kept *kept, const At *at) {
 	const Affine *i = &at->axis[kept->v->type.rank - 1];
 	if (k->lane_level < 0 || at->flat || i->computed || i->coefficient[k->lane_level] != 1)
 		die("a row that is kept is read along itself");
-	return from_memory(k, emit_load(k->e, memory_type(k->e, dtype), LANES, kept_address(k, kept, i->constant)), dtype);
+	Value raw = emit_load(k->e, lower_memory_type(k->e, dtype), LANES, kept_address(k, kept, i->constant));
+	return lower_from_memory(k->e, raw, dtype);
 }
 
 /* The product at the present index, which is the tile's by its row and the lanes. */
@@ -341,6 +313,7 @@ static Value chain_products(Chain *c, int number, Value acc) {
 	if (number == c->count) {
 		Value x = lower_value(k, c->v->arg[0], &c->at[0], c->mask), y = lower_value(k, c->v->arg[1], &c->at[1], c->mask);
 		if (c->lanes > 1) x = lower_as_lanes(k, x), y = lower_as_lanes(k, y);
+		if (!dtype_is_float(c->v->type.dtype)) return LLVMBuildAdd(e->builder, LLVMBuildMul(e->builder, x, y, ""), acc, "");
 		return emit_fma(e, x, y, acc);
 	}
 	bool block = number == c->cut;
@@ -353,6 +326,9 @@ static Value chain_products(Chain *c, int number, Value acc) {
 	return loop.result[0];
 }
 
+static Value chain_start(Chain *c) { return reduce_start(c->k->e, OpReduceSum, c->v->type.dtype, c->lanes); }
+static Value chain_add(Chain *c, Value a, Value b) { return reduce_step(c->k->e, OpReduceSum, a, b); }
+
 /* The total of the blocks over the axes up to the one they are cut along. */
 static Value chain_blocks(Chain *c, int number, Value total) {
 	Lower *k = c->k;
@@ -361,9 +337,9 @@ static Value chain_blocks(Chain *c, int number, Value total) {
 	int64_t extent = c->count ? c->v->arg[0]->type.dim[c->axis[number]] : 1, step = number == c->cut ? c->per_block : 1;
 	if (number == c->cut && step >= extent) {
 		c->begin = zero, c->end = emit_index(e, extent);
-		Value sum = chain_products(c, number, emit_f32(e, 0, c->lanes));
+		Value sum = chain_products(c, number, chain_start(c));
 		if (!c->first) return sum;
-		return LLVMBuildSelect(e->builder, c->first, sum, LLVMBuildFAdd(e->builder, total, sum, ""), "");
+		return LLVMBuildSelect(e->builder, c->first, sum, chain_add(c, total, sum), "");
 	}
 	EmitLoop loop;
 	open_turns(c, &loop, number, zero, emit_index(e, extent), step);
@@ -371,8 +347,8 @@ static Value chain_blocks(Chain *c, int number, Value total) {
 	c->first = before ? LLVMBuildAnd(e->builder, before, starts, "") : starts;
 	if (number == c->cut) {
 		c->begin = loop.i, c->end = emit_min(e, emit_add(e, loop.i, emit_index(e, step)), emit_index(e, extent));
-		Value sum = chain_products(c, number, emit_f32(e, 0, c->lanes));
-		next = LLVMBuildSelect(e->builder, c->first, sum, LLVMBuildFAdd(e->builder, so_far, sum, ""), "");
+		Value sum = chain_products(c, number, chain_start(c));
+		next = LLVMBuildSelect(e->builder, c->first, sum, chain_add(c, so_far, sum), "");
 	} else {
 		next = chain_blocks(c, number + 1, so_far);
 	}
@@ -402,7 +378,59 @@ static Value chain_loops(Lower *k, Val *v, const At *at, Value mask) {
 		inside *= extent;
 	}
 	c.per_block = MAX(1, order.block / inside);
-	return chain_blocks(&c, 0, emit_f32(k->e, 0, c.lanes));
+	return chain_blocks(&c, 0, chain_start(&c));
+}
+
+/* The products of begin .. end of the one summed axis: 16 chains, of which the last vector goes on with `tail` (0: all). */
+static Value dot_lanes(Lower *k, Val *v, At at[2], Value begin, Value end, int tail, Value sum) {
+	Emit *e = k->e;
+	EmitLoop loop;
+	int64_t extent = 1;
+	int axis[2] = {-1, -1};
+	for (int i = 0; i < v->list[0].length; i++) {
+		if (label_axis(&v->list[2], v->list[0].data[i]) >= 0) continue;
+		axis[0] = i, axis[1] = label_axis(&v->list[1], v->list[0].data[i]);
+		extent = v->arg[0]->type.dim[i];
+	}
+	level_open(k, &loop, begin, end, LANES, extent, true);
+	for (int o = 0; o < 2 && axis[0] >= 0; o++) at[o].axis[axis[o]] = index_variable(k->depth);
+	k->tail = tail;
+	Value acc = emit_loop_carry(e, &loop, sum);
+	Value x = lower_as_lanes(k, lower_value(k, v->arg[0], &at[0], NULL));
+	Value y = lower_as_lanes(k, lower_value(k, v->arg[1], &at[1], NULL));
+	Value next = dtype_is_float(v->type.dtype) ? emit_fma(e, x, y, acc)
+	                                           : LLVMBuildAdd(e->builder, LLVMBuildMul(e->builder, x, y, ""), acc, "");
+	if (tail) next = LLVMBuildSelect(e->builder, tail_mask(k), next, acc, "");
+	k->tail = 0;
+	emit_loop_next(e, &loop, 0, next);
+	level_close(k, &loop);
+	return loop.result[0];
+}
+
+/* A dot that is no product of f32: a scalar, each block of the sum 16 chains and a tree. */
+static Value dot_loops(Lower *k, Val *v, const At *at) {
+	Emit *e = k->e;
+	int64_t n = contract_order(v).terms;
+	if (k->lane_level >= 0) die("a dot within lanes");
+	At of[2] = {{0}, {0}};
+	for (int o = 0; o < 2; o++)
+		for (int i = 0; i < v->list[o].length; i++) {
+			int y = label_axis(&v->list[2], v->list[o].data[i]);
+			if (y >= 0) of[o].axis[i] = at->axis[y];
+		}
+	Value start = reduce_start(e, OpReduceSum, v->type.dtype, LANES);
+	EmitLoop blocks;
+	level_open(k, &blocks, emit_index(e, 0), emit_index(e, n), SUM_BLOCK, n, false);
+	Value total = emit_loop_carry(e, &blocks, reduce_start(e, OpReduceSum, v->type.dtype, 1));
+	Value whole = emit_index(e, n - n % LANES);
+	Value past = emit_min(e, emit_add(e, blocks.i, emit_index(e, SUM_BLOCK)), emit_index(e, n));
+	Value stop = emit_min(e, past, whole), sum = dot_lanes(k, v, of, blocks.i, stop, 0, start);
+	if (n % LANES) sum = dot_lanes(k, v, of, stop, past, (int)(n % LANES), sum);
+	sum = reduce_fold(e, OpReduceSum, sum);
+	Value first = LLVMBuildICmp(e->builder, LLVMIntEQ, blocks.i, emit_index(e, 0), "");
+	emit_loop_next(e, &blocks, 0, LLVMBuildSelect(e->builder, first, sum, reduce_step(e, OpReduceSum, total, sum), ""));
+	level_close(k, &blocks);
+	return blocks.result[0];
 }
 
 /* Is x the new largest?  The first NaN is. */
@@ -459,12 +487,6 @@ Value mask_in_range(Lower *k, const Affine *index, int64_t n) {
 	Value v = index_value(k, index);
 	Value limit = emit_lanes(v) > 1 ? emit_splat(e, emit_index(e, n), LANES) : emit_index(e, n);
 	return LLVMBuildICmp(e->builder, LLVMIntULT, v, limit, "");   /* unsigned: negative numbers are large */
-}
-
-Value lower_constant(Emit *e, DType dtype, double value) {
-	if (dtype == DTYPE_F32) return emit_f32(e, (double)(float)value, 1);
-	if (dtype == DTYPE_BOOL) return LLVMConstInt(e->i1, value != 0, false);
-	return emit_i32(e, (int64_t)value);
 }
 
 static Value pad_value(Lower *k, Val *v, const At *at, Value mask) {
@@ -537,7 +559,8 @@ static Value random_value(Lower *k, Val *v, const At *at) {
 	Value seed_low = lower_value(k, v->arg[0], &low, NULL), seed_high = lower_value(k, v->arg[0], &high, NULL);
 	int site = 0;
 	while (k->sites->data[site] != v->list[0].data[0]) site++;
-	return lower_random(e, element, index, step, seed_low, seed_high, k->site[site], (int)v->list[1].data[0]);
+	Value u = lower_random(e, element, index, step, seed_low, seed_high, k->site[site], (int)v->list[1].data[0]);
+	return lower_cast(e, u, DTYPE_F32, v->type.dtype);
 }
 
 static Value pointwise_value(Lower *k, Val *v, const At *at, Value mask) {
@@ -616,7 +639,8 @@ static Value compute(Lower *k, Val *v, const At *from, Value mask) {
 	case OpFold: return lower_narrow(k->e, fold_value(k, v, &at, mask), v->type.dtype);
 	case OpSumBuckets: return lower_narrow(k->e, sum_buckets_value(k, v, &at, mask), v->type.dtype);
 	case OpArgMax: return argmax_loop(k, v, &at, mask);
-	case OpContract: return chain_loops(k, v, &at, mask);
+	case OpContract:
+		return lower_narrow(k->e, is_sequence(v) ? dot_loops(k, v, &at) : chain_loops(k, v, &at, mask), v->type.dtype);
 	case OpReduceSum: case OpReduceMax: case OpReduceMin: case OpReduceProd:
 		return lower_narrow(k->e, reduce_loop(k, v, &at, mask), v->type.dtype);
 	default: die("no code for op '%s'", op_info[v->op].text);
@@ -665,16 +689,16 @@ Value reduce_start(Emit *e, Op op, DType dtype, int lanes) {
 	bool real = dtype_is_float(dtype);
 	double start = op == OpReduceProd ? 1 : 0;
 	if (op == OpReduceMax || op == OpReduceMin) {
-		if (real) return emit_f32(e, op == OpReduceMax ? -__builtin_inf() : __builtin_inf(), lanes);
+		if (real) return lower_real(e, dtype, op == OpReduceMax ? -__builtin_inf() : __builtin_inf(), lanes);
 		return emit_splat(e, emit_i32(e, op == OpReduceMax ? INT32_MIN : INT32_MAX), lanes);
 	}
-	return real ? emit_f32(e, start, lanes) : emit_splat(e, emit_i32(e, (int64_t)start), lanes);
+	return real ? lower_real(e, dtype, start, lanes) : emit_splat(e, emit_i32(e, (int64_t)start), lanes);
 }
 
 Value reduce_step(Emit *e, Op op, Value accumulator, Value x) {
 	LLVMTypeRef t = LLVMTypeOf(x);
 	if (LLVMGetTypeKind(t) == LLVMVectorTypeKind) t = LLVMGetElementType(t);
-	bool real = t == e->f32;
+	bool real = t == e->f32 || t == e->f64;
 	switch (op) {
 	case OpReduceMax: return lower_maximum(e, accumulator, x);
 	case OpReduceMin: return lower_minimum(e, accumulator, x);

@@ -15,11 +15,28 @@ static float random_float(bool special) {
 	return (float)((double)next_random() / 4294967296.0 * 4 - 2);
 }
 
+/* With more digits than a float has. */
+static double random_double(bool special) {
+	float x = random_float(special);
+	return isfinite(x) ? (double)x * (1 + (double)next_random() * 0x1p-53) : (double)x;
+}
+
+/* Any bits when special; else of moderate size. */
+static uint16_t random_short(DType dtype, bool special) {
+	uint16_t bits = (uint16_t)next_random();
+	if (special || isfinite(from_short(dtype, bits)) == 0) return special ? bits : 0;
+	int fraction_bits = dtype == DTYPE_F16 ? 10 : 7, bias = dtype == DTYPE_F16 ? 15 : 127;
+	int exponent = bias - 3 + (int)(next_random() % 5);
+	return (uint16_t)((bits & (0x8000 | ((1 << fraction_bits) - 1))) | exponent << fraction_bits);
+}
+
 static char *random_input(Arena *arena, Type t, int64_t limit, bool special) {
 	int64_t n = type_count(t);
-	char *p = arena_alloc(arena, (size_t)n * 4);
+	char *p = arena_alloc(arena, (size_t)n * 8);
 	for (int64_t i = 0; i < n; i++) {
 		if (t.dtype == DTYPE_F32) ((float *)p)[i] = random_float(special);
+		else if (t.dtype == DTYPE_F64) ((double *)p)[i] = random_double(special);
+		else if (dtype_info[t.dtype].bytes == 2) ((uint16_t *)p)[i] = random_short(t.dtype, special);
 		else if (t.dtype == DTYPE_I32)
 			((int32_t *)p)[i] =
 			    limit ? (int32_t)(next_random() % (uint32_t)limit) : (int32_t)next_random() >> (next_random() % 32);

@@ -48,7 +48,9 @@ static void outputs(Fn *f, Val *y) {
 	if (!f->outputs.length) fn_output(f, "y", y, -1);
 }
 
-static DType number_dtype(void) { return (DType[]){DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_I32, DTYPE_U8, DTYPE_I8}[below(6)]; }
+static DType number_dtype(void) {
+	return (DType[]){DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_I32, DTYPE_U8, DTYPE_I8, DTYPE_F64, DTYPE_F16, DTYPE_BF16}[below(9)];
+}
 
 /* Numbers from -1 to n, so that some are outside on either side. */
 static Val *numbers(Fn *f, Type t, int64_t n, int64_t *limit) {

@@ -150,6 +150,8 @@ static int first_step(Bench *b, int number) {
 	return EXIT_DONE;
 }
 
+static size_t scratch_bytes(const KernelProgram *kp) { return kp->scratch_bytes * (size_t)kp->workers; }
+
 static int distinct_kernels(const KernelProgram *kp) { return kp ? kp->kernels.length : 0; }
 
 static void print_json(const Bench *b) {
@@ -178,6 +180,10 @@ static void print_json(const Bench *b) {
 	json_object_set_new(j, "first_step_memory", json_integer((json_int_t)b->first_memory));
 	json_object_set_new(j, "peak_memory", json_integer((json_int_t)peak_memory()));
 	json_object_set_new(j, "arena_bytes", json_integer((json_int_t)e->arena_bytes));
+	if (b->start.kernels) {
+		json_object_set_new(j, "arena_live_bytes", json_integer((json_int_t)b->start.kernels->arena_bound));
+		json_object_set_new(j, "arena_scratch_bytes", json_integer((json_int_t)scratch_bytes(b->start.kernels)));
+	}
 	json_object_set_new(j, "parameter_bytes", json_integer((json_int_t)s->layout.infer_bytes));
 	json_object_set_new(j, "persistent_bytes", json_integer((json_int_t)s->layout.bytes));
 	json_object_set_new(j, "code_bytes", json_integer((json_int_t)e->code_bytes));
@@ -204,7 +210,11 @@ static void print_text(const Bench *b) {
 	printf("\nfirst step      %10.1f ms after the process started%s\n", b->first_step * 1e3,
 	       b->start.cached ? " (object from the cache)" : "");
 	printf("memory          %10.1f MiB at most, %.1f at the first step\n", peak_memory() / 1048576, b->first_memory / 1048576);
-	printf("arena           %10zu bytes\n", e->arena_bytes);
+	printf("arena           %10zu bytes", e->arena_bytes);
+	const KernelProgram *kp = b->start.kernels;
+	if (kp)
+		printf("; at least %zu are live at once, %zu are scratch of the workers", kp->arena_bound, scratch_bytes(kp));
+	putchar('\n');
 	printf("parameters      %10zu bytes; with optimiser state %zu\n", s->layout.infer_bytes, s->layout.bytes);
 	printf("code            %10zu bytes\n", e->code_bytes);
 }

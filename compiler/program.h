@@ -63,6 +63,7 @@ typedef struct Train {
 	bool shuffle;
 	int64_t batch, epochs, steps; /* steps 0: epochs decide */
 	int64_t accumulate;
+	DType precision;              /* of activations: f32 or bf16 */
 	uint64_t seed;
 	Watch watch;
 	bool save_best;               /* the weights saved are those of the best epoch, not the last */

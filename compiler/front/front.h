@@ -203,7 +203,6 @@ void elab_help(Elab *e, const char *format, ...) PRINTF_LIKE(2, 3);
 /* "`x` is f32[B, 784]" at the value's place, for shape mismatches. */
 void note_value(Elab *e, const char *label, Value v);
 Span blame(Elab *e, Span span);             /* the innermost place of the user's on the call stack */
-Value not_supported(Elab *e, Span span, const char *construct);   /* "`scan` is not supported yet" */
 
 Value eval_expr(Elab *e, Scope *scope, const Expr *expr);
 /* A static int (may contain B); reports and returns false otherwise.  `what`: "a size", "an axis". */

@@ -52,6 +52,7 @@ static void output_losses(Elab *e, const TrainState *t) {
 
 static Build *build_step(Elab *e, TrainState *t) {
 	Build *b = new_build(e, fn_name(e, t, "step"), e->program->trains.data[t->index].batch, true);
+	b->fn->precision = e->program->trains.data[t->index].precision;
 	int errors = e->diag->errors;
 	run_train(e, t, TRAIN_STEP);
 	Val *loss = e->gave_up || e->diag->errors > errors ? NULL : total_loss(e, t);
@@ -69,6 +70,7 @@ static Build *build_step(Elab *e, TrainState *t) {
 
 static Build *build_eval(Elab *e, TrainState *t, int64_t batch) {
 	Build *b = new_build(e, fn_name(e, t, "eval"), batch, false);
+	b->fn->precision = e->program->trains.data[t->index].precision;
 	int errors = e->diag->errors;
 	run_train(e, t, TRAIN_EVAL);
 	Val *loss = e->gave_up || e->diag->errors > errors ? NULL : total_loss(e, t);
@@ -117,6 +119,7 @@ static void output_gradients(Elab *e, const TrainState *t, Build *b, Val *all) {
 
 static Build *build_loss(Elab *e, TrainState *t, int64_t batch, bool with_grads) {
 	Build *b = new_build(e, fn_name(e, t, "loss"), batch, true);
+	b->fn->precision = e->program->trains.data[t->index].precision;
 	run_train(e, t, TRAIN_LOSS);
 	Val *loss = total_loss(e, t);
 	if (!loss) return NULL;
@@ -184,6 +187,7 @@ static Value model_argument(Elab *e, const ModelInfo *m, Scope *scope, const Par
 static Build *build_infer(Elab *e, const ModelInfo *m, Model *model, int64_t batch) {
 	const Decl *d = m->decl;
 	Build *b = new_build(e, d->name.text, batch, false);
+	if (e->program->trains.length) b->fn->precision = e->program->trains.data[0].precision;   /* as it was trained */
 	int n = d->params.length, errors = e->diag->errors;
 	if (n > MAX_ARGUMENTS) return elab_error(e, d->name.span, "more than %d parameters", MAX_ARGUMENTS), NULL;
 	Value args[MAX_ARGUMENTS];

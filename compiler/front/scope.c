@@ -116,10 +116,6 @@ void note_value(Elab *e, const char *label, Value v) {
 	if (v.span.source) elab_note(e, v.span, "%s is %s", label, value_text(e, v));
 }
 
-Value not_supported(Elab *e, Span span, const char *construct) {
-	return elab_error(e, span, "`%s` is not supported yet", construct);
-}
-
 /* A bound on the compiler's own work was hit: one error, then silence. */
 bool give_up(Elab *e, Span span, const char *what) {
 	if (!e->gave_up) elab_error(e, span, "%s", what);

@@ -56,6 +56,17 @@ static bool read_validate(Elab *e, Scope *scope, const TrainItem *item, Train *t
 	return false;
 }
 
+static bool read_precision(Elab *e, const Expr *value, DType *precision) {
+	static const char *const names[] = {"bf16", "f32"};
+	const char *written = value->kind == EXPR_NAME ? value->name.text : "";
+	if (!strcmp(written, "bf16")) return *precision = DTYPE_BF16, true;
+	if (!strcmp(written, "f32")) return *precision = DTYPE_F32, true;
+	const char *near = nearest_name(written, names, COUNT(names));
+	elab_error(e, value->span, "`precision` is bf16 or f32");
+	if (near) elab_help(e, "did you mean `%s`?", near);
+	return false;
+}
+
 static bool static_setting(Elab *e, Scope *scope, const TrainItem *item, Train *t) {
 	const char *name = item->name.text;
 	int64_t seed;
@@ -73,8 +84,7 @@ static bool static_setting(Elab *e, Scope *scope, const TrainItem *item, Train *
 		return false;
 	}
 	if (!strcmp(name, "patience")) return static_int(e, scope, item, 1, &t->patience);
-	if (!strcmp(name, "precision"))
-		return not_supported(e, item->name.span, name), false;
+	if (!strcmp(name, "precision")) return read_precision(e, item->value, &t->precision);
 	return true;
 }
 

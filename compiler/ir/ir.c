@@ -263,5 +263,6 @@ Fn *fn_canonical(Fn *f) {
 		fn_output(to, output->name, c.map[output->val->id], output->updates);
 	}
 	to->span = f->span;
+	to->precision = f->precision;
 	return to;
 }

@@ -103,6 +103,7 @@ struct Fn {
 	VEC(Input) inputs;
 	VEC(Output) outputs;
 	Span span;                          /* given to values built from now on */
+	DType precision;                    /* of activations, for the pass of that name; f32: all as it is */
 	Val **table;                        /* hash-consing */
 	int table_size, table_used, next_mark;
 };

@@ -10,7 +10,8 @@
  *     }
  *
  * An output after `=` replaces the input of that name (`"new" updates 3 = %12` where the names differ).
- * In: any bytes.  Out: a Fn that fn_verify_text() accepts, or NULL and one error.  fn_parse(fn_print(f)) prints the same
+ * In: any bytes.  Out: a Fn that fn_verify_text() accepts, or NULL and one error.  A Fn whose activations are to be rounded
+ * says so: `fn step precision bf16 {`.  fn_parse(fn_print(f)) prints the same
  * and evaluates to the same bits. */
 #include "lexer.h"
 #include "rules.h"
@@ -124,6 +125,7 @@ static void print_fn(Text *out, const Fn *f, int depth) {
 	text_add(out, "fn ");
 	if (is_plain_name(f->name)) text_add(out, "%s", f->name);
 	else print_string(out, f->name);
+	if (f->precision != DTYPE_F32) text_add(out, " precision %s", dtype_info[f->precision].text);
 	text_add(out, " {\n");
 	for (int i = 0; i < f->vals.length; i++) print_val(out, f, f->vals.data[i], depth + 1);
 	text_add(out, "%*sreturn", 2 * depth + 2, "");
@@ -222,15 +224,20 @@ static bool read_string(Reader *r, const char **text) {
 	return true;
 }
 
+static bool read_dtype(Reader *r, DType *dtype) {
+	int d = 0;
+	while (d < DTYPE_COUNT && !is_the_word(peek(r), dtype_info[d].text)) d++;
+	if (d == DTYPE_COUNT) return expected(r, "a type");
+	*dtype = (DType)d;
+	r->at++;
+	return true;
+}
+
 /* type = dtype "[" [ INT { "," INT } ] "]" */
 static bool read_type(Reader *r, Type *type) {
 	const Token *token = peek(r);
-	int dtype = 0;
-	while (dtype < DTYPE_COUNT && !is_the_word(token, dtype_info[dtype].text)) dtype++;
-	if (dtype == DTYPE_COUNT) return expected(r, "a type");
-	*type = type_scalar((DType)dtype);
-	r->at++;
-	if (!expect(r, TOKEN_LEFT_BRACKET)) return false;
+	*type = type_scalar(DTYPE_F32);
+	if (!read_dtype(r, &type->dtype) || !expect(r, TOKEN_LEFT_BRACKET)) return false;
 	while (peek(r)->kind != TOKEN_RIGHT_BRACKET) {
 		if (type->rank == MAX_RANK) return wrong(r, span_of(r, peek(r)), "more than 8 dims");
 		if (type->rank && !expect(r, TOKEN_COMMA)) return false;
@@ -373,7 +380,7 @@ static bool read_output(Reader *r, Fn *f, const ValList *vals, const Names *name
 	return true;
 }
 
-/* function = "fn" ( NAME | STRING ) "{" { value } "return" [ output { "," output } ] "}" */
+/* function = "fn" ( NAME | STRING ) [ "precision" DTYPE ] "{" { value } "return" [ output { "," output } ] "}" */
 static Fn *read_fn(Reader *r, int depth) {
 	ValList vals = {0};
 	const Token *first = peek(r);
@@ -383,6 +390,10 @@ static Fn *read_fn(Reader *r, int depth) {
 	const Token *name = take(r);
 	if (!is_word(name) && name->kind != TOKEN_STRING) return wrong(r, span_of(r, name), "a function without a name"), NULL;
 	Fn *f = fn_new(r->arena, name->text);
+	if (is_the_word(peek(r), "precision")) {
+		r->at++;
+		if (!read_dtype(r, &f->precision)) return NULL;
+	}
 	if (!expect(r, TOKEN_LEFT_BRACE)) return NULL;
 	while (peek(r)->kind == TOKEN_PERCENT)
 		if (!read_val(r, f, &vals, depth)) return NULL;

@@ -9,6 +9,7 @@ const Pass passes[] = {
 	{"unfold", "overlapping sums of windows as products over windows", pass_unfold},
 	{"sums", "a sum over several axes as one sum", pass_sums},
 	{"logsumexp", "logsumexp as m + log(sum(exp(x - m)))", pass_logsumexp},
+	{"precision", "activations rounded to bf16, where a train block asks for it", pass_precision},
 };
 const int pass_count = COUNT(passes);
 

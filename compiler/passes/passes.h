@@ -20,6 +20,9 @@ Fn *pass_sums(Fn *f);
 /* logsumexp: written out, so that its derivative shares the exponentials. */
 Fn *pass_logsumexp(Fn *f);
 
+/* precision: what contracts read and derivatives read again, rounded to bf16, where the Fn says so. */
+Fn *pass_precision(Fn *f);
+
 /* Runs passes[from .. to) on f with verification. */
 Fn *run_passes(Fn *f, int from, int to);
 int pass_index(const char *name);   /* -1: unknown; "elab" is the state before the first pass: index 0 means none run */

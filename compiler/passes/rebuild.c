@@ -11,6 +11,7 @@ Rebuild rebuild_start(const Fn *from) {
 		r.to->inputs.data[i].classes = input->classes;
 	}
 	r.to->next_mark = from->next_mark;
+	r.to->precision = from->precision;
 	return r;
 }
 

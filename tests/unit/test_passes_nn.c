@@ -8,6 +8,8 @@ static const char *const models[] = {
 	DATA "model mlp(x: [B, 6]) -> logits[B, 3] = x |> dense(5) |> relu |> dense(3)\n"
 	     "train { data = d; batch = 4; epochs = 2; let z = mlp(x); loss = cross_entropy(z, label); "
 	     "metric accuracy = argmax(z) == label; optimizer = adam(lr = 0.01) }\n",
+	DATA "model short(x: [B, 6]) -> logits[B, 3] = x |> dense(5) |> gelu |> dense(3)\n"
+	     "train { data = d; batch = 4; precision = bf16; loss = cross_entropy(short(x), label); optimizer = sgd() }\n",
 	DATA "model deep(x: [B, 6]) -> logits[B] { let h = x; for k in 0..4 { h = h |> dense(4) |> sigmoid }\n"
 	     "  let z = dense(h, 1); return reshape(z, B) }\n"
 	     "train { data = d; batch = 5; epochs = 2; loss = binary_cross_entropy(deep(x), sigmoid(t)); "

@@ -46,6 +46,7 @@ static void check_passes(Arena *arena, Fn *raw, const char *what) {
 		if (strcmp(text_of(arena, run_passes(back, i, pass_count)), last_text))
 			fail_msg("%s: the text read back compiles otherwise", place);
 		if (has_derivatives(f)) continue;   /* not evaluated before the derivative is made */
+		if (f->precision != DTYPE_F32) continue;   /* what is still to be rounded has other bits */
 		if (f != last) must_agree(f, evaluate_f32(arena, f, inputs), expected, place);
 		must_agree(back, evaluate_f32(arena, back, inputs), expected, place);
 	}
@@ -98,7 +99,7 @@ static void test_every_pass(void **state) {
 /* tests/golden/pipeline/NAME.nn, its step after each pass: NAME.PASS.txt.  NNC_ACCEPT=1 writes what is printed now. */
 static void test_recorded(void **state) {
 	(void)state;
-	static const char *const names[] = {"line", "network", "windows"};
+	static const char *const names[] = {"line", "network", "windows", "rounded"};
 	for (size_t n = 0; n < COUNT(names); n++) {
 		Arena *arena = arena_new();
 		size_t length;

@@ -5,6 +5,8 @@
  *     not be stored.  Parameters, data and constants stay as they are, and are rounded for the contract alone;
  *   - what the forward half computes on the way to a contract and the derivative reads again: where that is cheaply computed from
  *     one value by constants alone, this value.
+ * So is what a scan of the forward half emits for the derivative alone.  A value that a scan emits and that is rounded is emitted
+ * as bf16.
  * Everything else is f32 as before: sums of contracts, reductions and what they leave, the loss from the last contract on, the
  * gradients of parameters, parameters, states and what optimizers keep.  In double precision, where no float is rounded, the Fn
  * means what it meant.
@@ -39,6 +41,9 @@ static bool is_exact(const Val *v) {
 }
 
 static bool is_given(const Val *v) { return v->op == OpInput || v->op == OpConst || v->op == OpIota; }
+
+/* A result of a scan that has an element for each of its steps. */
+static bool is_emitted(const Val *v) { return v->op == OpProject && v->list[0].data[0] >= v->arg[0]->list[0].data[0]; }
 
 static const Val *base_of(const Val *v) {
 	while (is_view(v)) v = v->arg[0];
@@ -75,6 +80,7 @@ static void find_large(Rounding *r) {
 		bool moves = v->op == OpContract || v->op == OpConcat || v->op == OpCast || op_info[v->op].pointwise || is_view(v);
 		bool data = v->op == OpInput && v->type.rank && r->f->inputs.data[v->list[0].data[0]].kind == INPUT_DATA;
 		bool large = data || v->op == OpGather;
+		moves |= v->op == OpScan || is_emitted(v);
 		for (int k = 0; moves && k < v->nargs; k++) large |= r->large[v->arg[k]->id];
 		r->large[i] = large;
 	}
@@ -96,7 +102,7 @@ static const Val *source_of(const Val *v) {
 }
 
 static bool may_round(const Rounding *r, const Val *v) {
-	bool computed = !is_given(v) && v->op != OpScan && v->op != OpProject && !is_view(v);
+	bool computed = !is_given(v) && v->op != OpScan && (v->op != OpProject || is_emitted(v)) && !is_view(v);
 	return computed && is_wide(v) && r->large[v->id];
 }
 
@@ -116,6 +122,7 @@ static Rounding find_rounded(const Fn *f, bool body) {
 				const Val *base = base_of(v->arg[k]);
 				if (!is_given(base)) r.rounded[base->id] = true;
 			}
+		if (is_emitted(v) && !body && !r.forward[i] && r.forward[v->arg[0]->id] && may_round(&r, v)) r.rounded[i] = true;
 		if (!r.saved[i] || !r.before[i] || !may_round(&r, v)) continue;
 		const Val *source = source_of(v);
 		if (may_round(&r, source)) r.rounded[source->id] = true;
@@ -135,26 +142,47 @@ static Val *round_given(Rebuild *r, Val *v) {
 	return x;
 }
 
-static Fn *round_fn(const Fn *f, bool body) {
-	Rounding marks = find_rounded(f, body);
-	Rebuild r = rebuild_start(f);
-	for (int i = 0; i < f->vals.length; i++) {
-		Val *v = f->vals.data[i];
-		if (v->op == OpInput) continue;
-		Val **args = rebuild_args(&r, v);
-		Val copy = *v;
-		if (v->op == OpScan) copy.body = round_fn(v->body, true);
-		for (int k = 0; v->op == OpContract && is_wide(v) && k < 2; k++)
-			if (is_given(base_of(v->arg[k]))) args[k] = round_given(&r, v->arg[k]);
-		r.map[i] = fn_rebuild(r.to, &copy, args);
-		if (marks.rounded[i] && is_wide(v) && !is_exact(v)) r.map[i] = round_value(r.to, r.map[i]);
+/* Which results of a scan are emitted as bf16. */
+static bool *short_results(const Rounding *marks, const Val *scan) {
+	bool *shorts = NEW_ARRAY(marks->f->arena, bool, scan->body->outputs.length + 1);
+	for (int i = scan->id + 1; i < marks->f->vals.length; i++) {
+		const Val *v = marks->f->vals.data[i];
+		if (marks->rounded[i] && is_emitted(v) && v->arg[0] == scan) shorts[v->list[0].data[0]] = true;
 	}
-	return rebuild_finish(&r);
+	return shorts;
+}
+
+static Fn *round_fn(const Fn *f, const bool *shorts);
+
+static Val *round_val(Rebuild *r, const Rounding *marks, Val *v) {
+	Val **args = rebuild_args(r, v), copy = *v;
+	if (is_emitted(v) && marks->rounded[v->id])
+		return ir_cast(r->to, ir_project(r->to, args[0], (int)v->list[0].data[0]), DTYPE_F32);
+	if (v->op == OpScan) copy.body = round_fn(v->body, short_results(marks, v));
+	for (int k = 0; v->op == OpContract && is_wide(v) && k < 2; k++)
+		if (is_given(base_of(v->arg[k]))) args[k] = round_given(r, v->arg[k]);
+	Val *y = fn_rebuild(r->to, &copy, args);
+	return marks->rounded[v->id] && is_wide(v) && !is_exact(v) ? round_value(r->to, y) : y;
+}
+
+/* shorts: of a body, which outputs become bf16; NULL: not a body. */
+static Fn *round_fn(const Fn *f, const bool *shorts) {
+	Rounding marks = find_rounded(f, shorts != NULL);
+	Rebuild r = rebuild_start(f);
+	for (int i = 0; i < f->vals.length; i++)
+		if (f->vals.data[i]->op != OpInput) r.map[i] = round_val(&r, &marks, f->vals.data[i]);
+	for (int i = 0; i < f->outputs.length; i++) {
+		const Output *o = &f->outputs.data[i];
+		Val *y = r.map[o->val->id];
+		fn_output(r.to, o->name, shorts && shorts[i] ? ir_cast(r.to, y, DTYPE_BF16) : y, o->updates);
+	}
+	r.to->span = f->span;
+	return fn_canonical(r.to);
 }
 
 Fn *pass_precision(Fn *f) {
 	if (f->precision != DTYPE_BF16) return f;
-	Fn *out = round_fn(f, false);
+	Fn *out = round_fn(f, NULL);
 	out->precision = DTYPE_F32;   /* done */
 	return out;
 }

@@ -167,6 +167,39 @@ static void check_path(const char *path) {
 	arena_free(arena);
 }
 
+static const char recurrent[] =
+	"data d { x: f32[5, 3] = npy(\"x.npy\"); y: f32[5] = npy(\"y.npy\") }\n"
+	"model net(x: [B, 5, 3]) -> [B, 5] {\n"
+	"  param w: [3, 4] = glorot_uniform(shape)\n  param u: [4, 4] = glorot_uniform(shape)\n"
+	"  scan t < 5 carry h = zeros(B, 4) { let now[b, i] = x[b, t, i]; h = tanh(now @ w + h @ u); emit hs[b, t, j] = h[b, j] }\n"
+	"  return reshape(dense(hs, 1), B, 5)\n}\n"
+	"train { data = d; batch = 2; precision = bf16; loss = mse(net(x), y); optimizer = sgd(lr = 0.5) }\n";
+
+/* Within the body as without; what is emitted for a product, or for the scan that goes back, is bf16. */
+static void scans(void **state) {
+	(void)state;
+	Arena *arena = arena_new();
+	Program *p = open_good(arena, "recurrent.nn", recurrent, 0);
+	check_fn(arena, program_step(p, 0), "recurrent: step");
+	check_fn(arena, program_eval(p, 0, 3), "recurrent: eval");
+	const Fn *f = run_passes(program_step(p, 0), 0, pass_count);
+	int projects = 0, shorts = 0, inner = 0;
+	for (int i = 0; i < f->vals.length; i++) {
+		const Val *v = f->vals.data[i];
+		if (v->body) inner += check_contracts(v->body, "recurrent: body");
+		if (v->op != OpProject) continue;
+		projects++;
+		shorts += v->type.dtype == DTYPE_BF16;
+	}
+	if (getenv("NNC_VERBOSE")) {
+		Text text = {.arena = arena};
+		fn_print(&text, f);
+		puts(text.data);
+	}
+	assert_true(inner >= 2 && shorts >= 2 && projects > shorts);
+	arena_free(arena);
+}
+
 static void any_program(void **state) {
 	(void)state;
 	for_programs(check_path);
@@ -174,6 +207,6 @@ static void any_program(void **state) {
 }
 
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(by_hand), cmocka_unit_test(any_program)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(by_hand), cmocka_unit_test(any_program), cmocka_unit_test(scans)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -76,6 +76,62 @@ static Val *unfolded(Fn *f, const Val *fold, Val *v) {
 	return y ? y : fold_of_pieces(f, fold, v);
 }
 
+/* `v` between start and start + size of an axis, moved below windows and pads. */
+static Val *part_of(Fn *f, Val *v, int axis, int64_t start, int64_t size) {
+	if (start == 0 && size == v->type.dim[axis]) return v;
+	int64_t list[3][MAX_RANK];
+	if (v->op == OpPad && v->list[2].data[axis] == 0) {
+		for (int k = 0; k < 3; k++) memcpy(list[k], v->list[k].data, sizeof list[k][0] * (size_t)v->type.rank);
+		int64_t lo = list[0][axis] - start, hi = list[1][axis] - (v->type.dim[axis] - start - size),
+		        inner = v->arg[0]->type.dim[axis];
+		if (lo <= inner && hi <= inner) {
+			Val *below = part_of(f, v->arg[0], axis, MAX(0, -lo), inner - MAX(0, -lo) - MAX(0, -hi));
+			list[0][axis] = MAX(0, lo), list[1][axis] = MAX(0, hi);
+			return ir_pad(f, below, list[0], list[1], list[2], v->number);
+		}
+	}
+	if (v->op == OpWindow && axis != v->list[0].data[0] + 1) {
+		int at = (int)v->list[0].data[0];
+		int64_t stride = v->list[1].data[0], dilation = v->list[2].data[0], taps = v->type.dim[at + 1];
+		if (axis != at)
+			return ir_window(f, part_of(f, v->arg[0], axis > at ? axis - 1 : axis, start, size), at, v->type.dim[at], taps,
+			                 stride, dilation);
+		int64_t reach = (size - 1) * stride + (taps - 1) * dilation + 1;
+		return ir_window(f, part_of(f, v->arg[0], at, start * stride, reach), at, size, taps, stride, dilation);
+	}
+	for (int i = 0; i < v->type.rank; i++) list[0][i] = i == axis ? start : 0, list[1][i] = i == axis ? size : v->type.dim[i];
+	return ir_slice(f, v, list[0], list[1], NULL);
+}
+
+/* Part of a contract: the contract of parts.  So the border of a padded image, whose cotangent nobody wants, is not computed. */
+static Val *part_of_contract(Fn *f, const Val *slice, const Val *c) {
+	Val *arg[2] = {c->arg[0], c->arg[1]};
+	for (int i = 0; i < slice->type.rank; i++) {
+		if (slice->list[1].data[i] != 1) return NULL;
+		for (int k = 0; k < 2; k++) {
+			int at = find(&c->list[k], c->list[2].data[i]);
+			if (at >= 0) arg[k] = part_of(f, arg[k], at, slice->list[0].data[i], slice->type.dim[i]);
+		}
+	}
+	return ir_contract(f, arg[0], c->list[0].data, arg[1], c->list[1].data, c->list[2].length, c->list[2].data);
+}
+
+static Fn *narrow(Fn *f) {
+	int *uses = NEW_ARRAY(f->arena, int, f->vals.length + 1);
+	for (int i = 0; i < f->vals.length; i++)
+		for (int k = 0; k < f->vals.data[i]->nargs; k++) uses[f->vals.data[i]->arg[k]->id]++;
+	for (int i = 0; i < f->outputs.length; i++) uses[f->outputs.data[i].val->id]++;
+	Rebuild r = rebuild_start(f);
+	for (int i = 0; i < f->vals.length; i++) {
+		Val *v = f->vals.data[i], *y = NULL;
+		if (v->op == OpInput) continue;
+		Val **args = rebuild_args(&r, v);
+		if (v->op == OpSlice && v->arg[0]->op == OpContract && uses[v->arg[0]->id] == 1) y = part_of_contract(r.to, v, args[0]);
+		r.map[i] = y ? y : rebuild_copy(&r, v);
+	}
+	return rebuild_finish(&r);
+}
+
 static Fn *unfold(Fn *f, bool *changed) {
 	Rebuild r = rebuild_start(f);
 	for (int i = 0; i < f->vals.length; i++) {
@@ -98,5 +154,5 @@ static Fn *unfold(Fn *f, bool *changed) {
 Fn *pass_unfold(Fn *f) {
 	bool changed = false;
 	Fn *out = unfold(f, &changed);
-	return changed ? pass_simplify(out) : f;
+	return changed ? pass_simplify(narrow(pass_simplify(out))) : f;
 }

@@ -54,9 +54,36 @@ static void convolutions(void **unused) {
 		y = ir_fold(f, y, 2, (n2 - 1) * stride + (r2 - 1) * dilation + 1, stride, dilation);
 		fn_output(f, "dx", y, -1);
 		int left = 0;
-		bool stays1 = r1 > 1 && stride > 1 && (dilation > 1 || r1 > stride), stays2 = r2 > 1 && stride > 1 && (dilation > 1 || r2 > stride);
+		bool stays1 = r1 > 1 && stride > 1 && (dilation > 1 || r1 > stride),
+		     stays2 = r2 > 1 && stride > 1 && (dilation > 1 || r2 > stride);
 		left = stays1 + stays2;
 		if (r2 == 1 || r1 == 1 || stays1 == stays2) expect_equal(arena, fn_canonical(f), left, "convolution");
+		arena_free(arena);
+	}
+}
+
+/* The cotangent of a padded image is wanted without its border: no product is larger than what is wanted. */
+static void borders(void **unused) {
+	(void)unused;
+	for (int round = 0; round < 60; round++) {
+		Arena *arena = arena_new();
+		Fn *f = fn_new(arena, "dx");
+		int n = pick(3, 9), taps = pick(2, 4), lo = pick(0, 3), hi = pick(0, 3), total = n + taps - 1;
+		if (lo + hi >= total || lo + hi == 0) continue;
+		Val *g = fn_input(f, "g", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){2, n, n, 3}));
+		Val *w = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 4, (int64_t[]){taps, taps, 2, 3}));
+		Val *y = ir_contract(f, g, (int64_t[]){0, 1, 2, 3}, w, (int64_t[]){4, 5, 6, 3}, 6, (int64_t[]){0, 1, 4, 2, 5, 6});
+		y = ir_fold(f, ir_fold(f, y, 1, total, 1, 1), 2, total, 1, 1);
+		int64_t size = total - lo - hi;
+		y = ir_slice(f, y, (int64_t[]){0, lo, lo, 0}, (int64_t[]){2, size, size, 2}, NULL);
+		fn_output(f, "dx", y, -1);
+		f = fn_canonical(f);
+		expect_equal(arena, f, 0, "borders");
+		Fn *unfolded = pass_unfold(f);
+		for (int i = 0; i < unfolded->vals.length; i++) {
+			const Val *v = unfolded->vals.data[i];
+			if (v->op == OpContract && (v->type.dim[1] != size || v->type.dim[2] != size)) fail_msg("a border is computed");
+		}
 		arena_free(arena);
 	}
 }
@@ -87,6 +114,7 @@ static void others(void **unused) {
 }
 
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(convolutions), cmocka_unit_test(pieces), cmocka_unit_test(others)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(convolutions), cmocka_unit_test(borders), cmocka_unit_test(pieces),
+	                                   cmocka_unit_test(others)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -188,10 +188,34 @@ static bool *find_inner_sums(const Fn *f, const int *users) {
 	return inner;
 }
 
+static bool in_both(const Val *contract, int64_t label) {
+	bool in[2] = {false};
+	for (int k = 0; k < 2; k++)
+		for (int i = 0; i < contract->list[k].length; i++) in[k] |= contract->list[k].data[i] == label;
+	return in[0] && in[1];
+}
+
+/* NULL where the result would end with a batch axis and does not now: each element would then be a sum by itself. */
 static Val *transposed_contract(Fn *f, Val *a, const int64_t *perm) {
 	int64_t ly[MAX_RANK];
-	for (int i = 0; i < a->type.rank; i++) ly[i] = a->list[2].data[perm[i]];
+	int last = a->type.rank - 1;
+	for (int i = 0; i <= last; i++) ly[i] = a->list[2].data[perm[i]];
+	if (last >= 0 && in_both(a, ly[last]) != in_both(a, a->list[2].data[last])) return NULL;
 	return ir_contract(f, a->arg[0], a->list[0].data, a->arg[1], a->list[1].data, a->type.rank, ly);
+}
+
+/* A transpose of an element-wise value of one tensor and splats goes below it, where it may meet another one or a contract. */
+static Val *sunk_transpose(Fn *f, const Val *a, const Val *v) {
+	Val *inner[3];
+	int tensors = 0;
+	for (int i = 0; i < a->nargs; i++) {
+		Type type = v->type;
+		type.dtype = a->arg[i]->type.dtype;
+		bool splat = is_splat(a->arg[i], NULL);
+		tensors += !splat;
+		inner[i] = splat ? splat_of(f, a->arg[i], type) : tensors > 1 ? NULL : make_transpose(f, a->arg[i], v->list[0].data);
+	}
+	return tensors == 1 ? make(f, a->op, a->nargs, inner) : NULL;
 }
 
 static Val *simplify_val(Fn *f, const Val *v, Val **args, const int *users, bool inner_sum) {
@@ -201,8 +225,10 @@ static Val *simplify_val(Fn *f, const Val *v, Val **args, const int *users, bool
 	case OpCast: return simplify_cast(f, a, v->type.dtype);
 	case OpReshape: return simplify_reshape(f, a, v->type);
 	case OpTranspose:
-		if (a->op == OpContract && users[v->arg[0]->id] == 1) return transposed_contract(f, a, v->list[0].data);
-		return simplify_transpose(f, a, v->list[0].data);
+		y = NULL;
+		if (a->op == OpContract && users[v->arg[0]->id] == 1) y = transposed_contract(f, a, v->list[0].data);
+		if (op_info[a->op].pointwise && users[v->arg[0]->id] == 1) y = sunk_transpose(f, a, v);
+		return y ? y : simplify_transpose(f, a, v->list[0].data);
 	case OpBroadcast: return simplify_broadcast(f, a, v->type, v->list[0].data);
 	case OpSlice: return simplify_slice(f, a, v->type, v->list[0].data, v->list[1].data);
 	case OpPad: return simplify_pad(f, a, v);

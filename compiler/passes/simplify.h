@@ -7,6 +7,8 @@
 
 /* simplify.c: the element-wise op, simplified. */
 Val *make(Fn *f, Op op, int n, Val **args);
+/* The splat a, whatever it is made of, with other dims. */
+Val *splat_of(Fn *f, const Val *a, Type type);
 static inline Val *make1(Fn *f, Op op, Val *a) { return make(f, op, 1, (Val *[]){a}); }
 static inline Val *make2(Fn *f, Op op, Val *a, Val *b) { return make(f, op, 2, (Val *[]){a, b}); }
 /* Pointwise(broadcasts) -> broadcast(pointwise) when some axis is repeated in every operand. */

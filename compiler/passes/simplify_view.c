@@ -45,7 +45,7 @@ Val *make_cast(Fn *f, Val *a, DType dtype) {
 
 /* ---- reshape, transpose, broadcast ---- */
 
-static Val *splat_of(Fn *f, const Val *a, Type type) {
+Val *splat_of(Fn *f, const Val *a, Type type) {
 	double x;
 	if (!is_splat(a, &x)) return NULL;
 	return make_broadcast(f, ir_const(f, a->type.dtype, x), type, NULL);

@@ -189,6 +189,25 @@ static void test_dot_of_rows_stays(void **state) {
 	expect_op(ir_reduce(f, OpReduceSum, ir_Mul(f, x, w), 1, (int64_t[]){1}), OpReduceSum);
 }
 
+/* A result that is scaled and then turned is computed turned; but not so that it ends with an axis of both operands. */
+static void test_transposes_sink_to_contractions(void **state) {
+	(void)state;
+	Val *q = fn_input(f, "q", INPUT_DATA, type_make(DTYPE_F32, 3, (int64_t[]){2, 4, 5}));
+	Val *k = fn_input(f, "k", INPUT_DATA, type_make(DTYPE_F32, 3, (int64_t[]){2, 6, 5}));
+	Val *y = ir_contract(f, q, (int64_t[]){0, 1, 2}, k, (int64_t[]){0, 3, 2}, 3, (int64_t[]){0, 3, 1});
+	Val *turned = simplified(ir_transpose(f, ir_Mul(f, ir_like(f, y, 0.5), y), (int64_t[]){0, 2, 1}));
+	assert_true(turned->op == OpMul && turned->arg[1]->op == OpContract);
+	assert_true(turned->arg[1]->type.dim[1] == 4 && turned->arg[1]->type.dim[2] == 6);
+}
+
+static void test_batch_axes_stay_outside(void **state) {
+	(void)state;
+	Val *q = fn_input(f, "q", INPUT_DATA, type_make(DTYPE_F32, 3, (int64_t[]){2, 4, 5}));
+	Val *k = fn_input(f, "k", INPUT_DATA, type_make(DTYPE_F32, 3, (int64_t[]){2, 6, 5}));
+	Val *y = ir_contract(f, q, (int64_t[]){0, 1, 2}, k, (int64_t[]){0, 3, 2}, 3, (int64_t[]){0, 1, 3});
+	expect_op(ir_transpose(f, y, (int64_t[]){1, 2, 0}), OpTranspose);
+}
+
 static void test_transposes_vanish_in_contractions(void **state) {
 	(void)state;
 	Val *x = matrix("x", 5, 4), *w = matrix("w", 6, 5);
@@ -253,7 +272,8 @@ int main(void) {
 		CASE(test_negated_product_becomes_difference),
 		CASE(test_division_by_power_of_two), CASE(test_division_by_other_numbers_stays), CASE(test_folding),
 		CASE(test_work_moves_inside_broadcast), CASE(test_sum_of_products), CASE(test_swapped_product), CASE(test_sum_over_all),
-		CASE(test_dot_of_rows_stays), CASE(test_transposes_vanish_in_contractions), CASE(test_transpose_that_orders_a_sum_stays),
+		CASE(test_dot_of_rows_stays), CASE(test_transposes_vanish_in_contractions),
+		CASE(test_transposes_sink_to_contractions), CASE(test_batch_axes_stay_outside), CASE(test_transpose_that_orders_a_sum_stays),
 		CASE(test_adjoint_of_mean_is_a_constant), CASE(test_transposes_compose), CASE(test_broadcast_that_orders_a_sum_stays),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,9 +31,9 @@ static double stream_rate(const Target *target, const Contract *c, const Contrac
 	return bytes <= target->l1 / 2 ? 0 : bytes <= target->l2 ? 24 : 12;
 }
 
-/* Cycles for one k of a tile, when a cycle has a multiplication and a load. */
+/* Cycles for one k of a tile, when a cycle has as many loads as multiplications. */
 static double tile_cycles(const Target *target, int rows, int vectors, double rate) {
-	double multiply = rows * vectors, load = rows + vectors;
+	double each = 1.0 / target->multipliers, multiply = rows * vectors * each, load = (rows + vectors) * each;
 	double stream = rate == 0 ? 0 : vectors * target->lanes * 4 / rate;
 	return MAX(MAX(multiply, load), MAX(stream, WANTED_CHAINS / 2)) + 0.1 * load + 0.1 * stream;
 }

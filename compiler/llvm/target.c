@@ -67,6 +67,7 @@ static void set_vectors(Target *t, int lanes, bool has_fma) {
 	t->vector_registers = lanes == 16 || aarch64 ? 32 : 16;
 	t->has_mask = lanes == 16;
 	t->has_fma = has_fma;
+	t->multipliers = lanes == 16 && !strcmp(t->cpu, "znver4") ? 1 : 2;   /* that one takes two turns for 16 lanes */
 }
 
 static void set_vectors_by_probe(Target *t, const char *assembly) {
@@ -271,7 +272,7 @@ const Target *target_named(Arena *arena, Diag *diag, const char *name, const cha
 }
 
 const char *target_text(Arena *arena, const Target *t) {
-	return arena_printf(arena, "%s cpu %s features %s fma %d mask %d pointer %d lanes %d registers %d caches %lld %lld %lld",
+	return arena_printf(arena, "%s cpu %s features %s fma %d mask %d pointer %d lanes %d registers %d multipliers %d caches %lld %lld %lld",
 	                    t->triple, t->cpu, t->features, t->has_fma, t->has_mask, t->pointer_bits, t->lanes, t->vector_registers,
-	                    (long long)t->l1, (long long)t->l2, (long long)t->l3);
+	                    t->multipliers, (long long)t->l1, (long long)t->l2, (long long)t->l3);
 }

@@ -103,7 +103,202 @@ static void exchanges(void **state) {
 	}
 }
 
+/* ---- random bodies ---- */
+
+static int pick(int low, int high) { return low + (int)(next_random() % (unsigned)(high - low + 1)); }
+
+enum { MOST_VALUES = 64 };
+
+/* Values of the dims (batch, n) in a function that grows, and what else it can draw on. */
+typedef struct Pool {
+	Arena *arena;
+	Fn *f;
+	int64_t batch, n, count;
+	int depth;
+	Val *index, *w, *bias, *x, *turned, *table, *tokens, *seed, *scale;   /* turned: x as (batch, count, n) */
+	Val *value[MOST_VALUES];
+	int values;
+} Pool;
+
+static Type plain(const Pool *p) { return matrix(p->batch, p->n); }
+static Val *any(const Pool *p) { return p->value[pick(0, p->values - 1)]; }
+static void add(Pool *p, Val *v) {
+	if (p->values < MOST_VALUES) p->value[p->values++] = v;
+}
+
+static Val *shift(Pool *p, int by) { return ir_Add(p->f, p->index, ir_const(p->f, DTYPE_I32, by)); }
+
+/* The operands that every body of these has after its carries, from the outside in. */
+static int constants_of(const Pool *p, Val **args) {
+	Val *all[] = {p->w, p->bias, p->x, p->turned, p->table, p->tokens, p->seed, p->scale};
+	memcpy(args, all, sizeof all);
+	return COUNT(all);
+}
+
+static void take_constants(Pool *in, const Pool *out) {
+	Val *args[16], **to[] = {&in->w, &in->bias, &in->x, &in->turned, &in->table, &in->tokens, &in->seed, &in->scale};
+	int n = constants_of(out, args);
+	for (int i = 0; i < n; i++) *to[i] = fn_input(in->f, arena_printf(in->arena, "constant%d", i), INPUT_DATA, args[i]->type);
+}
+
+static Val *nested(Pool *p);
+
+static Val *row_of(Pool *p, int kind) {
+	Fn *f = p->f;
+	switch (kind) {
+	case 0: return ir_gather(f, p->x, p->index, 0);
+	case 1: return ir_gather(f, ir_transpose(f, p->turned, (int64_t[]){1, 0, 2}), p->index, 0);
+	case 2: return ir_gather(f, p->x, ir_Sub(f, ir_const(f, DTYPE_I32, (double)p->count - 1), p->index), 0);
+	case 3: return ir_gather(f, p->x, shift(p, -1), 0);   /* zeros at first */
+	default: return ir_gather(f, p->table, ir_gather(f, p->tokens, p->index, 0), 0);
+	}
+}
+
+static Val *grow(Pool *p) {
+	Fn *f = p->f;
+	Val *a = any(p), *b = any(p);
+	switch (pick(0, p->depth < 2 ? 15 : 14)) {
+	case 0: return ir_Add(f, a, b);
+	case 1: return ir_Mul(f, a, b);
+	case 2: return ir_Tanh(f, ir_Sub(f, a, b));
+	case 3: return ir_Where(f, ir_Lt(f, a, b), b, ir_Neg(f, a));
+	case 4: case 5: return ir_Tanh(f, ir_Add(f, times(f, a, p->w), spread(f, p->bias, a->type)));
+	case 6: return ir_Tanh(f, ir_Add(f, times(f, a, p->w), b));
+	case 7: return ir_Tanh(f, times(f, a, ir_transpose(f, p->w, (int64_t[]){1, 0})));
+	case 8: {   /* what is over the whole batch: a product of columns, read as a product's operand */
+		Val *square = ir_contract(f, a, (int64_t[]){0, 1}, b, (int64_t[]){0, 2}, 2, (int64_t[]){1, 2});
+		return ir_Tanh(f, times(f, b, square));
+	}
+	case 9: {   /* rows over their sums */
+		Val *sum = ir_reduce(f, OpReduceSum, ir_Exp(f, ir_Tanh(f, a)), 1, (int64_t[]){1});
+		return ir_Div(f, b, ir_broadcast(f, sum, 2, a->type.dim, (int64_t[]){0}));
+	}
+	case 10: {   /* less the mean of columns */
+		Val *sum = ir_reduce(f, OpReduceSum, a, 1, (int64_t[]){0});
+		return ir_Sub(f, ir_Tanh(f, b), ir_Mul(f, spread(f, sum, a->type), ir_like(f, a, 1.0 / (double)p->batch)));
+	}
+	case 11: case 12: return row_of(p, pick(0, 4));
+	case 13: {
+		Val *r = ir_random(f, a->type, p->seed, ir_const(f, DTYPE_I32, 3), p->index, pick(0, 3), pick(0, 3));
+		return ir_Mul(f, a, r);
+	}
+	case 14: return ir_Mul(f, a, spread(f, ir_Mul(f, p->scale, ir_cast(f, p->index, DTYPE_F32)), a->type));
+	default: return nested(p);
+	}
+}
+
+static void give(Pool *p, Val *v) { fn_output(p->f, arena_printf(p->arena, "y%d", p->f->outputs.length), v, -1); }
+
+/* A scan of values of `out`: up to four carries of floats, numbers and truths.  Adds what it gives to the values. */
+static void add_scan(Pool *out, int64_t count, bool reversed) {
+	Pool in = {.arena = out->arena, .f = fn_new(out->arena, "body"), .batch = out->batch, .n = out->n, .count = out->count};
+	in.depth = out->depth + 1;
+	in.index = fn_input(in.f, "index", INPUT_DATA, type_scalar(DTYPE_I32));
+	int floats = pick(0, 3), carries = floats + 2;
+	Val *args[32], *carry[8];
+	for (int i = 0; i < carries; i++) {
+		args[i] = any(out);
+		if (i < floats && pick(0, 3) == 0) args[i] = ir_like(out->f, args[i], 0.5);
+		if (i == floats) args[i] = ir_cast(out->f, ir_Mul(out->f, args[i], ir_like(out->f, args[i], 3)), DTYPE_I32);
+		if (i == floats + 1) args[i] = ir_Lt(out->f, args[i], ir_like(out->f, args[i], 0.25));
+		carry[i] = fn_input(in.f, arena_printf(in.arena, "carry%d", i), INPUT_DATA, args[i]->type);
+		if (i < floats) add(&in, carry[i]);
+	}
+	take_constants(&in, out);
+	int nargs = carries + constants_of(out, args + carries);
+	add(&in, ir_cast(in.f, carry[floats], DTYPE_F32));
+	add(&in, row_of(&in, pick(0, 4)));
+	for (int i = pick(1, 6); i > 0; i--) add(&in, grow(&in));
+	Val *number = ir_Add(in.f, carry[floats], ir_cast(in.f, ir_Mul(in.f, any(&in), ir_like(in.f, any(&in), 9)), DTYPE_I32));
+	for (int i = 0; i < floats; i++) give(&in, any(&in));
+	give(&in, ir_Mod(in.f, number, ir_like(in.f, number, 1000)));
+	give(&in, ir_And(in.f, ir_Not(in.f, carry[floats + 1]), ir_Lt(in.f, any(&in), any(&in))));
+	int emits = pick(0, 3);
+	for (int i = 0; i < emits; i++) give(&in, any(&in));
+	if (pick(0, 2) == 0) give(&in, ir_reduce(in.f, OpReduceSum, any(&in), 2, (int64_t[]){0, 1}));
+	if (pick(0, 2) == 0) give(&in, ir_transpose(in.f, any(&in), (int64_t[]){1, 0}));
+	if (pick(0, 2) == 0) give(&in, carry[floats + 1]);
+	Val *scan = ir_scan(out->f, fn_canonical(in.f), count, reversed, carries, nargs, args);
+	for (int i = 0; i < scan->body->outputs.length; i++) {
+		if (pick(0, 5) == 0) continue;
+		Val *y = ir_project(out->f, scan, i);
+		if (!dtype_is_float(y->type.dtype)) y = ir_cast(out->f, y, DTYPE_F32);
+		if (out->depth == 0 && pick(0, 1)) {
+			give(out, y);
+			continue;
+		}
+		if (i >= carries) y = ir_reduce(out->f, OpReduceSum, y, 1, (int64_t[]){0});
+		if (y->type.rank == 0) y = spread(out->f, y, plain(out));
+		else if (y->type.dim[0] != out->batch || y->type.dim[1] != out->n) y = ir_transpose(out->f, y, (int64_t[]){1, 0});
+		add(out, y);
+	}
+}
+
+static Val *nested(Pool *p) {
+	add_scan(p, pick(1, (int)MIN(p->count, 3)), pick(0, 1));
+	return p->value[p->values - 1];
+}
+
+static Fn *random_program(Arena *arena, int variant) {
+	Pool p = {.arena = arena, .f = fn_new(arena, "random"), .batch = sizes[variant % 3], .n = sizes[variant / 3 % 3]};
+	p.count = counts[pick(0, 9) ? pick(0, 2) : 3];
+	Fn *f = p.f;
+	Val *h = fn_input(f, "h", pick(0, 1) ? INPUT_DATA : INPUT_PARAM, plain(&p));
+	p.w = fn_input(f, "w", INPUT_PARAM, matrix(p.n, p.n));
+	p.bias = fn_input(f, "bias", INPUT_PARAM, vector(p.n));
+	p.x = fn_input(f, "x", pick(0, 1) ? INPUT_DATA : INPUT_PARAM, cube(p.count, p.batch, p.n));
+	p.turned = fn_input(f, "turned", pick(0, 1) ? INPUT_DATA : INPUT_PARAM, cube(p.batch, p.count, p.n));
+	p.table = fn_input(f, "table", INPUT_PARAM, matrix(13, p.n));
+	p.tokens = fn_input(f, "tokens", INPUT_DATA, typed(DTYPE_I32, matrix(p.batch, p.count)));
+	p.tokens = ir_transpose(f, p.tokens, (int64_t[]){1, 0});
+	p.seed = fn_input(f, "seed", INPUT_SEED, typed(DTYPE_I32, vector(2)));
+	p.scale = fn_input(f, "scale", INPUT_SETTING, type_scalar(DTYPE_F32));
+	if (pick(0, 1)) p.x = ir_Tanh(f, p.x);
+	add(&p, h);
+	add(&p, ir_Mul(f, h, ir_like(f, h, 0.5)));
+	for (int i = pick(1, 2); i > 0; i--) add_scan(&p, pick(0, 3) ? p.count : 1, pick(0, 1));
+	fn_output(f, "last", any(&p), -1);
+	fn_output(f, "product", times(f, any(&p), p.w), -1);
+	return fn_canonical(f);
+}
+
+static void random_bodies(void **state) {
+	(void)state;
+	for (int variant = 0; variant < 72; variant++) {
+		Arena *arena = arena_new();
+		expect_same(arena, random_program(arena, variant), 13, false, arena_printf(arena, "random body %d", variant));
+		arena_free(arena);
+	}
+}
+
+/* ---- derivatives ---- */
+
+static void derivatives(void **state) {
+	(void)state;
+	for (int variant = 0; variant < 27; variant++) {
+		Arena *arena = arena_new();
+		Fn *f = random_program(arena, variant);
+		Val *loss = ir_const(f, DTYPE_F32, 0);
+		for (int i = 0; i < f->outputs.length; i++) {
+			Val *y = f->outputs.data[i].val;
+			y = ir_Mul(f, y, y);
+			for (int rank = y->type.rank; rank > 0; rank--) y = ir_reduce(f, OpReduceSum, y, 1, (int64_t[]){rank - 1});
+			loss = ir_Add(f, loss, y);
+		}
+		f->outputs.length = 0;
+		fn_output(f, "loss", loss, -1);
+		for (int i = 0; i < f->inputs.length; i++) {
+			Val *by = f->inputs.data[i].val;
+			if (dtype_is_float(by->type.dtype)) fn_output(f, arena_printf(arena, "d%s", f->inputs.data[i].name), ir_grad(f, loss, by), -1);
+		}
+		f = run_passes(fn_canonical(f), 0, pass_count);
+		expect_same(arena, f, 13, false, arena_printf(arena, "derivative of body %d", variant));
+		arena_free(arena);
+	}
+}
+
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(recurrent), cmocka_unit_test(exchanges)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(recurrent), cmocka_unit_test(exchanges), cmocka_unit_test(random_bodies),
+	                                   cmocka_unit_test(derivatives)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -244,14 +244,15 @@ static bool needs_barrier(const KernelProgram *kp, const Kernel *first, const Ke
 }
 
 /* Must all workers meet between two turns?  Kernels after the last barrier of one turn and before the first of the next are not
- * apart otherwise; where there is no barrier at all, turns may be any distance apart. */
+ * apart otherwise.  Where there is no barrier at all turns may be farther apart, and nothing new comes of it: a place that a carry
+ * has again two turns later is read there by whoever need not wait for its writer in one turn. */
 static bool turns_need_barrier(const KernelProgram *kp, int first_barrier, int last_barrier) {
 	const int *next = scan_next_turn(kp);
 	int n = kp->kernels.length;
 	for (int j = MAX(last_barrier, 0); j < n; j++)
 		for (int i = 0; i < (first_barrier < 0 ? n : first_barrier); i++) {
 			const Kernel *first = &kp->kernels.data[j], *then = &kp->kernels.data[i];
-			if (needs_barrier(kp, first, then, next) || (first_barrier < 0 && needs_barrier(kp, first, then, NULL))) return true;
+			if (needs_barrier(kp, first, then, next)) return true;
 		}
 	return false;
 }

@@ -1,5 +1,5 @@
-/* test_kernels_scan.c: scans as machine code against the f32 interpreter, bit for bit, for several targets and numbers of workers.
- * link: nnc_llvm nnc_passes nnc_host nnc_kernel nnc_ir */
+/* test_kernels_scan.c: scans as machine code against the f32 interpreter, bit for bit, for several targets and numbers of
+ * workers.  link: nnc_llvm nnc_passes nnc_host nnc_kernel nnc_ir */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -99,6 +99,97 @@ static void exchanges(void **state) {
 			else fn_output(f, arena_printf(arena, "y%d", i), i == 0 ? ir_Exp(f, y) : y, -1);
 		}
 		expect_same(arena, fn_canonical(f), 0, false, "exchanges");
+		arena_free(arena);
+	}
+}
+
+/* Operands that are views, parts and constants, read whole, as operands of products, and row by row. */
+static void operands(void **state) {
+	(void)state;
+	enum { TURNS = 5, ROWS = 3, KINDS = 12 };
+	for (int variant = 0; variant < KINDS * 9; variant++) {
+		int way = variant / KINDS / 3;   /* given, computed, read by rows alone */
+		int64_t n = sizes[variant / KINDS % 3], m = 2 * n + 1;
+		Arena *arena = arena_new();
+		Fn *f = fn_new(arena, "operands");
+		Type wide = cube(TURNS + 2, ROWS, m), whole = cube(TURNS, ROWS, n);
+		Val *x = fn_input(f, "x", way ? INPUT_DATA : INPUT_PARAM, wide);
+		Val *small = fn_input(f, "small", INPUT_PARAM, matrix(ROWS, n));
+		if (way == 1) x = ir_Tanh(f, x);
+		Val *part = ir_slice(f, x, (int64_t[]){1, 0, 1}, whole.dim, NULL), *v = NULL;
+		const int64_t odd[] = {TURNS, n, ROWS}, one_row[] = {TURNS, 1, n}, around[] = {0, 1, 0}, zeros[3] = {0};
+		switch (variant % KINDS) {
+		case 0: case 1: break;
+		case 2: part = ir_slice(f, x, (int64_t[]){0, 0, 1}, whole.dim, (int64_t[]){1, 1, 2}); break;
+		case 3: part = ir_broadcast(f, small, 3, whole.dim, (int64_t[]){1, 2}); break;
+		case 4: part = ir_broadcast(f, ir_const(f, DTYPE_F32, 0.75), 3, whole.dim, NULL); break;
+		case 5: part = ir_flip(f, part, 1, (int64_t[]){0}); break;
+		case 6: part = ir_slice(f, x, (int64_t[]){2, 0, 0}, whole.dim, NULL); break;
+		case 7: part = ir_reshape(f, part, 2, (int64_t[]){TURNS * ROWS, n}), part = ir_reshape(f, part, 3, whole.dim); break;
+		case 8: part = ir_reshape(f, ir_Exp(f, ir_reshape(f, part, 1, (int64_t[]){type_count(whole)})), 3, whole.dim); break;
+		case 9: part = ir_pad(f, ir_slice(f, part, zeros, one_row, NULL), around, around, NULL, 2); break;
+		case 10:
+			v = ir_reshape(f, ir_slice(f, small, zeros, (int64_t[]){ROWS, 1}, NULL), 1, (int64_t[]){ROWS});
+			part = ir_broadcast(f, v, 3, whole.dim, (int64_t[]){1});
+			break;
+		default:
+			v = ir_reshape(f, ir_slice(f, x, zeros, whole.dim, NULL), 3, odd);
+			part = ir_transpose(f, v, (int64_t[]){0, 2, 1});
+			break;
+		}
+		Val *index;
+		Fn *body = body_start(arena, &index);
+		Val *h = fn_input(body, "h", INPUT_DATA, small->type), *a = fn_input(body, "a", INPUT_DATA, part->type);
+		Val *one = fn_input(body, "one", INPUT_DATA, type_scalar(DTYPE_F32)), *top = ir_const(body, DTYPE_I32, TURNS - 1);
+		Val *row = ir_gather(body, a, index, 0), *last = ir_gather(body, a, ir_Sub(body, top, index), 0);
+		Val *square = ir_contract(body, row, (int64_t[]){0, 1}, last, (int64_t[]){0, 2}, 2, (int64_t[]){1, 2});
+		Val *next = ir_Tanh(body, ir_Add(body, times(body, h, square), ir_Mul(body, row, spread(body, one, row->type))));
+		if (way < 2) {
+			Val *each = ir_Mul(body, a, ir_broadcast(body, h, 3, a->type.dim, (int64_t[]){1, 2}));
+			next = ir_Tanh(body, ir_Add(body, next, ir_reduce(body, OpReduceSum, each, 1, (int64_t[]){0})));
+		}
+		fn_output(body, "h", next, -1);
+		fn_output(body, "row", row, -1);
+		fn_output(body, "flat", ir_Exp(body, ir_reshape(body, row, 1, (int64_t[]){type_count(row->type)})), -1);
+		Val *scan = ir_scan(f, body, TURNS, variant % 2, 1, 3, (Val *[]){small, part, ir_const(f, DTYPE_F32, 0.5)});
+		fn_output(f, "small", ir_project(f, scan, 0), 1);
+		fn_output(f, "rows", ir_project(f, scan, 1), -1);
+		fn_output(f, "flat", ir_project(f, scan, 2), -1);
+		expect_same(arena, fn_canonical(f), 0, false, arena_printf(arena, "operand %d", variant));
+		arena_free(arena);
+	}
+}
+
+/* A carry with a place for each turn: the index says which of them is read, and which changes; in a scan within a scan, whose
+ * index is an operand of the inner one. */
+static void memories(void **state) {
+	(void)state;
+	enum { TURNS = 4 };
+	for (int variant = 0; variant < 6; variant++) {
+		int64_t n = sizes[variant % 3];
+		Arena *arena = arena_new();
+		Fn *f = fn_new(arena, "memories"), *body[2];
+		Val *index[2], *m[2], *outside = NULL;
+		for (int i = 0; i < 2; i++) {
+			body[i] = body_start(arena, &index[i]);
+			m[i] = fn_input(body[i], "m", INPUT_DATA, matrix(TURNS, n));
+		}
+		outside = fn_input(body[1], "outside", INPUT_DATA, type_scalar(DTYPE_I32));
+		Val *row = ir_gather(body[1], m[1], index[1], 0), *other = ir_gather(body[1], m[1], outside, 0);
+		Val *here = ir_broadcast(body[1], index[1], 2, m[1]->type.dim, NULL);
+		Val *hot = ir_Eq(body[1], ir_iota(body[1], typed(DTYPE_I32, m[1]->type), 0), here);
+		Val *changed = ir_Tanh(body[1], ir_Add(body[1], row, ir_Mul(body[1], other, ir_like(body[1], other, 0.5))));
+		Val *others = ir_Sub(body[1], m[1], spread(body[1], ir_Mul(body[1], row, row), m[1]->type));
+		fn_output(body[1], "m", ir_Where(body[1], hot, spread(body[1], changed, m[1]->type), others), -1);
+		fn_output(body[1], "row", row, -1);
+		Val *inner = ir_scan(body[0], body[1], TURNS, variant & 1, 1, 2, (Val *[]){m[0], index[0]});
+		fn_output(body[0], "m", ir_project(body[0], inner, 0), -1);
+		if (variant != 2) fn_output(body[0], "rows", ir_project(body[0], inner, 1), -1);
+		fn_output(body[0], "before", ir_gather(body[0], m[0], index[0], 0), -1);
+		Val *scan = ir_scan(f, body[0], TURNS, false, 1, 1, (Val *[]){fn_input(f, "m", INPUT_PARAM, m[0]->type)});
+		for (int i = 0; i < body[0]->outputs.length; i++)
+			fn_output(f, i ? arena_printf(arena, "y%d", i) : "m", ir_project(f, scan, i), i ? -1 : 0);
+		expect_same(arena, fn_canonical(f), 0, false, "memories");
 		arena_free(arena);
 	}
 }
@@ -216,6 +307,7 @@ static void add_scan(Pool *out, int64_t count, bool reversed) {
 	int emits = pick(0, 3);
 	for (int i = 0; i < emits; i++) give(&in, any(&in));
 	if (pick(0, 2) == 0) give(&in, ir_reduce(in.f, OpReduceSum, any(&in), 2, (int64_t[]){0, 1}));
+	if (pick(0, 2) == 0) give(&in, ir_reduce(in.f, OpReduceMax, any(&in), 1, (int64_t[]){pick(0, 1)}));
 	if (pick(0, 2) == 0) give(&in, ir_transpose(in.f, any(&in), (int64_t[]){1, 0}));
 	if (pick(0, 2) == 0) give(&in, carry[floats + 1]);
 	Val *scan = ir_scan(out->f, fn_canonical(in.f), count, reversed, carries, nargs, args);
@@ -229,6 +321,7 @@ static void add_scan(Pool *out, int64_t count, bool reversed) {
 		}
 		if (i >= carries) y = ir_reduce(out->f, OpReduceSum, y, 1, (int64_t[]){0});
 		if (y->type.rank == 0) y = spread(out->f, y, plain(out));
+		else if (y->type.rank == 1) y = ir_broadcast(out->f, y, 2, plain(out).dim, (int64_t[]){y->type.dim[0] == out->n});
 		else if (y->type.dim[0] != out->batch || y->type.dim[1] != out->n) y = ir_transpose(out->f, y, (int64_t[]){1, 0});
 		add(out, y);
 	}
@@ -289,7 +382,8 @@ static void derivatives(void **state) {
 		fn_output(f, "loss", loss, -1);
 		for (int i = 0; i < f->inputs.length; i++) {
 			Val *by = f->inputs.data[i].val;
-			if (dtype_is_float(by->type.dtype)) fn_output(f, arena_printf(arena, "d%s", f->inputs.data[i].name), ir_grad(f, loss, by), -1);
+			const char *name = arena_printf(arena, "d%s", f->inputs.data[i].name);
+			if (dtype_is_float(by->type.dtype)) fn_output(f, name, ir_grad(f, loss, by), -1);
 		}
 		f = run_passes(fn_canonical(f), 0, pass_count);
 		expect_same(arena, f, 13, false, arena_printf(arena, "derivative of body %d", variant));
@@ -298,7 +392,9 @@ static void derivatives(void **state) {
 }
 
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(recurrent), cmocka_unit_test(exchanges), cmocka_unit_test(random_bodies),
-	                                   cmocka_unit_test(derivatives)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(recurrent), cmocka_unit_test(exchanges),     cmocka_unit_test(operands),
+		cmocka_unit_test(memories),  cmocka_unit_test(random_bodies), cmocka_unit_test(derivatives),
+	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -246,23 +246,45 @@ static Val *simplify_val(Fn *f, const Val *v, Val **args, const int *users, bool
 
 static Fn *simplify_once(Fn *f, bool *changed);
 
-static Val *simplify_scan(Fn *f, const Val *v, Val **args, bool *changed) {
+/* results: where its results are found in the new function. */
+static Val *simplify_scan(Rebuild *r, const Val *v, Val **args, ScanResult *results, bool *changed) {
 	Val scan = *v;
+	int n = v->body->outputs.length;
+	bool *read = NEW_ARRAY(r->to->arena, bool, n + 1);
 	scan.body = simplify_once(v->body, changed);
-	return fn_rebuild(f, &scan, args);
+	for (int i = 0; i < n; i++) results[i] = (ScanResult){.number = i};
+	for (int i = v->id; i < r->from->vals.length; i++) {
+		const Val *reader = r->from->vals.data[i];
+		if (reader->op == OpProject && reader->arg[0] == v) read[reader->list[0].data[0]] = true;
+	}
+	Val *trimmed = trim_scan(r->to, &scan, args, read, results);
+	*changed |= trimmed != NULL;
+	return trimmed ? trimmed : fn_rebuild(r->to, &scan, args);
+}
+
+static Val *simplify_project(Rebuild *r, const Val *v, ScanResult *const *results) {
+	const ScanResult *result = &results[v->arg[0]->id][v->list[0].data[0]];
+	return result->value ? result->value : ir_project(r->to, r->map[v->arg[0]->id], result->number);
 }
 
 static Fn *simplify_once(Fn *f, bool *changed) {
 	Rebuild r = rebuild_start(f);
 	int *users = count_users(f);
 	bool *inner = find_inner_sums(f, users);
+	ScanResult **results = NEW_ARRAY(f->arena, ScanResult *, f->vals.length + 1);   /* by the scan's id */
 	for (int i = 0; i < f->vals.length; i++) {
 		Val *v = f->vals.data[i], *y = NULL;
 		if (v->op == OpInput) continue;
 		Val **args = rebuild_args(&r, v);
-		if (v->op == OpScan) y = simplify_scan(r.to, v, args, changed);
-		else y = simplify_val(r.to, v, args, users, inner[i]);
-		*changed |= y && v->op != OpScan;
+		if (v->op == OpScan) {
+			results[i] = NEW_ARRAY(f->arena, ScanResult, v->body->outputs.length + 1);
+			y = simplify_scan(&r, v, args, results[i], changed);
+		} else if (v->op == OpProject) {
+			y = simplify_project(&r, v, results);
+		} else {
+			y = simplify_val(r.to, v, args, users, inner[i]);
+			*changed |= y != NULL;
+		}
 		r.map[i] = y ? y : fn_rebuild(r.to, v, args);
 	}
 	return rebuild_finish(&r);

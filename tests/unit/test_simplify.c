@@ -264,6 +264,38 @@ static void test_adjoint_of_mean_is_a_constant(void **state) {
 	assert_true(is_splat(run_passes(f, 0, pass_count)->outputs.data[0].val, &c) && c == 0.05);
 }
 
+/* h = h * k + x[t] - (0.5 + w) and so on: k stays, two operands are one, one is a number, and of seven results two are read. */
+static void test_scans_are_trimmed(void **state) {
+	(void)state;
+	Val *x = matrix("x", 4, 3), *k = fn_input(f, "k", INPUT_DATA, type_make(DTYPE_F32, 1, (int64_t[]){3})), *in[8];
+	static const char *const names[] = {"t", "h", "k", "lost", "lost too", "x", "x again", "half"};
+	Val *args[] = {k, ir_Exp(f, k), k, ir_Neg(f, k), x, x, ir_like(f, k, 0.5)};
+	Fn *b = fn_new(arena, "body");
+	for (int i = 0; i < 8; i++) in[i] = fn_input(b, names[i], INPUT_DATA, i ? args[i - 1]->type : type_scalar(DTYPE_I32));
+	Val *row = ir_gather(b, in[5], in[0], 0), *again = ir_gather(b, in[6], in[0], 0);
+	Val *next = ir_Add(b, ir_Mul(b, in[1], in[2]), ir_Sub(b, row, ir_Mul(b, again, in[7])));
+	fn_output(b, "h", next, -1);
+	fn_output(b, "k", in[2], -1);
+	fn_output(b, "lost", ir_Add(b, in[3], in[4]), -1);
+	fn_output(b, "lost too", ir_Tanh(b, in[3]), -1);
+	fn_output(b, "hs", next, -1);
+	fn_output(b, "sums", ir_Add(b, next, in[4]), -1);
+	Val *scan = ir_scan(f, b, 4, true, 4, 7, args);
+	fn_output(f, "hs", ir_project(f, scan, 4), -1);
+	fn_output(f, "k", ir_project(f, scan, 1), -1);
+	Fn *before = fn_canonical(f), *after = pass_simplify(before);
+	fn_verify(after, "simplify");
+	Random r = {7};
+	double **values = awkward_inputs(arena, before, &r);
+	check_same(arena, before, after, EVAL_F32, values, 0);
+	const Val *kept = after->outputs.data[0].val->arg[0];
+	assert_int_equal(kept->op, OpScan);
+	assert_int_equal(kept->list[0].data[0], 1);   /* h */
+	assert_int_equal(kept->nargs, 3);             /* h, k, x */
+	assert_int_equal(kept->body->outputs.length, 2);
+	assert_int_equal(after->outputs.data[1].val->op, OpExp);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 int main(void) {
 	const struct CMUnitTest tests[] = {
@@ -275,6 +307,7 @@ int main(void) {
 		CASE(test_dot_of_rows_stays), CASE(test_transposes_vanish_in_contractions),
 		CASE(test_transposes_sink_to_contractions), CASE(test_batch_axes_stay_outside), CASE(test_transpose_that_orders_a_sum_stays),
 		CASE(test_adjoint_of_mean_is_a_constant), CASE(test_transposes_compose), CASE(test_broadcast_that_orders_a_sum_stays),
+		CASE(test_scans_are_trimmed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

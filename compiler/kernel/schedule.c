@@ -219,8 +219,8 @@ static bool same_share(const Kernel *a, const Kernel *b) {
 	       !a->product_rows && !b->product_rows;
 }
 
-/* Must all workers meet between `first` and `then`, given who computes what?  next: NULL, or `then` runs one turn later: by buffer,
- * the one that is the same memory a turn later. */
+/* Must all workers meet between `first` and `then`, given who computes what?  next: NULL, or `then` runs one turn later: by
+ * buffer, the one that is the same memory a turn later. */
 static bool needs_barrier(const KernelProgram *kp, const Kernel *first, const Kernel *then, const int *next) {
 	if (first->workers == 1 && then->workers == 1) return false;   /* the same worker runs both */
 	bool same = same_share(first, then);
@@ -244,8 +244,8 @@ static bool needs_barrier(const KernelProgram *kp, const Kernel *first, const Ke
 }
 
 /* Must all workers meet between two turns?  Kernels after the last barrier of one turn and before the first of the next are not
- * apart otherwise.  Where there is no barrier at all turns may be farther apart, and nothing new comes of it: a place that a carry
- * has again two turns later is read there by whoever need not wait for its writer in one turn. */
+ * apart otherwise.  Where there is no barrier at all turns may be farther apart, and nothing new comes of it: a place that a
+ * carry has again two turns later is read there by whoever need not wait for its writer in one turn. */
 static bool turns_need_barrier(const KernelProgram *kp, int first_barrier, int last_barrier) {
 	const int *next = scan_next_turn(kp);
 	int n = kp->kernels.length;
@@ -375,8 +375,8 @@ static bool better_alone(KernelProgram *kp, const Machine *machine) {
 	return t.shared > 0.95 * t.alone;
 }
 
-/* Workers of each kernel, where it is `worth` so many ns; returns whether any is shared. */
-static bool share_kernels(KernelProgram *kp, int workers, double worth, const Machine *machine) {
+/* Workers of each kernel, where it is `worth` so many ns; panels: of columns too, not of rows alone.  Is any shared? */
+static bool share_kernels(KernelProgram *kp, int workers, double worth, bool panels, const Machine *machine) {
 	bool any = false;
 	for (int i = 0; i < kp->kernels.length; i++) {
 		Kernel *k = &kp->kernels.data[i];
@@ -385,7 +385,7 @@ static bool share_kernels(KernelProgram *kp, int workers, double worth, const Ma
 		if (k->partition < 0) continue;
 		if (shares >= workers && (k->cost > worth || continues_share(kp, i, workers))) k->workers = workers;
 		if (k->kind == KERNEL_CONTRACT && k->cost > worth) {
-			share_panels(kp, k, workers, machine);
+			if (panels) share_panels(kp, k, workers, machine);
 			share_product_rows(k, workers);
 		}
 		any = any || k->workers > 1;
@@ -403,22 +403,24 @@ static void run_alone(KernelProgram *kp) {
 	}
 }
 
-/* A turn is short, but there are many: kernels that need no barrier may all be shared, however small. */
+/* A turn is short, but there are many: kernels that need no barrier may all be shared, however small, and rows may keep a whole
+ * turn without one where panels would not.  The best way is taken. */
 static bool share_turns(KernelProgram *kp, int workers, const Machine *machine) {
-	double worth[2] = {machine->always_share ? 0 : WORTH_SHARING, 0};
-	Times best = {0};
-	int n = kp->kernels.length, chosen = -1;
-	Kernel *kept[2] = {NEW_ARRAY(kp->arena, Kernel, n + 1), NEW_ARRAY(kp->arena, Kernel, n + 1)};
-	Kernel *start = arena_copy(kp->arena, kp->kernels.data, sizeof *start * (size_t)n);
-	for (int turn = 0; turn < 2; turn++) {
-		memcpy(kp->kernels.data, start, sizeof *start * (size_t)n);
-		bool any = share_kernels(kp, workers, worth[turn], machine);
+	enum { WAYS = 4 };
+	double best = 0;
+	size_t bytes = sizeof(Kernel) * (size_t)kp->kernels.length;
+	Kernel *chosen = NULL, *start = arena_copy(kp->arena, kp->kernels.data, bytes);
+	for (int way = 0; way < WAYS; way++) {
+		memcpy(kp->kernels.data, start, bytes);
+		double worth = way % 2 || machine->always_share ? 0 : WORTH_SHARING;
+		bool any = share_kernels(kp, workers, worth, way < 2, machine);
 		Times t = estimate(kp, machine);
-		memcpy(kept[turn], kp->kernels.data, sizeof *start * (size_t)n);
-		if (any && (chosen < 0 || t.shared < best.shared)) chosen = turn, best = t;
+		if (!any || (chosen && t.shared >= best)) continue;
+		best = t.shared;
+		chosen = arena_copy(kp->arena, kp->kernels.data, bytes);
 	}
-	if (chosen >= 0) memcpy(kp->kernels.data, kept[chosen], sizeof *start * (size_t)n);
-	return chosen >= 0;
+	if (chosen) memcpy(kp->kernels.data, chosen, bytes);
+	return chosen != NULL;
 }
 
 static void scan_cost(Kernel *k, const Machine *machine) {
@@ -448,7 +450,7 @@ static void choose_workers(KernelProgram *kp, int workers, const Machine *machin
 	kp->workers = workers;
 	bool any = false;
 	if (kp->parent) any = workers > 1 && share_turns(kp, workers, machine);
-	else if (workers > 1 && total > 2 * WORTH_SHARING) any = share_kernels(kp, workers, WORTH_SHARING, machine);
+	else if (workers > 1 && total > 2 * WORTH_SHARING) any = share_kernels(kp, workers, WORTH_SHARING, true, machine);
 	for (int i = 0; i < kp->kernels.length; i++) any = any || kp->kernels.data[i].workers > 1;
 	if (any && (machine->always_share || !better_alone(kp, machine))) return;
 	run_alone(kp);

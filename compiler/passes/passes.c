@@ -6,6 +6,7 @@
 const Pass passes[] = {
 	{"grad", "derivatives as ordinary values", pass_grad},
 	{"simplify", "exact local rewrites, products of sums as contractions", pass_simplify},
+	{"scans", "what scans need not do in every turn", pass_scans},
 	{"unfold", "overlapping sums of windows as products over windows", pass_unfold},
 	{"sums", "a sum over several axes as one sum", pass_sums},
 	{"logsumexp", "logsumexp as m + log(sum(exp(x - m)))", pass_logsumexp},

@@ -13,6 +13,8 @@ extern const int pass_count;
 Fn *pass_grad(Fn *f);
 /* simplify: exact local rewrites to a fixed point; no reassociation, nothing that changes a bit or loses a NaN. */
 Fn *pass_simplify(Fn *f);
+/* scans: what need not be computed in every turn of a scan. */
+Fn *pass_scans(Fn *f);
 /* unfold: sums that overlapping windows write become sums over windows that are read. */
 Fn *pass_unfold(Fn *f);
 /* sums: a sum over several axes as one, or one for every 4096 terms. */

@@ -1,7 +1,9 @@
 #!/bin/sh
 # One hash of the weights, however they were computed: tests/examples/hashes.sh NNC
 #   200 steps of every example with 1, 2, 3 and 8 threads, from a fresh compilation and from the object cache;
-#   20 steps compiled and in the f32 interpreter.
+#   20 steps compiled and in the f32 interpreter;
+#   6 steps of the larger models of images on 32 made-up pictures, with 1, 2 and 3 threads, for x86-64-v3 and -v4 where the
+#   processor is one, from the object cache, and in the interpreter.
 # The hash is that of the tensors' bytes: the header of a safetensors file (8 bytes of length, then JSON) is left out,
 # because it also records how the run was started.
 set -eu
@@ -43,6 +45,37 @@ for example in xor houses mixture pinn pendulum recommender tutorial1 tutorial2 
 	same "$example, 20 steps, interpreted" "$short" "$(hash $example --steps 20 --threads 1 --interpret)"
 	[ "$one" != "$short" ] || { echo "$example: 200 steps and 20 give the same weights"; failed=1; }
 	echo "$example: $one after 200 steps, $short after 20"
+done
+
+# small FILE MAGIC BYTES DIMS: 32 samples of BYTES bytes below MOST as an IDX file; MAGIC and DIMS in octal.
+small() {
+	# shellcheck disable=SC2059
+	printf "$(awk -v magic="$2" -v bytes="$3" -v dims="$4" -v most="$5" 'BEGIN {
+		printf "\\000\\000\\010%s\\000\\000\\000\\040%s", magic, dims
+		x = 1
+		for (i = 0; i < 32 * bytes; i++) { x = (x * 16807) % 2147483647; printf "\\%03o", int(x / 8388608) % most } }')" >"$work/data/$1"
+}
+mkdir "$work/data"
+side='\\000\\000\\000\\034'
+for part in train t10k; do
+	small $part-images-idx3-ubyte.gz '\\003' 784 "$side$side" 256
+	small $part-labels-idx1-ubyte.gz '\\001' 1 '' 10
+done
+processors=x86-64-v3
+grep -q avx512bw /proc/cpuinfo && processors="$processors x86-64-v4"
+for example in convnet autoencoder vae unet resnet; do
+	one=$(hash $example --data-dir "$work/data" --batch 8 --steps 6 --threads 1)
+	for threads in 2 3; do
+		same "$example, $threads threads" "$one" "$(hash $example --data-dir "$work/data" --batch 8 --steps 6 --threads $threads)"
+	done
+	same "$example, from the cache" "$one" "$(hash $example --data-dir "$work/data" --batch 8 --steps 6 --threads 1)"
+	for cpu in $processors; do
+		same "$example, $cpu" "$one" "$(hash $example --data-dir "$work/data" --batch 8 --steps 6 --threads 2 --cpu "$cpu")"
+	done
+	same "$example, interpreted" "$one" "$(hash $example --data-dir "$work/data" --batch 8 --steps 6 --threads 1 --interpret)"
+	short=$(hash $example --data-dir "$work/data" --batch 8 --steps 5 --threads 1)
+	[ "$one" != "$short" ] || { echo "$example: 6 steps and 5 give the same weights"; failed=1; }
+	echo "$example: $one after 6 steps of 8 pictures"
 done
 echo "$compared comparisons"
 exit $failed

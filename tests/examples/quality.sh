@@ -2,7 +2,7 @@
 # What the examples reach, against what they promise.
 #   tests/examples/quality.sh NNC             one seed: the test that ctest runs
 #   tests/examples/quality.sh NNC --seeds 3   the mean over seeds 1, 2, 3; by hand, with the log in quality.log beside this file
-# Every run has one thread and is complete.  The weights do not depend on the number of threads (hashes.sh).
+# Every run has one thread and is complete, unless options shorten it.  The weights do not depend on the number of threads (hashes.sh).
 set -eu
 nnc=$1
 seeds=1
@@ -20,6 +20,7 @@ if [ "$seeds" -gt 1 ]; then
 	} >"$log"
 fi
 failed=0
+length=""   # options of the training alone
 
 # expect EXAMPLE METRIC RELATION BOUND [option..]: the mean over the seeds of METRIC (loss, or as the file names it).
 expect() {
@@ -27,11 +28,12 @@ expect() {
 	shift 4
 	values="" times=""
 	for seed in $(seq 1 "$seeds"); do
-		run=$work/$(echo "$example$seed$*" | tr -c 'a-zA-Z0-9\n' _)
+		run=$work/$(echo "$example$seed$length$*" | tr -c 'a-zA-Z0-9\n' _)
 		if ! [ -d "$run" ]; then
 			began=$(date +%s%N)
 			(
-				"$nnc" train "$root/examples/$example.nn" --seed "$seed" --threads 1 --out "$run" "$@" >"$work/out" 2>&1 ||
+				# shellcheck disable=SC2086
+				"$nnc" train "$root/examples/$example.nn" --seed "$seed" --threads 1 --out "$run" $length "$@" >"$work/out" 2>&1 ||
 					{ cat "$work/out"; exit 1; }
 				times >"$work/times"
 			)
@@ -44,7 +46,7 @@ expect() {
 		values="$values $value" times="$times $(cat "$run/milliseconds")"
 	done
 	# shellcheck disable=SC2086
-	echo $values | awk -v relation="$relation" -v bound="$bound" -v what="$example${*:+ $*} $metric" -v times="$times ms" '
+	echo $values | awk -v relation="$relation" -v bound="$bound" -v what="$example${length:+ $length}${*:+ $*} $metric" -v times="$times ms" '
 		{ for (i = 1; i <= NF; i++) { sum += $i; values = values sprintf("%s%.5g", i > 1 ? " " : "", $i) }
 		  mean = NF ? sum / NF : 0
 		  good = NF > 0 && (relation == ">=" ? mean >= bound : mean <= bound)
@@ -69,6 +71,14 @@ expect recommender off_by '<=' 0.53
 expect deep_sigmoid accuracy '<=' 0.15
 expect deep_sigmoid first_gradient '<=' 1e-9
 expect deep_sigmoid accuracy '>=' 0.7 --set RELU=1
+# Models of images, shortened to seconds: bounds that they reach then, and that none reaches whose learning is broken.
+length="--steps 150"
+expect convnet accuracy '>=' 0.75
+expect unet off_by '<=' 0.25 --batch 32
+expect resnet accuracy '>=' 0.6 --batch 32
+length="--epochs 1"
+expect autoencoder loss '<=' 0.035
+expect vae loss '<=' 280
 awk -f "$here/houses.awk" | cmp - "$root/examples/houses.csv" || failed=1
 awk -f "$here/flowers.awk" | cmp - "$root/examples/flowers.csv" || failed=1
 awk -f "$here/rod.awk" | cmp - "$root/examples/rod.csv" || failed=1

@@ -1,4 +1,4 @@
-/* reference.c: in: FILE.nn, and a file to write; out: the hash of everything a training leaves behind, in process:
+/* reference.c: in: FILE.nn, a file to write, and --batch N and --set NAME=VALUE; out: the hash of everything a training leaves behind, in process:
  *     jit WORKERS STEPS HASH     compiled for this machine
  *     shared WORKERS STEPS HASH  the same, where the workers share every kernel they can
  *     interpreter 0 STEPS HASH   by the f32 interpreter
@@ -134,16 +134,36 @@ static char *read_text(Arena *arena, const char *path) {
 	return text.data;
 }
 
+enum { MOST_SETTINGS = 16 };
+
+/* What stands after the two paths, as `nnc` takes it. */
+static ElabOptions read_options(Arena *arena, char **argument, int count) {
+	const char **names = NEW_ARRAY(arena, const char *, MOST_SETTINGS), **values = NEW_ARRAY(arena, const char *, MOST_SETTINGS);
+	ElabOptions options = {.set_names = names, .set_values = values};
+	for (int i = 0; i + 1 < count; i += 2) {
+		char *equals = strchr(argument[i + 1], '=');
+		if (!strcmp(argument[i], "--batch")) {
+			options.batch = atoll(argument[i + 1]);
+			continue;
+		}
+		if (strcmp(argument[i], "--set") || !equals || options.nsets == MOST_SETTINGS) die("no option: %s", argument[i]);
+		names[options.nsets] = arena_text(arena, argument[i + 1], (size_t)(equals - argument[i + 1]));
+		values[options.nsets++] = equals + 1;
+	}
+	return options;
+}
+
 int main(int argc, char **argv) {
-	if (argc != 3) die("usage: reference FILE.nn MACROS.h");
+	if (argc < 3 || argc % 2 == 0) die("usage: reference FILE.nn MACROS.h [--batch N] [--set NAME=VALUE]..");
 	Arena *arena = arena_new();
 	Diag *diag = diag_new(arena);
 	char *text = read_text(arena, argv[1]);
 	Files *files = files_open(arena, argv[1], NULL);
 	DataProbe probe = data_probe(files);
-	Reference r = {
-	    .arena = arena,
-	    .p = elab_program(arena, diag, diag_source(diag, argv[1], text, strlen(text), false), &(ElabOptions){.probe = &probe})};
+	ElabOptions options = read_options(arena, argv + 3, argc - 3);
+	options.probe = &probe;
+	Reference r = {.arena = arena,
+	               .p = elab_program(arena, diag, diag_source(diag, argv[1], text, strlen(text), false), &options)};
 	if (!r.p) {
 		diag_print(diag, stderr, false);
 		return EXIT_SKIPPED;

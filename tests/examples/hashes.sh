@@ -3,7 +3,7 @@
 #   200 steps of every example with 1, 2, 3 and 8 threads, from a fresh compilation and from the object cache;
 #   20 steps compiled and in the f32 interpreter;
 #   6 steps of the larger models of images on 32 made-up pictures, with 1, 2 and 3 threads, for x86-64-v3 and -v4 where the
-#   processor is one, from the object cache, and in the interpreter.
+#   processor is one, from the object cache, and in the interpreter.  Large examples of sequences with the sizes of small.txt.
 # The hash is that of the tensors' bytes: the header of a safetensors file (8 bytes of length, then JSON) is left out,
 # because it also records how the run was started.
 set -eu
@@ -20,9 +20,11 @@ compared=0
 # hash EXAMPLE option..: of the weights after that training
 hash() {
 	file=$root/examples/$1.nn
+	small=$(sed -n "s/^$1 //p" "$root/tests/examples/small.txt")
 	shift
 	rm -rf "$work/run"
-	"$nnc" train "$file" --seed 7 --quiet --out "$work/run" "$@" >"$work/out" 2>&1 || { cat "$work/out" >&2; exit 1; }
+	# shellcheck disable=SC2086
+	"$nnc" train "$file" $small --seed 7 --quiet --out "$work/run" "$@" >"$work/out" 2>&1 || { cat "$work/out" >&2; exit 1; }
 	header=$(od -An -tu8 -N8 "$work/run/weights.safetensors" | tr -d ' ')
 	tail -c "+$((header + 9))" "$work/run/weights.safetensors" >"$work/tensors"
 	[ -s "$work/tensors" ] || { echo "no tensors in the weights of $file" >&2; exit 1; }
@@ -35,7 +37,7 @@ same() {
 	[ "$2" = "$3" ] || { echo "$1: $3, not $2"; failed=1; }
 }
 
-for example in xor houses mixture pinn pendulum recommender tutorial1 tutorial2 fashion deep_sigmoid; do
+for example in xor houses mixture pinn pendulum recommender gan tutorial1 tutorial2 fashion deep_sigmoid; do
 	one=$(hash $example --steps 200 --threads 1)
 	for threads in 2 3 8; do
 		same "$example, 200 steps, $threads threads" "$one" "$(hash $example --steps 200 --threads $threads)"

@@ -46,12 +46,35 @@ static VocabInfo any_vocab(void *context, Diag *diag, Span span, const char *pat
 	return (VocabInfo){.count = 64};
 }
 
-/* NULL when there were errors; data sets are taken to have 640 samples, texts 64 characters, and no file is read but imports. */
+enum { MOST_SETTINGS = 16 };
+
+/* The settings of tests/examples/small.txt for the file of that path. */
+MAYBE_UNUSED static void small_settings(Arena *arena, const char *path, ElabOptions *options) {
+	const char **names = NEW_ARRAY(arena, const char *, MOST_SETTINGS), **values = NEW_ARRAY(arena, const char *, MOST_SETTINGS);
+	options->set_names = names, options->set_values = values;
+	size_t length;
+	const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+	const char *table = file_text(arena, NNC_SOURCE_DIR "/tests/examples/small.txt", &length);
+	const char *line = strstr(table, arena_printf(arena, "\n%.*s ", (int)strcspn(base, "."), base));
+	if (!line) return;
+	line = arena_text(arena, line + 1, strcspn(line + 1, "\n"));
+	while ((line = strstr(line, "--set ")) && options->nsets < MOST_SETTINGS) {
+		line += strlen("--set ");
+		size_t name = strcspn(line, "="), end = strcspn(line, " ");
+		names[options->nsets] = arena_text(arena, line, name);
+		values[options->nsets++] = arena_text(arena, line + name + 1, end - name - 1);
+	}
+}
+
+/* NULL when there were errors; data sets are taken to have 640 samples, texts 64 characters, and no
+ * file is read but imports.  Large examples have the sizes of tests/examples/small.txt. */
 MAYBE_UNUSED static Program *open_text(Arena *arena, Diag *diag, const char *name, const char *text, size_t length,
                                        int64_t batch) {
 	static DataProbe probe = {NULL, any_size, any_vocab};
 	uint32_t source = diag_source(diag, name, text, length, false);
-	return elab_program(arena, diag, source, &(ElabOptions){.batch = batch, .probe = &probe});
+	ElabOptions options = {.batch = batch, .probe = &probe};
+	small_settings(arena, name, &options);
+	return elab_program(arena, diag, source, &options);
 }
 
 MAYBE_UNUSED static Program *open_good(Arena *arena, const char *name, const char *text, int64_t batch) {

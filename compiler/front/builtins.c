@@ -81,6 +81,19 @@ Val *reduce_axes(Elab *e, const char *reduction, Val *val, int naxes, const int6
 	return mean ? ir_Div(f, y, ir_like(f, y, count)) : y;
 }
 
+void warn_over_batch(Elab *e, const char *reduction, Dim size, Span span) {
+	int64_t n;
+	if (!infers(e) || dim_known(size, &n) || !strcmp(reduction, "sum")) return;   /* a sum is what `grad` wants */
+	for (const Activation *a = e->activation; a && is_library(e, span); a = a->caller)
+		if (a->call.source && !is_library(e, a->call)) {   /* what the user called */
+			reduction = a->decl->name.text;
+			break;
+		}
+	if (!diag_warning(e->diag, blame(e, span), "`%s` over the samples of the batch: what is said of one depends on the others",
+			reduction)) return;
+	elab_help(e, "dim 0 is the batch; `axis = -1` is the last dim");
+}
+
 /* Axes asked for by `axis =`: one, a list, or (missing) all or the last. */
 static int reduction_axes(Elab *e, Call *c, int slot, const Value *v, bool last, int64_t *axes) {
 	int rank = v->as.tensor.rank, n = 0, axis;
@@ -143,6 +156,7 @@ static Value builtin_reduce(Elab *e, Call *c) {
 		for (int j = 0; j < n; j++) dropped |= axes[j] == i;
 		if (!dropped) dims[m++] = v.as.tensor.dims[i];
 	}
+	for (int j = 0; j < n; j++) warn_over_batch(e, c->self->name, v.as.tensor.dims[axes[j]], c->at);
 	for (int j = 0; j < n; j++) axes[j] += nlabels;
 	int64_t classes = 0, known;
 	if (c->self->op == OpArgMax && dim_known(v.as.tensor.dims[axes[0] - nlabels], &known)) classes = known;

@@ -39,6 +39,7 @@ static bool classes_fit(Elab *e, Call *c, Value index, Dim size, const char *wha
 	           (long long)n);
 	note_value(e, "the index", index);
 	note_value(e, what, of);
+	elab_help(e, "it needs %lld along this dim, one for each class", (long long)classes);
 	return false;
 }
 

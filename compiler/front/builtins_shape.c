@@ -207,8 +207,11 @@ Value builtin_split(Elab *e, Call *c) {
 	if (!axis_argument(e, c, 2, rank, rank - 1, &axis)) return value_poison();
 	Dim dims[MAX_RANK];
 	memcpy(dims, x.as.tensor.dims, sizeof *dims * (size_t)rank);
-	if (!dim_known(d, &n) || n < 1 || n > MAX_UNROLL || !dim_known(dims[axis], &size) || size % n)
-		return elab_error(e, c->at, "`split` of size %s into %s parts", dim_text(e->arena, dims[axis]), dim_text(e->arena, d));
+	if (!dim_known(d, &n) || n < 1 || n > MAX_UNROLL || !dim_known(dims[axis], &size) || size % n) {
+		elab_error(e, c->at, "`split` of size %s into %s parts", dim_text(e->arena, dims[axis]), dim_text(e->arena, d));
+		elab_help(e, "the number is that of equal parts, not their size; `x[.., 0..2]` takes any part");
+		return value_poison();
+	}
 	dims[axis] = dim_number(size / n);
 	sizes_of(e, rank, dims, sizes);
 	Value *items = NEW_ARRAY(e->arena, Value, n);

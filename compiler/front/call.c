@@ -123,6 +123,26 @@ static bool missing_argument(Elab *e, const Decl *decl, const Param *p, Span cal
 	return false;
 }
 
+static bool wants_integers(const TypeExpr *t) {
+	return t && !type_is_static(t) && (t->classes || (t->dtype.text && !strcmp(t->dtype.text, "index")));
+}
+
+/* Numbers where integers are wanted beside integers where numbers are wanted: one mistake. */
+static bool exchanged(Elab *e, const Decl *decl, const Value *args, const Span *spans) {
+	const ParamList *p = &decl->params;
+	if (p->length < 2 || args[0].kind != VALUE_TENSOR || args[1].kind != VALUE_TENSOR) return false;
+	const TypeExpr *first = p->data[0].type, *second = p->data[1].type;
+	bool floats = first && !type_is_static(first) && !first->dtype.text && !first->classes;
+	if (!floats || !wants_integers(second)) return false;
+	if (dtype_info[value_dtype(&args[0])].class != 'I' || !dtype_is_float(value_dtype(&args[1]))) return false;
+	elab_error(e, spans[0], "`%s` takes `%s` first and `%s` second; these are the other way round", decl->name.text,
+		p->data[0].name.text, p->data[1].name.text);
+	note_value(e, "the first", args[0]);
+	note_value(e, "the second", args[1]);
+	elab_help(e, "it is declared `%s`", signature_text(e, decl, 0));
+	return true;
+}
+
 /* Static and untyped parameters first, then the names in the types, then everything is checked and defaults are evaluated. */
 bool bind_parameters(Elab *e, Scope *scope, const Decl *decl, Value *args, Span *spans, Span call) {
 	const ParamList *params = &decl->params;
@@ -137,7 +157,7 @@ bool bind_parameters(Elab *e, Scope *scope, const Decl *decl, Value *args, Span 
 		ok &= value_ok(args[i]);
 		if (!p->type || type_is_static(p->type)) scope_bind(e, scope, p->name, args[i]);
 	}
-	if (!ok) return false;
+	if (!ok || exchanged(e, decl, args, spans)) return false;
 	for (int i = 0; i < params->length; i++)
 		if (params->data[i].type && !is_default(&args[i]))
 			match_type(e, scope, params->data[i].type, args[i], "", spans[i], MATCH_NAMES);

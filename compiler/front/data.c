@@ -173,7 +173,8 @@ static bool literal_item(Elab *e, Literal *l, Value v, int depth) {
 	if (l->field->classes > 0) low = 0, high = (double)l->field->classes - 1;
 	if (!dtype_is_float(d) && !(x >= low && x <= high && x == floor(x))) {
 		if (l->field->classes > 0)
-			elab_error(e, v.span, "%s is not in 0..%lld", value_text(e, v), (long long)l->field->classes - 1);
+			elab_error(e, v.span, "%s is not in 0..%lld", value_text(e, v), (long long)l->field->classes - 1),
+				elab_help(e, "classes count from 0");
 		else elab_error(e, v.span, "%s is not a value of %s", value_text(e, v), dtype_info[d].text);
 		return false;
 	}

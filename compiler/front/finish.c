@@ -21,6 +21,30 @@ void mark_reachable(const Fn *f, const Val *from, bool through_stop, bool *seen)
 	sweep(f, through_stop, seen);
 }
 
+void mark_learning(const Fn *f, const Val *from, bool *seen) {
+	seen[from->id] = true;
+	for (int i = f->vals.length - 1; i >= 0; i--) {
+		const Val *v = f->vals.data[i];
+		for (int k = 0; seen[i] && k < v->nargs; k++)
+			if (derivative_flows(v, k)) seen[v->arg[k]->id] = true;
+	}
+}
+
+const Val *blocking_value(Arena *arena, const Fn *f, const bool *seen, const Val *by) {
+	bool *from = NEW_ARRAY(arena, bool, f->vals.length + 1);
+	from[by->id] = true;
+	for (int i = by->id + 1; i < f->vals.length; i++) {
+		const Val *v = f->vals.data[i];
+		for (int k = 0; k < v->nargs; k++) from[i] |= from[v->arg[k]->id];
+	}
+	for (int i = f->vals.length - 1; i > by->id; i--) {
+		const Val *v = f->vals.data[i];
+		for (int k = 0; seen[i] && k < v->nargs; k++)
+			if (from[v->arg[k]->id] && dtype_is_float(v->arg[k]->type.dtype) && !derivative_flows(v, k)) return v;
+	}
+	return NULL;
+}
+
 bool *mark_used(Arena *arena, const Fn *f) {
 	bool *seen = NEW_ARRAY(arena, bool, f->vals.length + 1);
 	for (int i = 0; i < f->outputs.length; i++) seen[f->outputs.data[i].val->id] = true;

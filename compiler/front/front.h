@@ -192,6 +192,9 @@ struct Elab {
 	struct Session *session;  /* files, consts, instances ... (private to the core) */
 };
 
+/* Is a model elaborated as it predicts? */
+static inline bool infers(const Elab *e) { return !e->build->train && !e->build->training && !e->build->initialising; }
+
 static inline Fn *fn_of(Elab *e) { return e->build->fn; }
 static inline int next_index(Elab *e) { return e->next_index_id++; }
 
@@ -212,6 +215,7 @@ bool value_to_int(Elab *e, Value v, const char *what, Span span, Dim *result);
 /* Reductions over given axes of val (axes count labels too); op: sum mean max min prod logsumexp argmax by name.
  * bool operands of sum and mean count as f32.  *dtype rules are checked and reported; NULL after an error. */
 Val *reduce_axes(Elab *e, const char *reduction, Val *val, int naxes, const int64_t *axes, Span span);
+void warn_over_batch(Elab *e, const char *reduction, Dim size, Span span);   /* where one sample would depend on others */
 
 /* Whether 0..size-1 are numbers an i32 can hold; `what`, which needs them, is to blame if not. */
 bool check_index(Elab *e, const char *what, int64_t size, Span span);

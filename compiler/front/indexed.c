@@ -70,6 +70,7 @@ static Value reduce_labels(Elab *e, const Expr *expr, Value v, int count, IndexV
 		if (gone) axes[n++] = i;
 		else labels[kept++] = label;
 	}
+	for (int k = 0; k < count; k++) warn_over_batch(e, expr->name.text, vars[k]->extent, expr->span);
 	fn_of(e)->span = blame(e, expr->span);
 	Val *val = reduce_axes(e, expr->name.text, v.as.tensor.val, n, axes, expr->span);
 	return val ? value_labelled(e, val, kept, labels, v.as.tensor.rank, v.as.tensor.dims, expr->span) : value_poison();

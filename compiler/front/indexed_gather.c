@@ -33,6 +33,7 @@ static bool check_classes(Sub *s, const Cut *cut) {
 		(long long)size);
 	note_value(s->e, "the subscript", cut->row);
 	note_tensor(s->e, s->expr->left, s->base);
+	elab_help(s->e, "it needs %lld along this dim, one for each class", (long long)classes);
 	return false;
 }
 

@@ -36,9 +36,27 @@ static int add_total(Elab *e, TrainState *t, Val *v) {
 	return t->totals.length - 1;
 }
 
+/* A float that can only be one of a few numbers. */
+static bool is_discrete(const Val *v) {
+	if (v->op == OpConst || v->op == OpRound || v->op == OpFloor || v->op == OpSign) return true;
+	if (v->op == OpCast) return !dtype_is_float(v->arg[0]->type.dtype);
+	if (v->op == OpWhere) return is_discrete(v->arg[1]) && is_discrete(v->arg[2]);
+	return (v->op == OpBroadcast || v->op == OpReshape) && is_discrete(v->arg[0]);
+}
+
+/* `p == y` of two floats hardly ever holds. */
+static void warn_equality(Elab *e, const Val *v, Span span) {
+	if (v->op == OpNot) v = v->arg[0];
+	if (v->op != OpEq || !dtype_is_float(v->arg[0]->type.dtype) || is_discrete(v->arg[0]) || is_discrete(v->arg[1])) return;
+	if (v->arg[0] == v->arg[1]) return;
+	diag_warning(e->diag, span, "two floats are hardly ever equal");
+	elab_help(e, "compare classes, `argmax(z) == label` or `(p > 0.5) == (y > 0.5)`, or say how near: `abs(a - b) < 0.1`");
+}
+
 static void plain_metric(Elab *e, Scope *scope, TrainState *t, Name name, const Expr *value) {
 	Value v = eval_expr(e, scope, value);
 	if (!value_ok(v)) return;
+	if (v.kind == VALUE_TENSOR) warn_equality(e, v.as.tensor.val, value->span);
 	Val *sum = element_sum(e, v, value->span);
 	if (!sum) return;
 	double elements = 1;

@@ -137,6 +137,8 @@ Value matmul(Elab *e, Value a, Value b, Span span, Span at) {
 		note_value(e, "the right side", b);
 		if (!floats) elab_help(e, "both sides must have one float type: write `as f32`");
 		else if (rb > 2) elab_help(e, "the right side has 1 or 2 dims; write batched products with indices");
+		else if (ra && rb == 2 && dim_equal(da[ra - 1], db[1]))
+			elab_help(e, "weights are [inputs, outputs]: the right side is the other way round");
 		else elab_help(e, "the last size of the left side must equal the first of the right side");
 		return value_poison();
 	}

@@ -19,6 +19,19 @@ static bool check_settings(Elab *e, const Decl *decl, Bound *b, Span call) {
 	return true;
 }
 
+/* A rate of 0 moves nothing. */
+static void warn_rate(Elab *e, const Decl *decl, const Bound *b) {
+	for (int i = 2; i < decl->params.length; i++) {
+		const Value *v = &b->args[i];
+		int64_t n;
+		bool zero = (v->kind == VALUE_REAL && v->as.real == 0) ||
+		            (v->kind == VALUE_INT && dim_known(v->as.integer, &n) && n == 0);
+		if (!zero || strcmp(decl->params.data[i].name.text, "lr")) continue;
+		diag_warning(e->diag, b->spans[i], "a rate of 0: no parameter moves");
+		elab_help(e, "to freeze parameters write `none` in place of the optimizer");
+	}
+}
+
 static Value bound_value(Bound *b, Span span) { return (Value){.kind = VALUE_OPTIMIZER, .span = span, .as.optimizer = b}; }
 
 Value bind_optimizer(Elab *e, Scope *scope, const Decl *decl, File *file, const Expr *call) {
@@ -28,7 +41,9 @@ Value bind_optimizer(Elab *e, Scope *scope, const Decl *decl, File *file, const 
 	Bound *b = NEW(e->arena, Bound);
 	*b = (Bound){decl, file, NEW_ARRAY(e->arena, Value, n), NEW_ARRAY(e->arena, Span, n), call->span};
 	if (!bind_arguments(e, scope, decl, call, 2, b->args, b->spans)) return value_poison();
-	return check_settings(e, decl, b, call->span) ? bound_value(b, call->span) : value_poison();
+	if (!check_settings(e, decl, b, call->span)) return value_poison();
+	warn_rate(e, decl, b);
+	return bound_value(b, call->span);
 }
 
 static void add_rule(Elab *e, Scope *scope, Update *u, const char *pattern, Span span, const Expr *value) {
@@ -173,7 +188,7 @@ static bool find_targets(Elab *e, const TrainState *t, Update *u, Targets *targe
 			if (!rule) rule = &u->rules.data[k];
 		}
 		if (rule && rule->optimizer) vec_push(e->arena, &targets->all, ((Target){i, rule, NULL}));
-		e->session->infos.data[i].trained |= rule != NULL;
+		e->session->infos.data[i].trained |= rule && rule->optimizer;
 		if (!rule && !left_out++) first = x;
 	}
 	for (int k = 0; k < u->params.length; k++)
@@ -319,10 +334,14 @@ void apply_update(Elab *e, TrainState *t, Update *u) {
 	}
 	if (u->failed || !find_targets(e, t, u, &targets)) return;
 	bool *seen = NEW_ARRAY(e->arena, bool, f->vals.length + 1);
+	bool *learning = NEW_ARRAY(e->arena, bool, f->vals.length + 1);
 	mark_reachable(f, u->scalar, false, seen);
+	mark_learning(f, u->scalar, learning);
 	for (int i = 0; i < e->build->current.length; i++) {
 		const Val *now = e->build->current.data[i];
-		if (now && seen[now->id]) e->session->infos.data[i].has_gradient = true;
+		PersistentInfo *info = &e->session->infos.data[i];
+		if (now && learning[now->id]) info->has_gradient = true;
+		else if (now && seen[now->id] && !info->blocked) info->blocked = blocking_value(e->arena, f, seen, now);
 	}
 	for (int i = 0; i < targets.all.length; i++) {
 		Target *x = &targets.all.data[i];

@@ -451,6 +451,24 @@ static void elab_models(Elab *e) {
 	}
 }
 
+/* What users call an operation that has no derivative. */
+static const char *without_derivative(Arena *arena, const Val *v) {
+	if (v->op == OpCast) return "a conversion to integers";
+	return v->type.dtype == DTYPE_BOOL ? "a comparison" : arena_printf(arena, "`%s`", op_info[v->op].text);
+}
+
+static void warn_gradient(Elab *e, const Persistent *p, const PersistentInfo *info) {
+	if (!info->blocked) {
+		diag_warning(e->diag, p->span, "`%s` gets no gradient: no loss depends on it", p->path);
+		elab_help(e, "use its result, leave it out, or freeze it: `\"%s\": none` in the rules of `optimizer`", p->path);
+		return;
+	}
+	const char *what = without_derivative(e->arena, info->blocked);
+	diag_warning(e->diag, p->span, "`%s` gets no gradient: %s has no derivative", p->path, what);
+	if (info->blocked->span.source) elab_note(e, info->blocked->span, "it stands here between the parameter and the loss");
+	elab_help(e, "let the loss be computed from the values before that, or freeze it: `\"%s\": none`", p->path);
+}
+
 static void warn_persistent(Elab *e) {
 	bool trains = e->session->trains.length > 0;
 	Span warned = {0};
@@ -461,10 +479,12 @@ static void warn_persistent(Elab *e) {
 			diag_warning(e->diag, p->span, "`%s` is never used", info->source_name);
 		else if (p->kind == INPUT_PARAM && trains && info->trained && !info->has_gradient) {
 			bool again = p->span.source == warned.source && p->span.begin == warned.begin;   /* w and b of one call */
-			if (!again) diag_warning(e->diag, p->span, "`%s` gets no gradient: no loss depends on it", p->path);
+			if (!again) warn_gradient(e, p, info);
 			warned = p->span;
-		} else if (p->kind == INPUT_STATE && !info->updated && !info->library)
+		} else if (p->kind == INPUT_STATE && !info->updated && !info->library) {
 			diag_warning(e->diag, p->span, "the state `%s` is never updated", info->source_name);
+			elab_help(e, "`%s <- ...` under `if training { ... }` does; a number that stays is a `const`", info->source_name);
+		}
 	}
 }
 

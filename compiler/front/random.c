@@ -153,6 +153,10 @@ Value builtin_philox(Elab *e, Call *c) {
 Value builtin_bernoulli(Elab *e, Call *c) {
 	Draw d;
 	if (!draw_here(e, c, c->nrest, c->rest, c->rest_span, &d)) return value_poison();
+	if (infers(e) && !is_library(e, c->at)) {
+		diag_warning(e->diag, blame(e, c->at), "`bernoulli` is drawn in evaluation and prediction, too");
+		elab_help(e, "`if training { ... }` keeps it to training");
+	}
 	Value u = random_value(e, draw_word(e, &d, 0), d.dims, c->span);
 	return apply_binary(e, OPERATOR_LT, u, c->slot[0], c->span, c->at);
 }

@@ -50,6 +50,7 @@ typedef struct PersistentInfo {
 	bool read;                   /* some body reads it */
 	bool updated;                /* some body writes it with <- */
 	bool has_gradient, trained;  /* reached by a loss; owned by some optimizer */
+	const Val *blocked;          /* what stands between it and a loss and has no derivative */
 	const char *source_name;     /* as written: "w" */
 } PersistentInfo;
 
@@ -275,6 +276,9 @@ void list_losses(Elab *e, const TrainState *t);   /* Train.losses */
 /* finish.c: the Fn as others get it: inputs in order, only what is used, canonical. */
 Fn *finish_fn(Elab *e, Build *b, TrainState *t);
 void mark_reachable(const Fn *f, const Val *from, bool through_stop, bool *seen);
+void mark_learning(const Fn *f, const Val *from, bool *seen);   /* what a derivative of `from` flows to */
+/* Of what `seen` marks and `by` reaches, the last value that lets no derivative through; NULL: none. */
+const Val *blocking_value(Arena *arena, const Fn *f, const bool *seen, const Val *by);
 bool *mark_used(Arena *arena, const Fn *f);       /* by Val.id: what its outputs are computed from */
 Value builtin_input(Elab *e, Call *c);
 Value builtin_params(Elab *e, Call *c);

@@ -50,9 +50,10 @@ static bool read_validate(Elab *e, Scope *scope, const TrainItem *item, Train *t
 	Value v = eval_expr(e, scope, item->value);
 	if (v.kind == VALUE_DATA) return (t->validate = data_index(e, v.as.function.decl, v.as.function.file)) >= 0;
 	if (v.kind == VALUE_REAL && v.as.real > 0 && v.as.real < 1) return t->validate_fraction = v.as.real, true;
-	if (value_ok(v))
-		elab_error(e, item->value->span, "`validate` wants a data declaration or a fraction between 0 and 1, not %s",
-		           value_text(e, v));
+	if (!value_ok(v)) return false;
+	elab_error(e, item->value->span, "`validate` wants a data declaration or a fraction between 0 and 1, not %s",
+		value_text(e, v));
+	if (value_static(v)) elab_help(e, "`validate = 0.2` holds out a fifth of the data");
 	return false;
 }
 

@@ -136,6 +136,23 @@ static const Decl *taker_of(Elab *e, Tag tag, const char *not_this) {
 	return NULL;
 }
 
+/* Who makes the tag from what `maker` takes, by a name that is part of the other. */
+static const Decl *giver_of(Elab *e, Tag tag, const Decl *maker) {
+	Session *s = e->session;
+	const TypeExpr *from = maker && maker->params.length ? maker->params.data[0].type : NULL;
+	for (int i = 0; from && i < s->files.length + s->library.length; i++) {
+		const File *f = i < s->files.length ? s->files.data[i] : s->library.data[i - s->files.length];
+		for (int j = 0; j < f->tree->decls.length; j++) {
+			const Decl *d = f->tree->decls.data[j];
+			if (d->kind != DECL_FN || !d->params.length || !d->result || tag_named(d->result->tag.text) != tag) continue;
+			const TypeExpr *t = d->params.data[0].type;
+			bool kin = strstr(maker->name.text, d->name.text) || strstr(d->name.text, maker->name.text);   /* softmax, log_softmax */
+			if (kin && t && t->tag.text == from->tag.text) return d;
+		}
+	}
+	return NULL;
+}
+
 void wrong_tag(Elab *e, Value v, Tag wanted, const char *who, Span span) {
 	Tag have = v.as.tensor.tag;
 	const Decl *maker = v.as.tensor.tag_maker;
@@ -143,9 +160,10 @@ void wrong_tag(Elab *e, Value v, Tag wanted, const char *who, Span span) {
 	if (maker) elab_note(e, v.as.tensor.tag_span, "`%s` made it %s here", maker->name.text, tag_text(have));
 	else if (v.as.tensor.tag_span.source) elab_note(e, v.as.tensor.tag_span, "it is declared %s here", tag_text(have));
 	const TypeExpr *before = maker && maker->params.length ? maker->params.data[0].type : NULL;
-	const Decl *taker = taker_of(e, have, NULL);
+	const Decl *taker = taker_of(e, have, NULL), *giver = giver_of(e, wanted, maker);
 	if (before && tag_named(before->tag.text) == wanted)
 		elab_help(e, "leave out `%s`: pass the %s themselves, it is applied inside", maker->name.text, tag_text(wanted));
+	else if (giver) elab_help(e, "`%s` in place of `%s` gives %s", giver->name.text, maker->name.text, tag_text(wanted));
 	else if (taker) elab_help(e, "`%s` takes %s", taker->name.text, tag_text(have));
 }
 
@@ -196,10 +214,12 @@ static bool match_dims(Elab *e, Scope *scope, const TypeExpr *type, Value *v, co
 			if (!eval_type(e, scope, type, &dtype, &classes, &wanted, dims)) return false;
 			bool same = wanted == rank;
 			for (int j = 0; same && j < rank; j++) same = dim_equal(dims[j], v->as.tensor.dims[j]);
-			if (!same)
-				wrong_shape(e, scope, type, *v, who, span, wanted == rank ? type->dims.data[i] : NULL, -1,
-				            shape_text(e->arena, wanted, dims), wanted);
-			return same;
+			if (same) return true;
+			wrong_shape(e, scope, type, *v, who, span, wanted == rank ? type->dims.data[i] : NULL, -1,
+				shape_text(e->arena, wanted, dims), wanted);
+			if (rank + 1 == wanted && dim_equal(dims[rank], dim_number(1)))
+				elab_help(e, "the other one is a column: `[.., 0]` after that drops its last dim");
+			return false;
 		}
 	if (wanted > rank || (wanted < rank && !type->leading_dots))
 		return wrong_shape(e, scope, type, *v, who, span, NULL, -1, NULL, wanted), false;
@@ -221,6 +241,8 @@ static Value wrong_dtype(Elab *e, const TypeExpr *type, Value v, const char *who
 	elab_error(e, span, "%s wants `%s`, not %s", who, type_expr_text(e, NULL, type), value_text(e, v));
 	note_value(e, "the value", v);
 	if (integers && value_dtype(&v) == DTYPE_BOOL) elab_help(e, "write `as i32` after it");
+	else if (integers && v.as.tensor.rank > 1 && dtype_is_float(value_dtype(&v)))
+		elab_help(e, "labels and indices are integers, one number for each: `argmax(...)` of one-hot rows or of scores gives them");
 	else if (integers)
 		elab_help(e, "labels and indices are integers: declare it `class[n]` or `i32`, or write `as i32` after it");
 	else if (!integers) elab_help(e, "nothing is converted by itself: write `as %s` after it", dtype_info[dtype].text);

@@ -210,18 +210,48 @@ static bool suffix_agrees(const Value *small, const Value *big) {
 	return true;
 }
 
+static bool has_batch(const Value *v) {
+	int64_t n;
+	for (int i = 0; i < v->as.tensor.rank; i++)
+		if (!dim_known(v->as.tensor.dims[i], &n)) return true;
+	return false;
+}
+
+/* Shapes of one rank that differ in one known size: that axis; else -1. */
+static int only_difference(const Value *a, const Value *b) {
+	int at = -1;
+	int64_t n, m;
+	if (a->as.tensor.rank != b->as.tensor.rank) return -1;
+	for (int i = 0; i < a->as.tensor.rank; i++) {
+		if (dim_equal(a->as.tensor.dims[i], b->as.tensor.dims[i])) continue;
+		if (at >= 0 || !dim_known(a->as.tensor.dims[i], &n) || !dim_known(b->as.tensor.dims[i], &m)) return -1;
+		at = i;
+	}
+	return at;
+}
+
+static void help_shapes(Elab *e, Value a, Value b) {
+	bool ones = false;
+	for (int i = 0; i < a.as.tensor.rank; i++) ones |= dim_equal(a.as.tensor.dims[i], dim_number(1));
+	for (int i = 0; i < b.as.tensor.rank; i++) ones |= dim_equal(b.as.tensor.dims[i], dim_number(1));
+	int axis = only_difference(&a, &b), last = a.as.tensor.rank - 1;
+	if (ones) elab_help(e, "a size of 1 is never stretched: drop it with `reshape` or `x[.., 0]`");
+	else if (has_batch(&a) != has_batch(&b) && a.as.tensor.rank == b.as.tensor.rank)
+		elab_help(e, "one has no batch `B`: a reduction with `axis = 0` takes the samples together, `axis = -1` the last dim");
+	else if (axis >= 0 && axis == last && has_batch(&a))
+		elab_help(e, "they differ in the last dim: what makes the first must give %s there, as a layer of so many outputs does",
+			dim_text(e->arena, b.as.tensor.dims[axis]));
+	else
+		elab_help(e, "shapes must be equal, or one the end of the other; for anything else write an indexed definition `let y[i, "
+		             "j] = ...`");
+}
+
 static void shapes_differ(Elab *e, const char *what, Value a, Value b, Span span) {
 	elab_error(e, span, "`%s`: shapes %s and %s do not match", what, shape_text(e->arena, a.as.tensor.rank, a.as.tensor.dims),
 		shape_text(e->arena, b.as.tensor.rank, b.as.tensor.dims));
 	note_value(e, "one operand", a);
 	note_value(e, "the other", b);
-	bool ones = false;
-	for (int i = 0; i < a.as.tensor.rank; i++) ones |= dim_equal(a.as.tensor.dims[i], dim_number(1));
-	for (int i = 0; i < b.as.tensor.rank; i++) ones |= dim_equal(b.as.tensor.dims[i], dim_number(1));
-	if (ones) elab_help(e, "a size of 1 is never stretched: drop it with `reshape` or `x[.., 0]`");
-	else
-		elab_help(e, "shapes must be equal, or one the end of the other; for anything else write an indexed definition `let y[i, "
-		             "j] = ...`");
+	help_shapes(e, a, b);
 }
 
 static Val *build_op(Fn *f, Op op, Val **v) {

@@ -149,6 +149,13 @@ static void pull_pointwise(Sweep *s, Val *y, Adjoint g) {
 
 /* ---- the sweep ---- */
 
+bool derivative_flows(const Val *v, int operand) {
+	if (!dtype_is_float(v->type.dtype) && v->op != OpScan) return false;
+	if (v->op == OpGrad) return operand == 0;   /* of the scalar, once it is replaced */
+	if (v->op == OpCustom) return operand >= 1 && operand <= v->nargs / 2;
+	return derivable(v->op) >> (op_info[v->op].pointwise ? operand : 0) & 1;
+}
+
 /* The operands through which a derivative can flow: of a custom op its inputs only. */
 static Operands flowing(const Val *v) {
 	if (!derivable(v->op)) return (Operands){0, 0};

@@ -11,6 +11,8 @@ extern const int pass_count;
 
 /* grad: replaces every Grad, Mark, Custom and Cotangent by ordinary values (reverse sweep, innermost first). */
 Fn *pass_grad(Fn *f);
+/* Can a derivative flow from v to this operand?  Also before pass_grad. */
+bool derivative_flows(const Val *v, int operand);
 /* simplify: exact local rewrites to a fixed point; no reassociation, nothing that changes a bit or loses a NaN. */
 Fn *pass_simplify(Fn *f);
 /* scans: what need not be computed in every turn of a scan. */

@@ -209,12 +209,14 @@ static bool bad_value(Diag *diag, const Wanted *w, int64_t element, Number n) {
 	Text value = {.arena = diag->arena};
 	if (n.integer && !n.huge) text_add(&value, "%" PRId64, n.i);
 	else text_number(&value, n.f);
-	if (w->classes > 0)
+	if (w->classes > 0) {
 		diag_error(diag, w->span, "'%s', row %" PRId64 ": %s is no class of 0..%" PRId64, w->file, row, value.data,
 		           w->classes - 1);
-	else
+		if (n.integer && !n.huge && n.i == w->classes) diag_help(diag, "classes count from 0");
+	} else {
 		diag_error(diag, w->span, "'%s', row %" PRId64 ": %s does not fit %s", w->file, row, value.data,
 		           dtype_info[w->dtype].text);
+	}
 	return false;
 }
 

@@ -243,6 +243,7 @@ static bool bad_cell(Csv *csv, Diag *diag, const File *file, const DataField *fi
 	                 : field->classes > 0 ? arena_printf(diag->arena, "'%s' is no class of 0..%" PRId64, text, field->classes - 1)
 	                 : arena_printf(diag->arena, "'%s' does not fit %s", text, dtype_info[field->type.dtype].text);
 	diag_error(diag, field->span, "'%s', line %" PRId64 ", column %d: %s", file->path, csv->record_line, at + 1, what);
+	if (field->classes > 0 && value == (double)field->classes) diag_help(diag, "classes count from 0");
 	return false;
 }
 

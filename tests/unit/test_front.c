@@ -318,7 +318,7 @@ static const struct { const char *source, *want[4]; int errors;
      {"model.nn:3:43: error: `m`: `x` is f32[B, 3], expected `[B, 4]`"},
      1},
     {DATA "model m(x: [B, 3]) -> [B, 3] { let h = x @ ones(2, 3)\n return h }\n" TRAIN,
-     {"`@` cannot multiply f32[B, 3] by f32[2, 3]", "help: the last size"},
+     {"`@` cannot multiply f32[B, 3] by f32[2, 3]", "help: weights are [inputs, outputs]"},
      1},
     {DATA "model m(x: [B, 3]) -> [B, 3] = x |> dens(3)\n" TRAIN,
      {"error: unknown name `dens`", "help: did you mean `dense`?"},

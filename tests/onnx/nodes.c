@@ -187,7 +187,7 @@ static bool compare(const Run *r) {
 		else strcpy(name, ".npy");
 		Tensor got = npy_read(path_of(path, r->folder, r->name, name));
 		const Tensor *wanted = &r->output[k];
-		bool fits = got.rank == wanted->rank && got.kind == wanted->kind && (got.kind != 'f' || got.bytes == 4);
+		bool fits = got.rank == wanted->rank && got.kind == wanted->kind && (got.kind != 'f' || got.bytes == wanted->bytes);
 		for (int i = 0; fits && i < got.rank; i++) fits = got.dim[i] == wanted->dim[i];
 		if (!fits) return differs(r, "a result has another type or other sizes");
 		for (int64_t i = 0; i < got.count; i++) {

@@ -68,6 +68,18 @@ static double half(uint16_t bits) {
 	return bits >> 15 ? -value : value;
 }
 
+/* The bits of a number that is a half. */
+static uint16_t half_bits(double value) {
+	int exponent = 0;
+	double part = frexp(fabs(value), &exponent);   /* in 0.5 .. 1 */
+	uint16_t sign = signbit(value) ? 0x8000 : 0;
+	if (isnan(value)) return 0x7e00;
+	if (isinf(value)) return sign | 0x7c00;
+	if (value == 0) return sign;
+	if (exponent < -13) return sign | (uint16_t)ldexp(part, exponent + 24);
+	return sign | (uint16_t)((exponent + 14) << 10) | (uint16_t)(ldexp(part, 11) - 1024);
+}
+
 /* Element i of little-endian data. */
 static double element(const unsigned char *data, char kind, int bytes, bool is_signed, int64_t i) {
 	uint64_t bits = 0;
@@ -98,7 +110,7 @@ static Tensor tensor_of(Bytes file, Bytes *name) {
 	static const struct { char kind; int bytes; bool is_signed; const char *nn; } types[] = {
 		[1] = {'f', 4, true, "f32"}, [2] = {'i', 1, false, "u8"},   [3] = {'i', 1, true, "i8"},   [4] = {'i', 2, false, "i32"},
 		[5] = {'i', 2, true, "i32"}, [6] = {'i', 4, true, "i32"},   [7] = {'i', 8, true, "i32"},  [9] = {'b', 1, false, "bool"},
-		[10] = {'f', 2, true, "f16"}, [11] = {'f', 8, true, "f32"}, [12] = {'i', 4, false, "i32"}, [13] = {'i', 8, false, "i32"}};
+		[10] = {'f', 2, true, "f16"}, [11] = {'f', 8, true, "f64"}, [12] = {'i', 4, false, "i32"}, [13] = {'i', 8, false, "i32"}};
 	const char *path = file.path;
 	Bytes raw = {file.end, file.end, path};
 	*name = raw;
@@ -185,7 +197,7 @@ void npy_write(const char *path, const Tensor *t) {
 	FILE *out = fopen(path, "wb");
 	if (!out) fail("cannot write %s", path);
 	char header[512];
-	const char *type = t->kind == 'b' ? "|b1" : t->kind == 'i' ? "<i8" : t->bytes == 8 ? "<f8" : "<f4";
+	const char *type = t->kind == 'b' ? "|b1" : t->kind == 'i' ? "<i8" : t->bytes == 8 ? "<f8" : t->bytes == 2 ? "<f2" : "<f4";
 	int n = snprintf(header, sizeof header, "{'descr': '%s', 'fortran_order': False, 'shape': (", type);
 	for (int i = 0; i < t->rank; i++) n += snprintf(header + n, sizeof header - (size_t)n, "%lld,", (long long)t->dim[i]);
 	n += snprintf(header + n, sizeof header - (size_t)n, "), }");
@@ -196,10 +208,12 @@ void npy_write(const char *path, const Tensor *t) {
 	fwrite(header, 1, (size_t)n, out);
 	for (int64_t i = 0; i < t->count; i++) {
 		float single = (float)t->value[i];
+		uint16_t bits = t->kind == 'f' && t->bytes == 2 ? half_bits(t->value[i]) : 0;
 		int64_t whole = t->kind == 'f' ? 0 : (int64_t)t->value[i];
 		if (t->kind == 'b') fputc((int)whole, out);
 		else if (t->kind == 'i') fwrite(&whole, 8, 1, out);
 		else if (t->bytes == 8) fwrite(&t->value[i], 8, 1, out);
+		else if (t->bytes == 2) fwrite(&bits, 2, 1, out);
 		else fwrite(&single, 4, 1, out);
 	}
 	if (fclose(out)) fail("cannot write %s", path);

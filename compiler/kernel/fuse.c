@@ -87,7 +87,9 @@ int kernel_add_buffer(KernelProgram *kp, Type type, Buffer b) {
 	if (b.row == 0) b.row = b.kind == BUFFER_IO ? last : padded_row(type);
 	b.type = type;
 	if (b.kind == BUFFER_IO) b.exact = true;
-	int64_t bytes = type_count(type) / last * b.row * dtype_info[type.dtype].bytes;
+	int64_t elements = type_count(type) / last * b.row;
+	if (type.rank) elements = (elements + LANES - 1) / LANES * LANES;   /* the last vector is written whole */
+	int64_t bytes = elements * dtype_info[type.dtype].bytes;
 	if (b.kind != BUFFER_OUTER) b.bytes = (size_t)((bytes + 63) / 64 * 64);
 	b.first = b.last = -1;
 	vec_push(kp->arena, &kp->buffers, b);

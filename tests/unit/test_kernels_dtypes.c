@@ -199,6 +199,30 @@ static void rows(void **state) {
 		}
 }
 
+/* Many short vectors of different dtypes, one after the other in memory that is used again: whole vectors of lanes are read and
+ * written, and reach nobody else's. */
+static void short_vectors(void **state) {
+	(void)state;
+	for (int turn = 0; turn < 40; turn++) {
+		Arena *arena = arena_new();
+		Fn *f = fn_new(arena, "vectors");
+		int64_t n = 1 + next_random() % 20;
+		Val *known[16], *sum = fn_input(f, "s", INPUT_DATA, type_scalar(DTYPE_F32));
+		known[0] = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 1, &n));
+		for (int i = 1; i < 16; i++) {
+			DType dtype = all[next_random() % 4];
+			Val *a = ir_cast(f, known[next_random() % i], dtype), *b = ir_cast(f, known[i - 1], dtype);
+			Val *y = ir_Div(f, ir_flip(f, a, 1, (int64_t[]){0}), ir_Add(f, ir_Abs(f, b), ir_like(f, b, 1)));
+			known[i] = next_random() % 4 ? y : ir_cumsum(f, y, 0);
+			if (next_random() % 2) sum = ir_Add(f, sum, ir_cast(f, ir_reduce(f, OpReduceMax, known[i], 1, (int64_t[]){0}), DTYPE_F32));
+		}
+		fn_output(f, "y", known[15], -1);
+		fn_output(f, "sum", sum, -1);
+		expect_same(arena, fn_canonical(f), 0, false, "short vectors");
+		arena_free(arena);
+	}
+}
+
 static void randoms(void **state) {
 	(void)state;
 	for (int d = 0; d < 4; d++) {
@@ -214,7 +238,7 @@ static void randoms(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pointwise_rows), cmocka_unit_test(functions_of_f64), cmocka_unit_test(casts),
-		cmocka_unit_test(rounding), cmocka_unit_test(moves), cmocka_unit_test(reductions), cmocka_unit_test(contracts), cmocka_unit_test(rows), cmocka_unit_test(randoms),
+		cmocka_unit_test(rounding), cmocka_unit_test(moves), cmocka_unit_test(reductions), cmocka_unit_test(contracts), cmocka_unit_test(rows), cmocka_unit_test(randoms), cmocka_unit_test(short_vectors),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,13 +4,13 @@
 #include <string.h>
 
 const Pass passes[] = {
-	{"grad", "derivatives as ordinary values", pass_grad},
-	{"simplify", "exact local rewrites, products of sums as contractions", pass_simplify},
-	{"scans", "what scans need not do in every turn", pass_scans},
-	{"unfold", "overlapping sums of windows as products over windows", pass_unfold},
-	{"sums", "a sum over several axes as one sum", pass_sums},
-	{"logsumexp", "logsumexp as m + log(sum(exp(x - m)))", pass_logsumexp},
-	{"precision", "activations rounded to bf16, where a train block asks for it", pass_precision},
+	{"grad", "derivatives as ordinary values", pass_grad, false},
+	{"simplify", "exact local rewrites, products of sums as contractions", pass_simplify, false},
+	{"scans", "what scans need not do in every turn", pass_scans, true},
+	{"unfold", "overlapping sums of windows as products over windows", pass_unfold, true},
+	{"sums", "a sum over several axes as one sum", pass_sums, true},
+	{"logsumexp", "logsumexp as m + log(sum(exp(x - m)))", pass_logsumexp, false},
+	{"precision", "activations rounded to bf16, where a train block asks for it", pass_precision, true},
 };
 const int pass_count = COUNT(passes);
 

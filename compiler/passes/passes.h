@@ -5,7 +5,8 @@
 
 #include "ir.h"
 
-typedef struct Pass { const char *name, *meaning; Fn *(*run)(Fn *f); } Pass;
+/* reorders: may add in another order, or round: what it makes is the program whose bits count from there on. */
+typedef struct Pass { const char *name, *meaning; Fn *(*run)(Fn *f); bool reorders; } Pass;
 extern const Pass passes[];
 extern const int pass_count;
 

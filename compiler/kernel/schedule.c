@@ -401,6 +401,7 @@ static void run_alone(KernelProgram *kp) {
 		k->workers = 1, k->panels = 0, k->product_rows = false;
 		if (k->body) run_alone(k->body);
 	}
+	place_barriers(kp);   /* nobody else would come to those of a body */
 }
 
 /* A turn is short, but there are many: kernels that need no barrier may all be shared, however small, and rows may keep a whole

@@ -195,12 +195,19 @@ static bool in_both(const Val *contract, int64_t label) {
 	return in[0] && in[1];
 }
 
-/* NULL where the result would end with a batch axis and does not now: each element would then be a sum by itself. */
+/* Has the second operand an axis of its own, so that there are products of rows and columns? */
+static bool has_columns(const Val *contract) {
+	for (int i = 0; i < contract->list[1].length; i++)
+		if (!in_both(contract, contract->list[1].data[i]) && contract->arg[1]->type.dim[i] > 1) return true;
+	return false;
+}
+
+/* NULL where a product of rows and columns would end with a batch axis and does not now: each element would be a sum by itself. */
 static Val *transposed_contract(Fn *f, Val *a, const int64_t *perm) {
 	int64_t ly[MAX_RANK];
 	int last = a->type.rank - 1;
 	for (int i = 0; i <= last; i++) ly[i] = a->list[2].data[perm[i]];
-	if (last >= 0 && in_both(a, ly[last]) != in_both(a, a->list[2].data[last])) return NULL;
+	if (last >= 0 && has_columns(a) && in_both(a, ly[last]) && !in_both(a, a->list[2].data[last])) return NULL;
 	return ir_contract(f, a->arg[0], a->list[0].data, a->arg[1], a->list[1].data, a->type.rank, ly);
 }
 

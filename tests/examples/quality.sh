@@ -64,7 +64,6 @@ expect tutorial1 accuracy '>=' 0.99
 expect tutorial2 accuracy '>=' 0.83
 expect fashion accuracy '>=' 0.873
 expect mixture loss '<=' 1.98
-expect recommender off_by '<=' 0.5
 expect pinn off_by '<=' 0.003
 expect pendulum length '>=' 1.29
 expect pendulum length '<=' 1.31

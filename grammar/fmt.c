@@ -88,7 +88,8 @@ static bool blank_between(const Format *format, uint32_t begin) {
 static Line *last_line(const Format *format) { return &format->lines.data[format->lines.length - 1]; }
 
 static Line *new_line(Format *format, int indent, uint32_t begin) {
-	Line line = {.indent = indent, .base = indent, .blank_before = blank_between(format, begin), .code = {.arena = format->arena}};
+	Line line = {
+	    .indent = indent, .base = indent, .blank_before = blank_between(format, begin), .code = {.arena = format->arena}};
 	bool opened = format->last >= 0 && is_opener(token_at(format, format->last)->kind);
 	const Line *before = format->lines.length ? last_line(format) : NULL;
 	if (!before || (opened && before->code.length > 0)) line.blank_before = false;

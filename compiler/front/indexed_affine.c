@@ -1,8 +1,8 @@
 /* indexed_affine.c: subscripts as affine forms of index variables.
  *
  * In: the expression of one subscript.  Out: (offset + sum of by * variable) / divisor, exact or rounded down, with offsets
- * that may contain the batch; or an integer tensor when it depends on data.  Guaranteed: bounds hold for every batch; nothing overflows; a divisor
- * that always divides is gone. */
+ * that may contain the batch; or an integer tensor when it depends on data.  Guaranteed: bounds hold for every batch; nothing
+ * overflows; a divisor that always divides is gone. */
 #include "indexed.h"
 
 enum { MAX_DEPTH = 1000, MAX_STRIDE = 1 << 30 };

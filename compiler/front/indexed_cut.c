@@ -243,7 +243,8 @@ static Val *repeated(Sub *s) {
 	if (n == rank) return val;
 	double elements = 1;
 	for (int i = 0; i < rank; i++) elements *= (double)wide[i];
-	if (n <= MAX_RANK && elements <= 1e12) return ir_reshape(fn_of(s->e), ir_broadcast(fn_of(s->e), val, n, dim, place), rank, wide);
+	if (n <= MAX_RANK && elements <= 1e12)
+		return ir_reshape(fn_of(s->e), ir_broadcast(fn_of(s->e), val, n, dim, place), rank, wide);
 	if (n > MAX_RANK) elab_error(s->e, s->expr->span, "more than %d dims and indices in one value", MAX_RANK);
 	else elab_error(s->e, s->expr->span, "a tensor of too many elements");
 	return NULL;

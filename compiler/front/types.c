@@ -146,7 +146,8 @@ static const Decl *giver_of(Elab *e, Tag tag, const Decl *maker) {
 			const Decl *d = f->tree->decls.data[j];
 			if (d->kind != DECL_FN || !d->params.length || !d->result || tag_named(d->result->tag.text) != tag) continue;
 			const TypeExpr *t = d->params.data[0].type;
-			bool kin = strstr(maker->name.text, d->name.text) || strstr(d->name.text, maker->name.text);   /* softmax, log_softmax */
+			bool kin =
+			    strstr(maker->name.text, d->name.text) || strstr(d->name.text, maker->name.text); /* softmax, log_softmax */
 			if (kin && t && t->tag.text == from->tag.text) return d;
 		}
 	}
@@ -242,7 +243,8 @@ static Value wrong_dtype(Elab *e, const TypeExpr *type, Value v, const char *who
 	note_value(e, "the value", v);
 	if (integers && value_dtype(&v) == DTYPE_BOOL) elab_help(e, "write `as i32` after it");
 	else if (integers && v.as.tensor.rank > 1 && dtype_is_float(value_dtype(&v)))
-		elab_help(e, "labels and indices are integers, one number for each: `argmax(...)` of one-hot rows or of scores gives them");
+		elab_help(e,
+		          "labels and indices are integers, one number for each: `argmax(...)` of one-hot rows or of scores gives them");
 	else if (integers)
 		elab_help(e, "labels and indices are integers: declare it `class[n]` or `i32`, or write `as i32` after it");
 	else if (!integers) elab_help(e, "nothing is converted by itself: write `as %s` after it", dtype_info[dtype].text);

@@ -1,9 +1,9 @@
 /* contraction.c: in: a contract whose operands are stored, or views of what is; out: its loops.
  *
- * Labels become loops.  Those of a kind that lie alike in every tensor that has them are one loop.  The last axis of the result gives
- * the columns; of the axes that only the other operand has, the innermost one that is long enough for register tiles gives the rows;
- * what is left runs around the product.  So a convolution is, for each sample and row of the image, a product of matrices whose sum
- * has two loops, taps down the image and then taps times channels, read where they lie. */
+ * Labels become loops.  Those of a kind that lie alike in every tensor that has them are one loop.  The last axis of the result
+ * gives the columns; of the axes that only the other operand has, the innermost one that is long enough for register tiles gives
+ * the rows; what is left runs around the product.  So a convolution is, for each sample and row of the image, a product of
+ * matrices whose sum has two loops, taps down the image and then taps times channels, read where they lie. */
 #include "exec.h"
 #include "kernel.h"
 
@@ -17,7 +17,9 @@ static int label_axis(IntList labels, int64_t label) {
 	return -1;
 }
 
-static bool has_both(const Val *v, int64_t label) { return label_axis(v->list[0], label) >= 0 && label_axis(v->list[1], label) >= 0; }
+static bool has_both(const Val *v, int64_t label) {
+	return label_axis(v->list[0], label) >= 0 && label_axis(v->list[1], label) >= 0;
+}
 
 bool contract_is_element_wise(const Val *v) {
 	int n = v->list[2].length;
@@ -109,14 +111,23 @@ bool contract_describe(const KernelProgram *kp, const Val *v, bool epilogue, Con
 	bool stored = view_resolve(kp, v->arg[first], &c->a);
 	if (!stored) c->fill = v->arg[first], memset(c->a.stride, 0, sizeof c->a.stride);
 	if (!view_resolve(kp, v->arg[1 - first], &c->b)) return false;
-	if (c->fill) buffer_strides(&(Buffer){.type = c->fill->type, .row = c->fill->type.rank ? c->fill->type.dim[c->fill->type.rank - 1] : 1}, c->a.stride);
+	if (c->fill)
+		buffer_strides(
+		    &(Buffer){.type = c->fill->type, .row = c->fill->type.rank ? c->fill->type.dim[c->fill->type.rank - 1] : 1},
+		    c->a.stride);
 	int64_t stride[MAX_RANK];
 	result_strides(kp, v, stride);
 	IntList la = v->list[first], lb = v->list[1 - first];
 	for (int i = 0; i < v->list[2].length; i++) {
 		int a = label_axis(la, v->list[2].data[i]), b = label_axis(lb, v->list[2].data[i]);
-		c->outer[c->nouter++] = (ContractLoop){.extent = v->type.dim[i], .a = a >= 0 ? c->a.stride[a] : 0, .b = b >= 0 ? c->b.stride[b] : 0,
-		                                       .y = stride[i], .in_a = a >= 0, .in_b = b >= 0, .axis = {i}, .naxes = 1};
+		c->outer[c->nouter++] = (ContractLoop){.extent = v->type.dim[i],
+		                                       .a = a >= 0 ? c->a.stride[a] : 0,
+		                                       .b = b >= 0 ? c->b.stride[b] : 0,
+		                                       .y = stride[i],
+		                                       .in_a = a >= 0,
+		                                       .in_b = b >= 0,
+		                                       .axis = {i},
+		                                       .naxes = 1};
 	}
 	for (int i = 0; i < v->list[0].length; i++) {
 		int64_t label = v->list[0].data[i];

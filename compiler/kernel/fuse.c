@@ -65,7 +65,9 @@ static bool is_anchor(const Val *v) {
 }
 
 /* Is it a reduction over the operand's last axis (16 lanes), not over a column? */
-static bool reduces_last(const Val *v) { return (is_reduce(v) || v->op == OpArgMax) && v->list[0].data[0] == v->arg[0]->type.rank - 1; }
+static bool reduces_last(const Val *v) {
+	return (is_reduce(v) || v->op == OpArgMax) && v->list[0].data[0] == v->arg[0]->type.rank - 1;
+}
 
 double op_cost(const Val *v) {
 	switch (v->op) {
@@ -75,7 +77,15 @@ double op_cost(const Val *v) {
 	case OpPow: case OpAtan2: return 60;
 	case OpDiv: case OpSqrt: return 8;
 	case OpGather: case OpIdiv: case OpMod: case OpFold: return 16;
-	case OpConst: case OpIota: case OpInput: case OpReshape: case OpTranspose: case OpBroadcast: case OpSlice: case OpFlip: case OpWindow: return 0;
+	case OpConst:
+	case OpIota:
+	case OpInput:
+	case OpReshape:
+	case OpTranspose:
+	case OpBroadcast:
+	case OpSlice:
+	case OpFlip:
+	case OpWindow: return 0;
 	default: return 1;
 	}
 }
@@ -102,8 +112,8 @@ static void store(Fuse *f, Val *v) {
 	if (f->kp->buffer_of[v->id] < 0) add_buffer(f->kp, v, (Buffer){.kind = BUFFER_ARENA});
 }
 
-/* Makes `v` addressable by strides: stores the value under its outermost views.  Under windows rows are not padded, so that taps and
- * channels are one run. */
+/* Makes `v` addressable by strides: stores the value under its outermost views.  Under windows rows are not padded, so that taps
+ * and channels are one run. */
 static void store_operand(Fuse *f, Val *v) {
 	View view;
 	bool windows = false;
@@ -117,7 +127,8 @@ static void store_operand(Fuse *f, Val *v) {
  * share: each of its elements is then packed once. */
 static bool may_fill(const Fuse *f, const Val *contract, int k) {
 	const Val *a = contract->arg[k];
-	if (contract_is_swapped(contract) != (k == 1) || contract_order(contract).dot || f->uses[a->id] > 1 || !is_pointwise(a)) return false;
+	if (contract_is_swapped(contract) != (k == 1) || contract_order(contract).dot || f->uses[a->id] > 1 || !is_pointwise(a))
+		return false;
 	return f->kp->buffer_of[a->id] < 0 && f->cost[a->id] <= MOST_FILL && !f->near_anchor[a->id];
 }
 
@@ -171,7 +182,8 @@ static void bind_inputs(KernelProgram *kp, const InputPlace *places) {
 	for (int i = 0; i < kp->fn->inputs.length; i++) {
 		Input *in = &kp->fn->inputs.data[i];
 		bool persistent = in->kind == INPUT_PARAM || in->kind == INPUT_STATE || in->kind == INPUT_SLOT;
-		if (persistent) add_buffer(kp, in->val, (Buffer){.kind = BUFFER_PERSISTENT, .offset = places[i].offset, .row = places[i].row});
+		if (persistent)
+			add_buffer(kp, in->val, (Buffer){.kind = BUFFER_PERSISTENT, .offset = places[i].offset, .row = places[i].row});
 		else add_buffer(kp, in->val, (Buffer){.kind = BUFFER_IO, .io = kp->nio++});
 	}
 }
@@ -223,7 +235,8 @@ static void decide(Fuse *f, Val *v) {
 	}
 	bool view = op_cost(v) == 0;
 	bool twice = f->uses[v->id] > 1 && !view;
-	if (is_anchor(v) || cost > TOO_LARGE || (twice && type_count(v->type) > 1 && cost >= DEAR) || (twice && (near || (computed && cost >= DEAR))))
+	if (is_anchor(v) || cost > TOO_LARGE || (twice && type_count(v->type) > 1 && cost >= DEAR) ||
+	    (twice && (near || (computed && cost >= DEAR))))
 		store(f, v);
 }
 
@@ -357,7 +370,8 @@ static void place(Fuse *f, Val *root) {
 		}
 		for (int k = kp->kernels.length - 1; k >= 0 && into < 0; k--) {
 			const Kernel *kernel = &kp->kernels.data[k];
-			if (kernel->kind != KERNEL_MAP || kernel->roots.length >= MOST_ROOTS || !type_same_dims(kernel->domain, root->type)) continue;
+			if (kernel->kind != KERNEL_MAP || kernel->roots.length >= MOST_ROOTS || !type_same_dims(kernel->domain, root->type))
+				continue;
 			if (share_leaf(&leaves, &kernel->leaves) && may_join(f, &leaves, k)) into = k;
 		}
 	}
@@ -435,7 +449,12 @@ static KernelProgram *fuse(KernelProgram *kp) {
 	Arena *arena = kp->arena;
 	Fn *fn = kp->fn;
 	int n = value_room(fn);
-	Fuse f = {kp, NEW_ARRAY(arena, int, n), NEW_ARRAY(arena, double, n), NEW_ARRAY(arena, bool, n), NEW_ARRAY(arena, int, n), NEW_ARRAY(arena, char, n)};
+	Fuse f = {kp,
+	          NEW_ARRAY(arena, int, n),
+	          NEW_ARRAY(arena, double, n),
+	          NEW_ARRAY(arena, bool, n),
+	          NEW_ARRAY(arena, int, n),
+	          NEW_ARRAY(arena, char, n)};
 	for (int i = 0; i < n; i++) f.kernel_of[i] = -1;
 	count_uses(&f);
 	for (int i = 0; i < fn->vals.length; i++) decide(&f, fn->vals.data[i]);

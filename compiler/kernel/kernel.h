@@ -36,11 +36,11 @@ typedef struct Buffer {
 typedef struct View { int buffer; int64_t offset; int64_t stride[MAX_RANK]; } View;
 
 typedef enum KernelKind {
-	KERNEL_MAP,                      /* roots element by element; column reductions run inside each element */
-	KERNEL_ROWS,                     /* members: reductions of rows, and elements of rows, in as many passes over each row */
-	KERNEL_CONTRACT,                 /* anchor: a contract; roots: functions of its result */
-	KERNEL_SEQUENCE,                 /* anchor: is_sequence(): one element after the other along an axis; roots: functions of it */
-	KERNEL_SCAN,                     /* roots: results of a scan, whose body is a program of its own */
+	KERNEL_MAP,      /* roots element by element; column reductions run inside each element */
+	KERNEL_ROWS,     /* members: reductions of rows, and elements of rows, in as many passes over each row */
+	KERNEL_CONTRACT, /* anchor: a contract; roots: functions of its result */
+	KERNEL_SEQUENCE, /* anchor: is_sequence(): one element after the other along an axis; roots: functions of it */
+	KERNEL_SCAN,     /* roots: results of a scan, whose body is a program of its own */
 	KERNEL_KINDS
 } KernelKind;
 extern const char *const kernel_kind_text[KERNEL_KINDS];

@@ -351,8 +351,8 @@ static double lines_shared(const KernelProgram *kp, const Kernel *writer) {
 
 typedef struct Times { double alone, shared; } Times;
 
-/* Of a step, or of a turn: with one worker and with these.  Meant for the worse place of the cores.  Another core holds no more lines
- * than its caches have: the rest of a large step has gone back to memory before it is written again. */
+/* Of a step, or of a turn: with one worker and with these.  Meant for the worse place of the cores.  Another core holds no more
+ * lines than its caches have: the rest of a large step has gone back to memory before it is written again. */
 static Times estimate(KernelProgram *kp, const Machine *machine) {
 	double alone = 0, shared = kp->parent ? 2.0 * BARRIER / (double)scan_count(kp->scan) : 2 * BARRIER;
 	double waiting = 0, most = SHARED_LINE * (double)machine->own_cache / LINE_BYTES;
@@ -443,7 +443,8 @@ static void choose_workers(KernelProgram *kp, int workers, const Machine *machin
 		}
 		k->workers = 1;
 		k->rows = k->partition >= 0 ? k->domain.dim[k->partition] : 1;
-		bool alone = k->kind == KERNEL_MAP || k->kind == KERNEL_SEQUENCE, lanes = alone && k->partition >= 0 && k->partition == k->domain.rank - 1;
+		bool alone = k->kind == KERNEL_MAP || k->kind == KERNEL_SEQUENCE,
+		     lanes = alone && k->partition >= 0 && k->partition == k->domain.rank - 1;
 		k->grain = lanes ? LANES : 1;
 		k->cost = kernel_cost(kp, k, machine, known);
 		total += k->cost;

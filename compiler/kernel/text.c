@@ -90,8 +90,8 @@ static void print_contraction(Text *out, const Names *n, const Contraction *c) {
 	for (int i = 0; i < c->nsum; i++) print_loop(out, "sum", &c->sum[i]);
 	if (c->fill) text_add(out, " a filled");
 	else text_add(out, " a @%d+%lld", buffer_name(n, c->a.buffer), (long long)c->a.offset);
-	text_add(out, " b @%d+%lld cut %d by %lld%s\n", buffer_name(n, c->b.buffer), (long long)c->b.offset, c->cut, (long long)c->per_block,
-	         c->dot ? " dot" : "");
+	text_add(out, " b @%d+%lld cut %d by %lld%s\n", buffer_name(n, c->b.buffer), (long long)c->b.offset, c->cut,
+	         (long long)c->per_block, c->dot ? " dot" : "");
 }
 
 static void print_body(Text *out, Names *n, const Kernel *k) {
@@ -139,8 +139,8 @@ static void print_shape(Text *out, const Kernel *k) {
 	text_add(out, "%s domain ", kernel_kind_text[k->kind]);
 	print_dims(out, k->domain);
 	if (k->kind == KERNEL_ROWS) text_add(out, " width %lld passes %d", (long long)k->width, k->passes);
-	text_add(out, " workers %d rows %lld grain %lld partition %d panels %lld%s\n", k->workers, (long long)k->rows, (long long)k->grain,
-	         k->partition, (long long)k->panels, k->product_rows ? " of the product" : "");
+	text_add(out, " workers %d rows %lld grain %lld partition %d panels %lld%s\n", k->workers, (long long)k->rows,
+	         (long long)k->grain, k->partition, (long long)k->panels, k->product_rows ? " of the product" : "");
 }
 
 static void print_program(Text *out, const KernelProgram *kp, int depth);

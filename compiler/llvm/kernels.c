@@ -1,5 +1,6 @@
 /* kernels.c: in: a Kernel; out: a local function  k(buffers.., scratch, sites.., [index,] begin, end)  that computes its roots
- * for the share begin .. end of its partition axis.  Guarantees: no allocation, no call but to microkernels of the same module. */
+ * for the share begin .. end of its partition axis.  Guarantees: no allocation, no call but to microkernels of the same module.
+ */
 #include "lower.h"
 
 #include <string.h>

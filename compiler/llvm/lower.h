@@ -90,8 +90,8 @@ void lower_move_back(Lower *k, LLVMBasicBlockRef here);
 typedef struct Outside { LLVMBasicBlockRef here; int depth, lane_level, tail; } Outside;
 Outside lower_go_out(Lower *k, int level);
 void lower_come_back(Lower *k, Outside from);
-/* The operand's index for a reshape: `at` (of `from` dims) re-split to `to` dims.  may_be_flat: what reads the operand is served by
- * the number of the element. */
+/* The operand's index for a reshape: `at` (of `from` dims) re-split to `to` dims.  may_be_flat: what reads the operand is served
+ * by the number of the element. */
 At index_reshape(Lower *k, const At *at, Type from, Type to, bool may_be_flat);
 At index_split(Lower *k, const At *flat, Type type);
 Affine index_flatten(Lower *k, const At *at, Type type);

@@ -141,8 +141,8 @@ void lower_entry(Emit *e, const KernelProgram *kp, const char *name) {
 	s.arena = load_pointer(e, entry.frame, FRAME_ARENA);
 	Value io = load_pointer(e, entry.frame, FRAME_IO);
 	for (int i = 0; i < kp->nio; i++) entry.io[i] = load_pointer(e, io, i);
-	Value offset =
-	    emit_add(e, emit_mul(e, entry.tid, emit_index(e, (int64_t)kp->scratch_bytes)), emit_index(e, (int64_t)kp->scratch_offset));
+	Value offset = emit_add(e, emit_mul(e, entry.tid, emit_index(e, (int64_t)kp->scratch_bytes)),
+	                        emit_index(e, (int64_t)kp->scratch_offset));
 	entry.scratch = emit_at(e, s.arena, e->i8, offset);
 	call_kernels(&s, code);
 	LLVMBuildRetVoid(e->builder);

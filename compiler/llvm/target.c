@@ -272,7 +272,8 @@ const Target *target_named(Arena *arena, Diag *diag, const char *name, const cha
 }
 
 const char *target_text(Arena *arena, const Target *t) {
-	return arena_printf(arena, "%s cpu %s features %s fma %d mask %d pointer %d lanes %d registers %d multipliers %d caches %lld %lld %lld",
-	                    t->triple, t->cpu, t->features, t->has_fma, t->has_mask, t->pointer_bits, t->lanes, t->vector_registers,
-	                    t->multipliers, (long long)t->l1, (long long)t->l2, (long long)t->l3);
+	return arena_printf(
+	    arena, "%s cpu %s features %s fma %d mask %d pointer %d lanes %d registers %d multipliers %d caches %lld %lld %lld",
+	    t->triple, t->cpu, t->features, t->has_fma, t->has_mask, t->pointer_bits, t->lanes, t->vector_registers, t->multipliers,
+	    (long long)t->l1, (long long)t->l2, (long long)t->l3);
 }

@@ -192,7 +192,9 @@ void choose_names(Print *p) {
 		const Val *of = adjoint_of[i];
 		bool known = of && p->name[of->id];
 		if (v->op == OpProject) p->name[i] = fresh_name(p, result_wish(p, v->arg[0], v->list[0].data[0]));
-		else p->name[i] = known ? fresh_name(p, arena_printf(p->arena, "d_%s", p->name[of->id])) : counted_name(p, wish_for(v), counts);
+		else
+			p->name[i] =
+			    known ? fresh_name(p, arena_printf(p->arena, "d_%s", p->name[of->id])) : counted_name(p, wish_for(v), counts);
 	}
 }
 

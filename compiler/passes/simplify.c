@@ -202,7 +202,8 @@ static bool has_columns(const Val *contract) {
 	return false;
 }
 
-/* NULL where a product of rows and columns would end with a batch axis and does not now: each element would be a sum by itself. */
+/* NULL where a product of rows and columns would end with a batch axis and does not now: each element would be a sum by itself.
+ */
 static Val *transposed_contract(Fn *f, Val *a, const int64_t *perm) {
 	int64_t ly[MAX_RANK];
 	int last = a->type.rank - 1;

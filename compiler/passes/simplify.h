@@ -36,8 +36,8 @@ Val *simplify_reduce(Fn *f, Val *a, Op op, int axis);
 Val *sum_to_contract(Fn *f, const Val *v, Val *a);
 Val *simplify_contract(Fn *f, const Val *v, Val *a, Val *b);
 
-/* simplify_scan.c: results of a scan: a value of the function, or this result of the new scan.  read: by result: does anybody read
- * it?  NULL when the scan stays as it is. */
+/* simplify_scan.c: results of a scan: a value of the function, or this result of the new scan.  read: by result: does anybody
+ * read it?  NULL when the scan stays as it is. */
 typedef struct ScanResult { Val *value; int number; } ScanResult;
 Val *trim_scan(Fn *f, const Val *scan, Val **args, const bool *read, ScanResult *results);
 

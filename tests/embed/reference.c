@@ -1,8 +1,7 @@
-/* reference.c: in: FILE.nn, a file to write, and --batch N and --set NAME=VALUE; out: the hash of everything a training leaves behind, in process:
- *     jit WORKERS STEPS HASH     compiled for this machine
- *     shared WORKERS STEPS HASH  the same, where the workers share every kernel they can
- *     interpreter 0 STEPS HASH   by the f32 interpreter
- * and, in the file, the macros by which driver.c calls the object of the same program. */
+/* reference.c: in: FILE.nn, a file to write, and --batch N and --set NAME=VALUE; out: the hash of everything a training leaves
+ * behind, in process: jit WORKERS STEPS HASH     compiled for this machine shared WORKERS STEPS HASH  the same, where the workers
+ * share every kernel they can interpreter 0 STEPS HASH   by the f32 interpreter and, in the file, the macros by which driver.c
+ * calls the object of the same program. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -38,7 +38,7 @@ typedef struct Run {
 	const char *nnc, *data, *functions, *folder, *name;
 	Graph graph;
 	Tensor input[GRAPH_NAMES], output[GRAPH_NAMES];
-	const char *fixed[GRAPH_NAMES];               /* the setting that states an input's values, or NULL: an argument of the model */
+	const char *fixed[GRAPH_NAMES]; /* the setting that states an input's values, or NULL: an argument of the model */
 } Run;
 
 static const char *path_of(char *to, const char *folder, const char *name, const char *file) {
@@ -275,7 +275,8 @@ static int census(const char *data, const Names *cases, const Names *left_out) {
 		DIR *dir = opendir(path_of(folder, data, kinds[k], ""));
 		if (!dir) fail("cannot read %s", folder);
 		for (struct dirent *d; (d = readdir(dir));) {
-			if (strncmp(d->d_name, "test_", 5) || !fnmatch("*_expanded", d->d_name, 0) || in_names(cases, d->d_name + 5)) continue;
+			if (strncmp(d->d_name, "test_", 5) || !fnmatch("*_expanded", d->d_name, 0) || in_names(cases, d->d_name + 5))
+				continue;
 			if (in_names(left_out, d->d_name + 5)) count++;
 			else printf("%s/%s: neither in the table nor in left_out.txt\n", kinds[k], d->d_name);
 		}

@@ -100,7 +100,8 @@ static void fill(Tensor *t, Bytes data, bool is_signed) {
 	t->count = 1;
 	for (int i = 0; i < t->rank; i++) t->count *= t->dim[i];
 	if ((int64_t)(data.end - data.at) != t->count * t->bytes)
-		fail("%s: %lld elements of %d bytes in %lld bytes", data.path, (long long)t->count, t->bytes, (long long)(data.end - data.at));
+		fail("%s: %lld elements of %d bytes in %lld bytes", data.path, (long long)t->count, t->bytes,
+		     (long long)(data.end - data.at));
 	t->value = malloc(sizeof *t->value * (size_t)(t->count + 1));
 	for (int64_t i = 0; i < t->count; i++) t->value[i] = element(data.at, t->kind, t->bytes, is_signed, i);
 }

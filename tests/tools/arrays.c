@@ -99,7 +99,8 @@ static const double *doubles_of(const char *bytes, size_t size, const char *name
 	uint64_t header = 0, from, to;
 	memcpy(&header, bytes, 8);
 	for (const char *at = bytes + 8; (at = strstr(at, "\"dtype\"")) != NULL && at < bytes + 8 + header; at++) {
-		const char *start = at - 4 - length, *type = strstr(at, "F64"), *offsets = strstr(at, "data_offsets"), *end = strchr(at, '}');
+		const char *start = at - 4 - length, *type = strstr(at, "F64"), *offsets = strstr(at, "data_offsets"),
+		           *end = strchr(at, '}');
 		if (start < bytes + 8 || start[0] != '"' || strncmp(start + 1, name, length) || start[length + 1] != '"') continue;
 		if (!type || !end || type > end || !offsets) return NULL;
 		if (sscanf(offsets, "data_offsets\":[%" SCNu64 ",%" SCNu64 "]", &from, &to) != 2) return NULL;

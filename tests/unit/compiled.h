@@ -50,7 +50,8 @@ static void run_entry(const Executable *exe, Frame *frame) {
 static float from_short(DType dtype, uint16_t bits) {
 	int exponent_bits = dtype == DTYPE_F16 ? 5 : 8, fraction_bits = 15 - exponent_bits, bias = (1 << (exponent_bits - 1)) - 1;
 	int exponent = bits >> fraction_bits & ((1 << exponent_bits) - 1), fraction = bits & ((1 << fraction_bits) - 1);
-	double size = exponent ? ldexp(1 + ldexp(fraction, -fraction_bits), exponent - bias) : ldexp(fraction, 1 - bias - fraction_bits);
+	double size =
+	    exponent ? ldexp(1 + ldexp(fraction, -fraction_bits), exponent - bias) : ldexp(fraction, 1 - bias - fraction_bits);
 	if (exponent == (1 << exponent_bits) - 1) size = fraction ? (double)NAN : (double)INFINITY;
 	return (float)(bits >> 15 ? -size : size);
 }

@@ -168,8 +168,8 @@ static void test_summed_labels(void **state) {
 	arena_free(arena);
 }
 
-/* The order of long sums over several axes: whole inner axes, as many indices of the next as fit 4096 terms, anew with every index
- * of those before. */
+/* The order of long sums over several axes: whole inner axes, as many indices of the next as fit 4096 terms, anew with every
+ * index of those before. */
 static void test_blocks_keep_to_axes(void **state) {
 	(void)state;
 	static const int dims[][3] = {{9, 30, 25}, {2, 70, 90}, {3, 1, 5000}, {1, 64, 64}, {4096, 1, 2}, {3, 4097, 2}};

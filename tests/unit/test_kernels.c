@@ -19,7 +19,10 @@ static void pointwise_rows(void **state) {
 			static const DType by_class[][3] = {{DTYPE_F32, DTYPE_I32, DTYPE_U8}, {DTYPE_I32, DTYPE_I8, DTYPE_U8}};
 			char class = op_info[op].operand_class;
 			for (int d = 0; d < 3; d++) {
-				DType dtype = class == 'F' ? DTYPE_F32 : class == 'B' ? DTYPE_BOOL : class == 'I' ? by_class[1][d] : by_class[0][d];
+				DType dtype = class == 'F'   ? DTYPE_F32
+				              : class == 'B' ? DTYPE_BOOL
+				              : class == 'I' ? by_class[1][d]
+				                             : by_class[0][d];
 				if ((class == 'F' || class == 'B') && d) continue;
 				Arena *arena = arena_new();
 				Fn *f = fn_new(arena, "row");
@@ -79,7 +82,8 @@ static void views(void **state) {
 		}
 		fn_output(f, "y", y, -1);
 		int64_t flat[1] = {type_count(y->type)};
-		fn_output(f, "z", ir_Add(f, ir_reshape(f, y, 1, flat), ir_cast(f, ir_iota(f, type_make(DTYPE_I32, 1, flat), 0), DTYPE_F32)), -1);
+		fn_output(f, "z",
+		          ir_Add(f, ir_reshape(f, y, 1, flat), ir_cast(f, ir_iota(f, type_make(DTYPE_I32, 1, flat), 0), DTYPE_F32)), -1);
 		fn_output(f, "s", ir_reduce(f, OpReduceSum, y, 1, (int64_t[]){1}), -1);
 		expect_same(arena, fn_canonical(f), 0, false, "views");
 		arena_free(arena);
@@ -134,8 +138,8 @@ static void contracts(void **state) {
 			Val *a = fn_input(f, "a", INPUT_DATA, type_make(DTYPE_F32, 2, ta ? (int64_t[]){k, m} : (int64_t[]){m, k}));
 			Val *b = fn_input(f, "b", INPUT_PARAM, type_make(DTYPE_F32, 2, tb ? (int64_t[]){n, k} : (int64_t[]){k, n}));
 			if (filled) a = ir_Exp(f, a), b = ir_Abs(f, b);   /* computed while it is packed */
-			Val *y = ir_contract(f, a, ta ? (int64_t[]){2, 0} : (int64_t[]){0, 2}, b, tb ? (int64_t[]){1, 2} : (int64_t[]){2, 1}, 2,
-			                     ty ? (int64_t[]){1, 0} : (int64_t[]){0, 1});
+			Val *y = ir_contract(f, a, ta ? (int64_t[]){2, 0} : (int64_t[]){0, 2}, b, tb ? (int64_t[]){1, 2} : (int64_t[]){2, 1},
+			                     2, ty ? (int64_t[]){1, 0} : (int64_t[]){0, 1});
 			if (epilogue) {
 				if (layout % 2) fn_output(f, "raw", y, -1);   /* stored as well: the epilogue reads it where it stands */
 				Val *bias = fn_input(f, "bias", INPUT_PARAM, type_make(DTYPE_F32, 1, &y->type.dim[1]));
@@ -176,7 +180,8 @@ static void gathers_and_random(void **state) {
 	Val *step = fn_input(f, "step", INPUT_STEP, type_scalar(DTYPE_I32));
 	Type t = type_make(DTYPE_F32, 2, (int64_t[]){5, 37});
 	for (int word = 0; word < 4; word++)
-		fn_output(f, arena_printf(arena, "r%d", word), ir_random(f, t, s, step, ir_const(f, DTYPE_I32, 7), 0x123456789abcdefLL, word), -1);
+		fn_output(f, arena_printf(arena, "r%d", word),
+		          ir_random(f, t, s, step, ir_const(f, DTYPE_I32, 7), 0x123456789abcdefLL, word), -1);
 	expect_same(arena, fn_canonical(f), 0, false, "random");
 	arena_free(arena);
 }
@@ -317,7 +322,10 @@ static void row_kernels(void **state) {
 			Arena *arena = arena_new();
 			Fn *f = fn_new(arena, "rows");
 			int rank = 1 + variant % 3;
-			Type t = type_make(DTYPE_F32, rank, rank == 1 ? (int64_t[]){widths[i]} : rank == 2 ? (int64_t[]){7, widths[i]} : (int64_t[]){3, 2, widths[i]});
+			Type t = type_make(DTYPE_F32, rank,
+			                   rank == 1   ? (int64_t[]){widths[i]}
+			                   : rank == 2 ? (int64_t[]){7, widths[i]}
+			                               : (int64_t[]){3, 2, widths[i]});
 			Val *x = fn_input(f, "x", variant & 1 ? INPUT_PARAM : INPUT_DATA, t), *p = fn_input(f, "p", INPUT_PARAM, t);
 			Val *m = total(f, OpReduceMax, x), *low = total(f, OpReduceMin, ir_Mul(f, x, p));
 			Val *e = ir_Exp(f, ir_Sub(f, x, along(f, m, x))), *s = total(f, OpReduceSum, e);
@@ -345,7 +353,9 @@ static void row_kernels(void **state) {
 			default: { /* places of the largest and what follows from them */
 				Val *at = ir_argmax(f, x, rank - 1);
 				fn_output(f, "at", at, -1);
-				fn_output(f, "hot", ir_Where(f, ir_Eq(f, ir_iota(f, type_make(DTYPE_I32, rank, t.dim), rank - 1), along(f, at, x)), soft, p), -1);
+				fn_output(
+				    f, "hot",
+				    ir_Where(f, ir_Eq(f, ir_iota(f, type_make(DTYPE_I32, rank, t.dim), rank - 1), along(f, at, x)), soft, p), -1);
 				fn_output(f, "all", total(f, OpReduceSum, ir_Mul(f, x, along(f, ir_cast(f, at, DTYPE_F32), x))), -1);
 				break;
 			}
@@ -357,10 +367,21 @@ static void row_kernels(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(narrow_rows), cmocka_unit_test(shifted_rows), cmocka_unit_test(byte_reductions), cmocka_unit_test(contracts_of_updates), cmocka_unit_test(braids),
-		cmocka_unit_test(many_randoms), cmocka_unit_test(row_kernels),
-		cmocka_unit_test(pointwise_rows), cmocka_unit_test(casts), cmocka_unit_test(views), cmocka_unit_test(reductions),
-		cmocka_unit_test(contracts), cmocka_unit_test(batched_contracts), cmocka_unit_test(gathers_and_random), cmocka_unit_test(updates),
+	    cmocka_unit_test(narrow_rows),
+	    cmocka_unit_test(shifted_rows),
+	    cmocka_unit_test(byte_reductions),
+	    cmocka_unit_test(contracts_of_updates),
+	    cmocka_unit_test(braids),
+	    cmocka_unit_test(many_randoms),
+	    cmocka_unit_test(row_kernels),
+	    cmocka_unit_test(pointwise_rows),
+	    cmocka_unit_test(casts),
+	    cmocka_unit_test(views),
+	    cmocka_unit_test(reductions),
+	    cmocka_unit_test(contracts),
+	    cmocka_unit_test(batched_contracts),
+	    cmocka_unit_test(gathers_and_random),
+	    cmocka_unit_test(updates),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

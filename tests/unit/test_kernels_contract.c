@@ -1,5 +1,5 @@
-/* test_kernels_contract.c: contracts with several axes in each role, over windows and other views, as machine code against the f32
- * interpreter, bit for bit.  link: nnc_llvm nnc_passes nnc_host nnc_kernel nnc_ir */
+/* test_kernels_contract.c: contracts with several axes in each role, over windows and other views, as machine code against the
+ * f32 interpreter, bit for bit.  link: nnc_llvm nnc_passes nnc_host nnc_kernel nnc_ir */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -93,25 +93,30 @@ static void random_contracts(void **state) {
 static Val *windows(Fn *f, Val *x, int size, int stride, int dilation, int pad) {
 	int64_t lo[4] = {0, pad, pad, 0};
 	if (pad) x = ir_pad(f, x, lo, lo, NULL, 0);
-	int64_t n1 = (x->type.dim[1] - (size - 1) * dilation - 1) / stride + 1, n2 = (x->type.dim[2] - (size - 1) * dilation - 1) / stride + 1;
+	int64_t n1 = (x->type.dim[1] - (size - 1) * dilation - 1) / stride + 1,
+	        n2 = (x->type.dim[2] - (size - 1) * dilation - 1) / stride + 1;
 	x = ir_window(f, x, 1, n1, size, stride, dilation);
 	return ir_window(f, x, 3, n2, size, stride, dilation);
 }
 
-/* y[b, i, j, o] = sum of x[b, i.., j.., c] w[r, s, c, o], its epilogue, and dw[r, s, c, o] = sum of x[b, i.., j.., c] y'[b, i, j, o]. */
+/* y[b, i, j, o] = sum of x[b, i.., j.., c] w[r, s, c, o], its epilogue, and dw[r, s, c, o] = sum of x[b, i.., j.., c] y'[b, i, j,
+ * o]. */
 static void convolutions(void **state) {
 	(void)state;
-	static const struct { int batch, height, width, channels, out, size, stride, dilation, pad; } cases[] = {
-	    {2, 8, 9, 1, 16, 3, 1, 1, 0}, {3, 7, 7, 3, 5, 3, 1, 1, 1}, {2, 9, 9, 16, 32, 3, 2, 1, 1}, {1, 12, 10, 20, 33, 3, 1, 2, 2},
-	    {2, 6, 6, 32, 16, 1, 1, 1, 0}, {2, 6, 6, 32, 16, 1, 2, 1, 0}, {2, 14, 14, 7, 9, 5, 1, 1, 2}, {5, 4, 4, 64, 10, 4, 1, 1, 0},
-	    {9, 24, 25, 4, 6, 3, 1, 1, 1}, {1, 3, 3, 1, 1, 3, 1, 1, 0}, {70, 10, 9, 2, 17, 3, 1, 1, 0},
+	static const struct { int batch, height, width, channels, out, size, stride, dilation, pad;
+	} cases[] = {
+	    {2, 8, 9, 1, 16, 3, 1, 1, 0},    {3, 7, 7, 3, 5, 3, 1, 1, 1},    {2, 9, 9, 16, 32, 3, 2, 1, 1},
+	    {1, 12, 10, 20, 33, 3, 1, 2, 2}, {2, 6, 6, 32, 16, 1, 1, 1, 0},  {2, 6, 6, 32, 16, 1, 2, 1, 0},
+	    {2, 14, 14, 7, 9, 5, 1, 1, 2},   {5, 4, 4, 64, 10, 4, 1, 1, 0},  {9, 24, 25, 4, 6, 3, 1, 1, 1},
+	    {1, 3, 3, 1, 1, 3, 1, 1, 0},     {70, 10, 9, 2, 17, 3, 1, 1, 0},
 	};
 	for (size_t i = 0; i < COUNT(cases); i++)
 		for (int kind = 0; kind < 4; kind++) {
 			int c = cases[i].channels, o = cases[i].out, size = cases[i].size;
 			Arena *arena = arena_new();
 			Fn *f = fn_new(arena, "convolution");
-			Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){cases[i].batch, cases[i].height, cases[i].width, c}));
+			Val *x = fn_input(f, "x", INPUT_DATA,
+			                  type_make(DTYPE_F32, 4, (int64_t[]){cases[i].batch, cases[i].height, cases[i].width, c}));
 			Val *w = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 4, (int64_t[]){size, size, c, o}));
 			if (kind & 2) x = ir_Max(f, x, ir_like(f, x, 0));
 			Val *taps = windows(f, x, size, cases[i].stride, cases[i].dilation, cases[i].pad);
@@ -163,7 +168,9 @@ static void channel_by_channel(void **state) {
 			Val *taps = windows(f, x, 3, 1 + kind % 2, 1, kind % 2);
 			Val *y = ir_contract(f, taps, (int64_t[]){0, 1, 2, 3, 4, 5}, w, (int64_t[]){2, 4, 5}, 4, (int64_t[]){0, 1, 3, 5});
 			Val *g = fn_input(f, "g", INPUT_DATA, y->type);
-			fn_output(f, "dw", ir_contract(f, taps, (int64_t[]){0, 1, 2, 3, 4, 5}, g, (int64_t[]){0, 1, 3, 5}, 3, (int64_t[]){2, 4, 5}), -1);
+			fn_output(f, "dw",
+			          ir_contract(f, taps, (int64_t[]){0, 1, 2, 3, 4, 5}, g, (int64_t[]){0, 1, 3, 5}, 3, (int64_t[]){2, 4, 5}),
+			          -1);
 			finish(f, y, kind);
 			expect_same(arena, fn_canonical(f), 0, false, arena_printf(arena, "depthwise %d", c));
 			arena_free(arena);
@@ -171,6 +178,7 @@ static void channel_by_channel(void **state) {
 }
 
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(random_contracts), cmocka_unit_test(convolutions), cmocka_unit_test(turned_taps), cmocka_unit_test(channel_by_channel)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(random_contracts), cmocka_unit_test(convolutions),
+	                                   cmocka_unit_test(turned_taps), cmocka_unit_test(channel_by_channel)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* test_kernels_dtypes.c: every dtype in kernels: element-wise rows of ops.def, casts, moves, reductions, contracts, kernels of
- * rows and updates, in f64, f16, bf16 and integers, as machine code against the f32 interpreter, bit for bit; and what rounding to 16 bits
- * is, against the definition.  link: nnc_llvm nnc_passes nnc_host nnc_kernel nnc_ir */
+ * rows and updates, in f64, f16, bf16 and integers, as machine code against the f32 interpreter, bit for bit; and what rounding
+ * to 16 bits is, against the definition.  link: nnc_llvm nnc_passes nnc_host nnc_kernel nnc_ir */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -214,7 +214,8 @@ static void short_vectors(void **state) {
 			Val *a = ir_cast(f, known[next_random() % i], dtype), *b = ir_cast(f, known[i - 1], dtype);
 			Val *y = ir_Div(f, ir_flip(f, a, 1, (int64_t[]){0}), ir_Add(f, ir_Abs(f, b), ir_like(f, b, 1)));
 			known[i] = next_random() % 4 ? y : ir_cumsum(f, y, 0);
-			if (next_random() % 2) sum = ir_Add(f, sum, ir_cast(f, ir_reduce(f, OpReduceMax, known[i], 1, (int64_t[]){0}), DTYPE_F32));
+			if (next_random() % 2)
+				sum = ir_Add(f, sum, ir_cast(f, ir_reduce(f, OpReduceMax, known[i], 1, (int64_t[]){0}), DTYPE_F32));
 		}
 		fn_output(f, "y", known[15], -1);
 		fn_output(f, "sum", sum, -1);
@@ -237,8 +238,11 @@ static void randoms(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(pointwise_rows), cmocka_unit_test(functions_of_f64), cmocka_unit_test(casts),
-		cmocka_unit_test(rounding), cmocka_unit_test(moves), cmocka_unit_test(reductions), cmocka_unit_test(contracts), cmocka_unit_test(rows), cmocka_unit_test(randoms), cmocka_unit_test(short_vectors),
+	    cmocka_unit_test(pointwise_rows), cmocka_unit_test(functions_of_f64),
+	    cmocka_unit_test(casts),          cmocka_unit_test(rounding),
+	    cmocka_unit_test(moves),          cmocka_unit_test(reductions),
+	    cmocka_unit_test(contracts),      cmocka_unit_test(rows),
+	    cmocka_unit_test(randoms),        cmocka_unit_test(short_vectors),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* test_kernels_sequences.c: what moves or adds up elements by number, or along an axis: gather, scatter_add, fold, cumsum,
- * argsort; as machine code against the f32 interpreter, bit for bit, over random shapes, axes and dtypes; alone, and with functions
- * before and after.  link: nnc_llvm nnc_passes nnc_host nnc_kernel nnc_ir */
+ * argsort; as machine code against the f32 interpreter, bit for bit, over random shapes, axes and dtypes; alone, and with
+ * functions before and after.  link: nnc_llvm nnc_passes nnc_host nnc_kernel nnc_ir */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

@@ -116,9 +116,31 @@ static void sweep(const Case *c, float (*f)(float), double range, double bound, 
 static void test_near_edges(void **state)
 {
 	(void)state;
-	static const float edges[] = {0x1.62e43p+6f, -0x1.5d589ep+6f, -0x1.5bf572p+6f, -87.5f, 89, -18, 0x1p-25f, -0x1p-25f, 0x1p-126f, 0, 1, -1,
-		0x1.6a09e6p-1f, 0x1.6a09e6p+0f, -0x1.2bec34p-2f, 0x1.a8279ap-2f,
-		9.1f, 3.95f, -3.95f, 0.34657359f, 0.78539816f, 1.5707964f, 3.1415927f, 99999, FLT_MAX};
+	static const float edges[] = {0x1.62e43p+6f,
+	                              -0x1.5d589ep+6f,
+	                              -0x1.5bf572p+6f,
+	                              -87.5f,
+	                              89,
+	                              -18,
+	                              0x1p-25f,
+	                              -0x1p-25f,
+	                              0x1p-126f,
+	                              0,
+	                              1,
+	                              -1,
+	                              0x1.6a09e6p-1f,
+	                              0x1.6a09e6p+0f,
+	                              -0x1.2bec34p-2f,
+	                              0x1.a8279ap-2f,
+	                              9.1f,
+	                              3.95f,
+	                              -3.95f,
+	                              0.34657359f,
+	                              0.78539816f,
+	                              1.5707964f,
+	                              3.1415927f,
+	                              99999,
+	                              FLT_MAX};
 	for (size_t k = 0; k < COUNT(cases); k++) {
 		const Case *c = &cases[k];
 		Worst worst[2] = {{0}};

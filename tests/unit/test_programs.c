@@ -1,5 +1,6 @@
 /* test_programs.c: every example after every pass: its text reads back to the same text, the same rest of the way and the
- * same bits; no pass changes a bit, but those that say they add in another order; what the files of one program see of each other; the text after each pass, as recorded.
+ * same bits; no pass changes a bit, but those that say they add in another order; what the files of one program see of each
+ * other; the text after each pass, as recorded.
  * link: nnc_front nnc_passes nnc_ir */
 #include "test_programs.h"
 

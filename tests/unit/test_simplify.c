@@ -299,15 +299,27 @@ static void test_scans_are_trimmed(void **state) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_random_programs),
-		CASE(test_identities), CASE(test_zero_keeps_signs), CASE(test_times_zero_keeps_nan),
-		CASE(test_negated_product_becomes_difference),
-		CASE(test_division_by_power_of_two), CASE(test_division_by_other_numbers_stays), CASE(test_folding),
-		CASE(test_work_moves_inside_broadcast), CASE(test_sum_of_products), CASE(test_swapped_product), CASE(test_sum_over_all),
-		CASE(test_dot_of_rows_stays), CASE(test_transposes_vanish_in_contractions),
-		CASE(test_transposes_sink_to_contractions), CASE(test_batch_axes_stay_outside), CASE(test_transpose_that_orders_a_sum_stays),
-		CASE(test_adjoint_of_mean_is_a_constant), CASE(test_transposes_compose), CASE(test_broadcast_that_orders_a_sum_stays),
-		CASE(test_scans_are_trimmed),
+	    cmocka_unit_test(test_random_programs),
+	    CASE(test_identities),
+	    CASE(test_zero_keeps_signs),
+	    CASE(test_times_zero_keeps_nan),
+	    CASE(test_negated_product_becomes_difference),
+	    CASE(test_division_by_power_of_two),
+	    CASE(test_division_by_other_numbers_stays),
+	    CASE(test_folding),
+	    CASE(test_work_moves_inside_broadcast),
+	    CASE(test_sum_of_products),
+	    CASE(test_swapped_product),
+	    CASE(test_sum_over_all),
+	    CASE(test_dot_of_rows_stays),
+	    CASE(test_transposes_vanish_in_contractions),
+	    CASE(test_transposes_sink_to_contractions),
+	    CASE(test_batch_axes_stay_outside),
+	    CASE(test_transpose_that_orders_a_sum_stays),
+	    CASE(test_adjoint_of_mean_is_a_constant),
+	    CASE(test_transposes_compose),
+	    CASE(test_broadcast_that_orders_a_sum_stays),
+	    CASE(test_scans_are_trimmed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

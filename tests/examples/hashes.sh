@@ -37,7 +37,7 @@ same() {
 	[ "$2" = "$3" ] || { echo "$1: $3, not $2"; failed=1; }
 }
 
-for example in xor houses mixture pinn pendulum recommender gan tutorial1 tutorial2 fashion deep_sigmoid; do
+for example in xor houses mixture pinn pendulum recommender gan charlm gpt tutorial1 tutorial2 fashion deep_sigmoid; do
 	one=$(hash $example --steps 200 --threads 1)
 	for threads in 2 3 8; do
 		same "$example, 200 steps, $threads threads" "$one" "$(hash $example --steps 200 --threads $threads)"

@@ -72,6 +72,8 @@ expect pendulum friction '<=' 0.255
 expect recommender off_by '<=' 0.53
 expect gan on_target '>=' 0.75 --epochs 300
 expect gan covered '>=' 0.7 --epochs 300
+expect charlm right '>=' 0.3 --epochs 2
+expect gpt right '>=' 0.22 --steps 150
 expect deep_sigmoid accuracy '<=' 0.15
 expect deep_sigmoid first_gradient '<=' 1e-9
 expect deep_sigmoid accuracy '>=' 0.7 --set RELU=1

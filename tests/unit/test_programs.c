@@ -34,6 +34,18 @@ static bool has_derivatives(const Fn *f) {
 	return false;
 }
 
+static int contracts_in(const Fn *f) {
+	int n = 0;
+	for (int i = 0; i < f->vals.length; i++) n += f->vals.data[i]->op == OpContract;
+	return n;
+}
+
+/* Where pass i has made contracts of sums of products, it has given them another order as well. */
+static bool keeps_bits(const Fn *f, int i) {
+	return !passes[i].reorders &&
+	       (strcmp(passes[i].name, "simplify") || contracts_in(f) == contracts_in(run_passes((Fn *)f, i, i + 1)));
+}
+
 static void check_passes(Arena *arena, Fn *raw, const char *what) {
 	Fn *last = run_passes(raw, 0, pass_count);
 	const char *last_text = text_of(arena, last);
@@ -49,7 +61,7 @@ static void check_passes(Arena *arena, Fn *raw, const char *what) {
 		if (has_derivatives(f)) continue;   /* not evaluated before the derivative is made */
 		if (f->precision != DTYPE_F32) continue;   /* what is still to be rounded has other bits */
 		Tensor *now = f == last ? expected : evaluate_f32(arena, f, inputs);
-		if (f != last && passes[i].reorders) expected = now;
+		if (f != last && !keeps_bits(f, i)) expected = now;
 		must_agree(f, now, expected, place);
 		must_agree(back, evaluate_f32(arena, back, inputs), expected, place);
 	}

@@ -66,10 +66,10 @@ static void convolutions(void **unused) {
 static void borders(void **unused) {
 	(void)unused;
 	for (int round = 0; round < 60; round++) {
-		Arena *arena = arena_new();
-		Fn *f = fn_new(arena, "dx");
 		int n = pick(3, 9), taps = pick(2, 4), lo = pick(0, 3), hi = pick(0, 3), total = n + taps - 1;
 		if (lo + hi >= total || lo + hi == 0) continue;
+		Arena *arena = arena_new();
+		Fn *f = fn_new(arena, "dx");
 		Val *g = fn_input(f, "g", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){2, n, n, 3}));
 		Val *w = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 4, (int64_t[]){taps, taps, 2, 3}));
 		Val *y = ir_contract(f, g, (int64_t[]){0, 1, 2, 3}, w, (int64_t[]){4, 5, 6, 3}, 6, (int64_t[]){0, 1, 4, 2, 5, 6});

@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-/* Makes `out` a window on `of`: offset and step (per index) in elements. */
+/* Makes `out` a window on `of`: offset and step (per index) in elements, a stride for each axis of `type`. */
 static void make_window(const Buffer *of, Type type, int64_t offset, int64_t step, const int64_t *stride, Buffer *out) {
 	int last = type.rank - 1;
 	bool padded = last >= 0 && of->type.rank > 0 && !of->exact && of->row % LANES == 0 && stride[last] == 1;
@@ -24,7 +24,8 @@ static void make_window(const Buffer *of, Type type, int64_t offset, int64_t ste
 	int64_t packed[MAX_RANK];
 	buffer_strides(out, packed);
 	for (int i = 0; i < type.rank; i++) out->strided = out->strided || (type.dim[i] > 1 && stride[i] != packed[i]);
-	memcpy(out->stride, stride, sizeof out->stride);
+	memset(out->stride, 0, sizeof out->stride);
+	memcpy(out->stride, stride, sizeof *stride * (size_t)type.rank);
 	int64_t bytes = dtype_info[type.dtype].bytes;
 	out->offset += (size_t)(offset * bytes);
 	out->step += step * bytes;

@@ -237,6 +237,14 @@ static void canonical_visit(Canonical *c, Val *root, Val **stack, int *next) {
 	}
 }
 
+int *fn_count_uses(const Fn *f) {
+	int *uses = NEW_ARRAY(f->arena, int, f->vals.length + 1);
+	for (int i = 0; i < f->vals.length; i++)
+		for (int k = 0; k < f->vals.data[i]->nargs; k++) uses[f->vals.data[i]->arg[k]->id]++;
+	for (int i = 0; i < f->outputs.length; i++) uses[f->outputs.data[i].val->id]++;
+	return uses;
+}
+
 Fn *fn_canonical(Fn *f) {
 	Arena *arena = f->arena;
 	Fn *to = fn_new(arena, f->name);

@@ -114,6 +114,8 @@ int fn_output(Fn *f, const char *name, Val *val, int updates);
 /* Drops what no output needs and renumbers in post-order from the outputs (operands first, left to right,
  * inputs first of all in their order), so that the order of construction never shows. */
 Fn *fn_canonical(Fn *f);
+/* By Val.id: how many operands and outputs of f each value is. */
+int *fn_count_uses(const Fn *f);
 /* A copy of `v` in `f` with other operands; the other attributes stay. */
 Val *fn_rebuild(Fn *f, Val *v, Val **args);
 

@@ -163,14 +163,6 @@ static Val *sink_reshape(Fn *f, const Val *v, Val *const *now, int rank, const i
 	return ir_pointwise(f, v->op, args);
 }
 
-static int *count_uses(const Fn *f) {
-	int *uses = NEW_ARRAY(f->arena, int, f->vals.length + 1);
-	for (int i = 0; i < f->vals.length; i++)
-		for (int k = 0; k < f->vals.data[i]->nargs; k++) uses[f->vals.data[i]->arg[k]->id]++;
-	for (int i = 0; i < f->outputs.length; i++) uses[f->outputs.data[i].val->id]++;
-	return uses;
-}
-
 static Fn *prepare(Fn *from, int carries);
 
 /* A scan with its body prepared.  An index of the scan around it, as an operand, is a value like any other. */
@@ -257,7 +249,7 @@ Fn *kernel_prepare(Fn *from) { return share_padded(prepare(from, -1)); }
 
 /* carries: of a body; else -1. */
 static Fn *prepare(Fn *from, int carries) {
-	int *uses = count_uses(from);
+	int *uses = fn_count_uses(from);
 	Val **now;
 	Fn *f = with_inputs(from, &now);
 	for (int i = 0; i < from->vals.length; i++) {

@@ -170,14 +170,6 @@ Val *lift_broadcast(Fn *f, Op op, int n, Val **args) {
 
 /* ---- the pass ---- */
 
-static int *count_users(const Fn *f) {
-	int *users = NEW_ARRAY(f->arena, int, f->vals.length + 1);
-	for (int i = 0; i < f->vals.length; i++)
-		for (int k = 0; k < f->vals.data[i]->nargs; k++) users[f->vals.data[i]->arg[k]->id]++;
-	for (int i = 0; i < f->outputs.length; i++) users[f->outputs.data[i].val->id]++;
-	return users;
-}
-
 /* Sums nested in another sum wait for the outermost, which sees them all. */
 static bool *find_inner_sums(const Fn *f, const int *users) {
 	bool *inner = NEW_ARRAY(f->arena, bool, f->vals.length + 1);
@@ -277,7 +269,7 @@ static Val *simplify_project(Rebuild *r, const Val *v, ScanResult *const *result
 
 static Fn *simplify_once(Fn *f, bool *changed) {
 	Rebuild r = rebuild_start(f);
-	int *users = count_users(f);
+	int *users = fn_count_uses(f);
 	bool *inner = find_inner_sums(f, users);
 	ScanResult **results = NEW_ARRAY(f->arena, ScanResult *, f->vals.length + 1);   /* by the scan's id */
 	for (int i = 0; i < f->vals.length; i++) {

@@ -6,14 +6,6 @@
  * the same sums, row-major over their axes; the order in which terms are added is another one. */
 #include "rebuild.h"
 
-static int *count_uses(const Fn *f) {
-	int *uses = NEW_ARRAY(f->arena, int, f->vals.length + 1);
-	for (int i = 0; i < f->vals.length; i++)
-		for (int k = 0; k < f->vals.data[i]->nargs; k++) uses[f->vals.data[i]->arg[k]->id]++;
-	for (int i = 0; i < f->outputs.length; i++) uses[f->outputs.data[i].val->id]++;
-	return uses;
-}
-
 /* Sums that only `v` reads are part of it, unless they are over the last axis, which is done row by row: what all of them sum,
  * and over which of its axes (ascending). */
 static Val *summed_by(const Val *v, const int *uses, int64_t *axes, int *naxes) {
@@ -33,7 +25,7 @@ static Val *summed_by(const Val *v, const int *uses, int64_t *axes, int *naxes) 
 }
 
 static Fn *merge_sums(Fn *f, bool *changed) {
-	int *uses = count_uses(f), naxes;
+	int *uses = fn_count_uses(f), naxes;
 	int64_t axes[MAX_RANK];
 	Rebuild r = rebuild_start(f);
 	for (int i = 0; i < f->vals.length; i++) {

@@ -117,10 +117,7 @@ static Val *part_of_contract(Fn *f, const Val *slice, const Val *c) {
 }
 
 static Fn *narrow(Fn *f) {
-	int *uses = NEW_ARRAY(f->arena, int, f->vals.length + 1);
-	for (int i = 0; i < f->vals.length; i++)
-		for (int k = 0; k < f->vals.data[i]->nargs; k++) uses[f->vals.data[i]->arg[k]->id]++;
-	for (int i = 0; i < f->outputs.length; i++) uses[f->outputs.data[i].val->id]++;
+	int *uses = fn_count_uses(f);
 	Rebuild r = rebuild_start(f);
 	for (int i = 0; i < f->vals.length; i++) {
 		Val *v = f->vals.data[i], *y = NULL;

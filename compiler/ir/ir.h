@@ -178,6 +178,9 @@ Val *ir_sum_buckets(Fn *f, Val *rows, Val *buckets, int rest);
  * carries, constants; emitted values stand at the row of their index, also when reversed. */
 Val *ir_scan(Fn *f, Fn *body, int64_t count, bool reversed, int ncarries, int nargs, Val **args);
 Val *ir_project(Fn *f, Val *scan, int index);
+/* How many carries a scan has, and how many turns. */
+static inline int scan_carries(const Val *scan) { return (int)scan->list[0].data[0]; }
+static inline int64_t scan_count(const Val *scan) { return scan->list[2].data[0]; }
 Val *ir_mark(Fn *f, Val *a);                                            /* a new variable each time */
 Val *ir_grad(Fn *f, Val *loss, Val *by);
 Val *ir_cotangent(Fn *f, Type type, int64_t *id);                       /* sets *id */

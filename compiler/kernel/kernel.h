@@ -131,9 +131,6 @@ typedef struct Machine {
 
 /* prepare.c: Fn -> Fn: operands of contracts with their axes in order; every output a value of its own. */
 Fn *kernel_prepare(Fn *f);
-/* A body's carries and turns. */
-static inline int scan_carries(const Val *scan) { return (int)scan->list[0].data[0]; }
-static inline int64_t scan_count(const Val *scan) { return scan->list[2].data[0]; }
 /* Where a persistent input stands in its block: byte offset, and the stored length of its last axis. */
 typedef struct InputPlace { size_t offset; int64_t row; } InputPlace;
 /* fuse.c: which values are stored, grouped into kernels.  `f` is prepared; places[i] is for f->inputs[i]. */

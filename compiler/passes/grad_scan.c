@@ -53,7 +53,7 @@ static const char *free_name(Sweep *s, const Fn *body, const char *wish) {
 /* The same scan with the carries on entry to each step as its last results. */
 static Val *with_saved_carries(Sweep *s, Val *y) {
 	Fn *body = fn_canonical(y->body);
-	int carries = (int)y->list[0].data[0];
+	int carries = scan_carries(y);
 	for (int i = 0; i < carries; i++) {
 		const Input *in = &body->inputs.data[i + 1];
 		fn_output(body, free_name(s, body, arena_printf(s->arena, "%s before", in->name)), in->val, -1);
@@ -90,7 +90,7 @@ static void mark_active(Sweep *s, const Val *y, const bool *wanted_input, bool *
 		*paths = sweep_new(body, NULL, NULL);
 		for (int i = 0; i < y->nargs; i++) paths->active[body->inputs.data[i + 1].val->id] = active[i];
 		sweep_paths(paths, roots.length, roots.data);
-		for (int i = 0; i < y->list[0].data[0]; i++) {
+		for (int i = 0; i < scan_carries(y); i++) {
 			bool reached = paths->active[body->outputs.data[i].val->id] && dtype_is_float(y->arg[i]->type.dtype);
 			changed |= reached && !active[i];
 			active[i] |= reached;
@@ -101,7 +101,7 @@ static void mark_active(Sweep *s, const Val *y, const bool *wanted_input, bool *
 /* Of those, the carries that a result with an adjoint depends on. */
 static void keep_relevant(Sweep *s, const Val *y, const Adjoint *given, bool *active) {
 	Fn *body = y->body;
-	int carries = (int)y->list[0].data[0];
+	int carries = scan_carries(y);
 	bool *relevant = NEW_ARRAY(s->arena, bool, body->outputs.length + 1);
 	for (int i = 0; i < body->outputs.length; i++) relevant[i] = given[i].value != NULL;
 	for (bool changed = true; changed;) {
@@ -132,7 +132,7 @@ static Paths find_paths(Sweep *s, const Val *y, const Adjoint *given) {
 	for (int i = 0; i < body->vals.length; i++) {
 		const Val *v = body->vals.data[i];
 		int64_t input = is_row(body, v) ? v->arg[0]->list[0].data[0] - 1 : -1;
-		if (input >= y->list[0].data[0]) {
+		if (input >= scan_carries(y)) {
 			if (p.in[input]) vec_push(s->arena, &p.rows, ((Row){(int)input, v, NULL, false}));
 			continue;
 		}
@@ -143,7 +143,7 @@ static Paths find_paths(Sweep *s, const Val *y, const Adjoint *given) {
 		const Val *v = body->outputs.data[i].val;
 		if (v->op == OpInput && v->list[0].data[0] > 0) whole_use[v->list[0].data[0] - 1] = true;
 	}
-	for (int i = (int)y->list[0].data[0]; i < y->nargs; i++) p.in[i] = p.in[i] && whole_use[i];
+	for (int i = scan_carries(y); i < y->nargs; i++) p.in[i] = p.in[i] && whole_use[i];
 	return p;
 }
 
@@ -242,7 +242,7 @@ static void pull_body(Sweep *s, Reverse *r, Val *y, Paths *p, Val **seeds) {
 		Val *input = r->map[of->val->id], *so_far = r->carry_inputs.data[k++];
 		Adjoint g = inner.adjoint[input->id];
 		Val *next = g.value ? whole(&inner, g) : NULL;
-		if (i < y->list[0].data[0]) next = next ? next : zeros(r->f, so_far->type);
+		if (i < scan_carries(y)) next = next ? next : zeros(r->f, so_far->type);
 		else next = next ? ir_Add(r->f, so_far, next) : so_far;
 		fn_output(r->f, arena_printf(s->arena, "d %s", of->name), next, -1);
 	}
@@ -265,7 +265,7 @@ static Adjoint stack_adjoint(Sweep *s, Val *stack, Type of) {
 
 void grad_scan(Sweep *s, Val *y, Adjoint g) {
 	(void)g;
-	int carries = (int)y->list[0].data[0], noutputs = y->body->outputs.length;
+	int carries = scan_carries(y), noutputs = y->body->outputs.length;
 	const Adjoint *given = s->results[y->id];
 	Paths p = find_paths(s, y, given);
 	Val *saved = with_saved_carries(s, y);
@@ -290,7 +290,7 @@ void grad_scan(Sweep *s, Val *y, Adjoint g) {
 	Val **args = NEW_ARRAY(s->arena, Val *, n + r.constants.length + 1);
 	for (int i = 0; i < n; i++) args[i] = r.carries.data[i];
 	for (int i = 0; i < r.constants.length; i++) args[n + i] = r.constants.data[i];
-	Val *reverse = ir_scan(s->f, r.f, y->list[2].data[0], !y->list[1].data[0], n, n + r.constants.length, args);
+	Val *reverse = ir_scan(s->f, r.f, scan_count(y), !y->list[1].data[0], n, n + r.constants.length, args);
 	int k = 0;
 	for (int i = 0; i < y->nargs; i++)
 		if (p.in[i] && (k++, wanted(s, y->arg[i]))) give(s, y->arg[i], plain(ir_project(s->f, reverse, k - 1)));

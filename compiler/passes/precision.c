@@ -43,7 +43,7 @@ static bool is_exact(const Val *v) {
 static bool is_given(const Val *v) { return v->op == OpInput || v->op == OpConst || v->op == OpIota; }
 
 /* A result of a scan that has an element for each of its steps. */
-static bool is_emitted(const Val *v) { return v->op == OpProject && v->list[0].data[0] >= v->arg[0]->list[0].data[0]; }
+static bool is_emitted(const Val *v) { return v->op == OpProject && v->list[0].data[0] >= scan_carries(v->arg[0]); }
 
 static const Val *base_of(const Val *v) {
 	while (is_view(v)) v = v->arg[0];

@@ -19,7 +19,7 @@ static const char **result_names(const Print *p, const Val *scan) {
 
 static void print_head(Print *p, const Val *scan, const char *index, const char **result) {
 	int carries = (int)scan->list[0].data[0];
-	text_add(p->out, "\tscan %s < %lld%s", index, (long long)scan->list[2].data[0], scan->list[1].data[0] ? " reversed" : "");
+	text_add(p->out, "\tscan %s < %lld%s", index, (long long)scan_count(scan), scan->list[1].data[0] ? " reversed" : "");
 	for (int i = 0; i < carries; i++)
 		text_add(p->out, "%s%s = %s", i ? ", " : " carry ", result[i], p->name[scan->arg[i]->id]);
 	text_add(p->out, " {\n");
@@ -61,7 +61,7 @@ void print_scan(Print *outer, const Val *scan) {
 	for (int i = 0; i < scan->nargs; i++)
 		p.name[body->inputs.data[i + 1].val->id] = i < carries ? result[i] : outer->name[scan->arg[i]->id];
 	p.index = body->inputs.data[0].val;
-	p.steps = scan->list[2].data[0];
+	p.steps = scan_count(scan);
 	choose_names(&p);
 	print_definitions(&p);
 	for (int i = carries; i < body->outputs.length; i++)

@@ -19,12 +19,10 @@ typedef struct Plan {
 	bool *after;                           /* by carry: it is what `sum_after` makes of the emitted values */
 } Plan;
 
-static int carries_of(const Val *scan) { return (int)scan->list[0].data[0]; }
-
 /* The result of the scan that has all values of `v`, a value of its body. */
 static int emit(Arena *arena, const Val *scan, Plan *plan, Val *v) {
 	const Fn *body = scan->body;
-	for (int i = carries_of(scan); i < body->outputs.length; i++)
+	for (int i = scan_carries(scan); i < body->outputs.length; i++)
 		if (body->outputs.data[i].val == v) return i;
 	for (int i = 0; i < plan->emits.length; i++)
 		if (plan->emits.data[i] == v) return body->outputs.length + i;
@@ -38,8 +36,8 @@ static int emit(Arena *arena, const Val *scan, Plan *plan, Val *v) {
 static int row_operand(const Val *scan, const Val *v) {
 	if (v->op != OpGather || v->list[0].data[0] || v->arg[0]->op != OpInput || v->arg[1]->op != OpInput) return -1;
 	int64_t input = v->arg[0]->list[0].data[0];
-	if (v->arg[1]->list[0].data[0] || input <= carries_of(scan)) return -1;
-	return v->arg[0]->type.dim[0] == scan->list[2].data[0] ? (int)input - 1 : -1;
+	if (v->arg[1]->list[0].data[0] || input <= scan_carries(scan)) return -1;
+	return v->arg[0]->type.dim[0] == scan_count(scan) ? (int)input - 1 : -1;
 }
 
 static bool same_value(const Val *a, const Val *b, Val *const *as) {
@@ -60,13 +58,13 @@ static Val *same_leaf(const Val *later, const Val *before, const Val *v) {
 	if (v->op == OpInput) {
 		int64_t input = v->list[0].data[0];
 		if (input == 0) return body->inputs.data[0].val;
-		for (int i = carries_of(before); input > carries_of(later) && i < before->nargs; i++)
+		for (int i = scan_carries(before); input > scan_carries(later) && i < before->nargs; i++)
 			if (before->arg[i] == later->arg[input - 1]) return body->inputs.data[i + 1].val;
 		return NULL;
 	}
 	int operand = row_operand(later, v);
 	const Val *stack = operand >= 0 ? later->arg[operand] : NULL;
-	if (!stack || stack->op != OpProject || stack->arg[0] != before || stack->list[0].data[0] < carries_of(before)) return NULL;
+	if (!stack || stack->op != OpProject || stack->arg[0] != before || stack->list[0].data[0] < scan_carries(before)) return NULL;
 	return body->outputs.data[stack->list[0].data[0]].val;
 }
 
@@ -90,7 +88,7 @@ static Val *highest(const Fn *body, Val *const *as, Val *v) {
 /* Products of `later` that `before` computes. */
 static void find_again(Arena *arena, const Val *later, Plan *plan, const Val *before, Plan *earlier) {
 	const Fn *body = later->body;
-	if (later->list[2].data[0] != before->list[2].data[0]) return;
+	if (scan_count(later) != scan_count(before)) return;
 	Val **as = NEW_ARRAY(arena, Val *, body->vals.length + 1);
 	for (int i = 0; i < body->vals.length; i++) {
 		Val *v = body->vals.data[i];
@@ -120,14 +118,14 @@ static bool *find_varying(const Val *scan) {
 	bool *varies = NEW_ARRAY(body->arena, bool, body->vals.length + 1);
 	for (int i = 0; i < body->vals.length; i++) {
 		const Val *v = body->vals.data[i];
-		varies[i] = v->op == OpInput && v->list[0].data[0] <= carries_of(scan);
+		varies[i] = v->op == OpInput && v->list[0].data[0] <= scan_carries(scan);
 		for (int k = 0; k < v->nargs; k++) varies[i] = varies[i] || varies[v->arg[k]->id];
 	}
 	return varies;
 }
 
 static bool is_emitted(const Val *scan, const Plan *plan, const Val *v) {
-	for (int i = carries_of(scan); i < scan->body->outputs.length; i++)
+	for (int i = scan_carries(scan); i < scan->body->outputs.length; i++)
 		if (scan->body->outputs.data[i].val == v) return true;
 	for (int i = 0; i < plan->emits.length; i++)
 		if (plan->emits.data[i] == v) return true;
@@ -188,9 +186,9 @@ static void emit_factors(Arena *arena, const Val *scan, Plan *plan, Val *v) {
 
 static void find_sums(Arena *arena, const Val *scan, Plan *plan) {
 	const bool *varies = find_varying(scan);
-	plan->after = NEW_ARRAY(arena, bool, carries_of(scan) + 1);
+	plan->after = NEW_ARRAY(arena, bool, scan_carries(scan) + 1);
 	for (int turn = 0; turn < 2; turn++)   /* products first: sums of what they read come along */
-		for (int i = 0; i < carries_of(scan); i++) {
+		for (int i = 0; i < scan_carries(scan); i++) {
 			Val *v = plan->after[i] ? NULL : added(scan, i);
 			if (!v || !sums_after(scan, plan, varies, v)) continue;
 			emit_factors(arena, scan, plan, v);
@@ -200,7 +198,7 @@ static void find_sums(Arena *arena, const Val *scan, Plan *plan) {
 
 /* All values of `v` in the new function. */
 static Val *stack_of(Rebuild *r, const Val *scan, const Plan *plan, Val *v) {
-	int operand = row_operand(scan, v), number = carries_of(scan);
+	int operand = row_operand(scan, v), number = scan_carries(scan);
 	if (operand >= 0) return r->map[scan->arg[operand]->id];
 	while (number < scan->body->outputs.length && scan->body->outputs.data[number].val != v) number++;
 	for (int i = 0; number == scan->body->outputs.length + i && plan->emits.data[i] != v; i++) number++;
@@ -273,7 +271,7 @@ static Fn *carry_out(Fn *f, const Plan *plans) {
 		}
 		const Val *scan = v->op == OpProject ? v->arg[0] : NULL;
 		int64_t number = scan ? v->list[0].data[0] : 0;
-		if (!scan || number >= carries_of(scan) || !plans[scan->id].after || !plans[scan->id].after[number]) {
+		if (!scan || number >= scan_carries(scan) || !plans[scan->id].after || !plans[scan->id].after[number]) {
 			r.map[i] = rebuild_copy(&r, v);
 			continue;
 		}

@@ -76,7 +76,7 @@ static Val *build(Fn *f, Trim *t, ScanResult *results) {
 		results[i].number = nresults++;
 		fn_output(body, out->name, map[out->val->id], -1);
 	}
-	return ir_scan(f, fn_canonical(body), v->list[2].data[0], v->list[1].data[0], ncarries, nargs, args);
+	return ir_scan(f, fn_canonical(body), scan_count(v), v->list[1].data[0], ncarries, nargs, args);
 }
 
 /* Is there nothing to leave out? */
@@ -93,7 +93,7 @@ static bool is_trim(const Trim *t) {
 }
 
 Val *trim_scan(Fn *f, const Val *scan, Val **args, const bool *read, ScanResult *results) {
-	Trim t = {.scan = scan, .args = args, .carries = (int)scan->list[0].data[0], .noutputs = scan->body->outputs.length};
+	Trim t = {.scan = scan, .args = args, .carries = scan_carries(scan), .noutputs = scan->body->outputs.length};
 	t.kept = NEW_ARRAY(f->arena, bool, t.noutputs + 1);
 	t.reached = NEW_ARRAY(f->arena, bool, scan->body->vals.length + 1);
 	for (int i = 0; i < t.noutputs; i++) {

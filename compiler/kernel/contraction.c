@@ -111,10 +111,7 @@ bool contract_describe(const KernelProgram *kp, const Val *v, bool epilogue, Con
 	bool stored = view_resolve(kp, v->arg[first], &c->a);
 	if (!stored) c->fill = v->arg[first], memset(c->a.stride, 0, sizeof c->a.stride);
 	if (!view_resolve(kp, v->arg[1 - first], &c->b)) return false;
-	if (c->fill)
-		buffer_strides(
-		    &(Buffer){.type = c->fill->type, .row = c->fill->type.rank ? c->fill->type.dim[c->fill->type.rank - 1] : 1},
-		    c->a.stride);
+	if (c->fill) buffer_strides(&(Buffer){.type = c->fill->type, .row = last_dim(c->fill->type)}, c->a.stride);
 	int64_t stride[MAX_RANK];
 	result_strides(kp, v, stride);
 	IntList la = v->list[first], lb = v->list[1 - first];

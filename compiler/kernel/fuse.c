@@ -70,6 +70,7 @@ static bool reduces_last(const Val *v) {
 }
 
 double op_cost(const Val *v) {
+	if (is_view(v)) return 0;
 	switch (v->op) {
 	case OpExp: case OpExpm1: return 12;
 	case OpLog: case OpLog1p: case OpErf: case OpTanh: return 20;
@@ -77,20 +78,10 @@ double op_cost(const Val *v) {
 	case OpPow: case OpAtan2: return 60;
 	case OpDiv: case OpSqrt: return 8;
 	case OpGather: case OpIdiv: case OpMod: case OpFold: return 16;
-	case OpConst:
-	case OpIota:
-	case OpInput:
-	case OpReshape:
-	case OpTranspose:
-	case OpBroadcast:
-	case OpSlice:
-	case OpFlip:
-	case OpWindow: return 0;
+	case OpConst: case OpIota: case OpInput: return 0;
 	default: return 1;
 	}
 }
-
-static int64_t last_dim(Type t) { return t.rank ? t.dim[t.rank - 1] : 1; }
 
 int kernel_add_buffer(KernelProgram *kp, Type type, Buffer b) {
 	int64_t last = last_dim(type);
@@ -120,7 +111,7 @@ static void store_operand(Fuse *f, Val *v) {
 	if (view_resolve(f->kp, v, &view)) return;
 	for (; is_strided_view(v); v = v->arg[0]) windows = windows || v->op == OpWindow;
 	if (f->kp->buffer_of[v->id] >= 0) return;
-	add_buffer(f->kp, v, (Buffer){.kind = BUFFER_ARENA, .row = windows && v->type.rank ? v->type.dim[v->type.rank - 1] : 0});
+	add_buffer(f->kp, v, (Buffer){.kind = BUFFER_ARENA, .row = windows ? last_dim(v->type) : 0});
 }
 
 /* Can operand `k` be computed while its tiles are packed, so that it needs no memory?  Only the one whose rows the workers
@@ -427,7 +418,7 @@ static void store_outputs(Fuse *f) {
 		Buffer *b = &kp->buffers.data[kp->buffer_of[out->val->id]];
 		if (out->updates >= 0) continue;
 		b->kind = BUFFER_IO, b->exact = true, b->io = kp->nio++;
-		b->row = b->type.rank ? b->type.dim[b->type.rank - 1] : 1;
+		b->row = last_dim(b->type);
 	}
 }
 

@@ -182,6 +182,8 @@ void kernel_print(Text *out, const KernelProgram *kp);
 typedef struct Sites { int64_t *data; int length, capacity; } Sites;
 void kernel_key(Text *out, const KernelProgram *kp, const Kernel *k, const int *buffers, int nbuffers, Sites *sites);
 
+/* Elements of a row: 1 where there are no axes. */
+static inline int64_t last_dim(Type t) { return t.rank ? t.dim[t.rank - 1] : 1; }
 /* Physical strides, in elements, of a buffer's axes. */
 void buffer_strides(const Buffer *b, int64_t stride[MAX_RANK]);
 /* Does the op only change where elements lie by strides, whatever the operand's are? */

@@ -194,7 +194,7 @@ static Val **find_padded(const Fn *f) {
 		const Val *v = f->vals.data[i];
 		for (int k = 0; v->op == OpContract && k < 2; k++) {
 			Val *a = v->arg[k];
-			while (is_strided_view(a) && a->nargs == 1) a = a->arg[0];
+			while (is_strided_view(a)) a = a->arg[0];
 			if (a->op != OpPad || a->number != 0 || !is_pointwise(a->arg[0])) continue;
 			bool plain = true;
 			for (int axis = 0; axis < a->type.rank; axis++)
@@ -219,20 +219,21 @@ static Fn *with_inputs(const Fn *from, Val ***now) {
 	return f;
 }
 
-static Val *copy(Fn *f, Val *v, Val *const *now) {
-	Val *small[4], **args = v->nargs <= 4 ? small : NEW_ARRAY(f->arena, Val *, v->nargs);
+/* The operands of `v` in `f`, whatever is built next being blamed on its place; `small` has room for four. */
+static Val **operands(Fn *f, const Val *v, Val *const *now, Val **small) {
+	Val **args = v->nargs <= 4 ? small : NEW_ARRAY(f->arena, Val *, v->nargs);
 	for (int k = 0; k < v->nargs; k++) args[k] = now[v->arg[k]->id];
 	f->span = v->span;
-	return fn_rebuild(f, v, args);
+	return args;
 }
 
 static Fn *share_padded(const Fn *from) {
 	Val **padded = find_padded(from), **now;
 	Fn *f = with_inputs(from, &now);
 	for (int i = 0; i < from->vals.length; i++) {
-		Val *v = from->vals.data[i], *pad = padded[v->id];
+		Val *v = from->vals.data[i], *pad = padded[v->id], *small[4];
 		if (v->op == OpInput || now[i]) continue;
-		now[i] = copy(f, v, now);
+		now[i] = fn_rebuild(f, v, operands(f, v, now, small));
 		if (!pad) continue;
 		now[pad->id] = fn_rebuild(f, pad, &now[i]);
 		now[i] = ir_slice(f, now[pad->id], pad->list[0].data, v->type.dim, NULL);
@@ -253,11 +254,9 @@ static Fn *prepare(Fn *from, int carries) {
 	Val **now;
 	Fn *f = with_inputs(from, &now);
 	for (int i = 0; i < from->vals.length; i++) {
-		Val *v = from->vals.data[i];
+		Val *v = from->vals.data[i], *small[4];
 		if (v->op == OpInput) continue;
-		Val *small[4], **args = v->nargs <= 4 ? small : NEW_ARRAY(f->arena, Val *, v->nargs);
-		for (int k = 0; k < v->nargs; k++) args[k] = now[v->arg[k]->id];
-		f->span = v->span;
+		Val **args = operands(f, v, now, small);
 		if (v->op == OpScan) now[v->id] = prepare_scan(f, v, args, carries >= 0);
 		else if (v->op == OpContract && dtype_info[v->type.dtype].bytes == 2) now[v->id] = prepare_short_contract(f, v, args);
 		else if (v->op == OpContract) now[v->id] = prepare_contract(f, v, args);

@@ -343,7 +343,7 @@ static double lines_shared(const KernelProgram *kp, const Kernel *writer) {
 			const Kernel *reader = &kp->kernels.data[k];
 			shared = shared || (reader != writer && reads_of_others(kp, writer, reader, number));
 		}
-		int64_t last = b->type.rank ? b->type.dim[b->type.rank - 1] : 1, rows = type_count(b->type) / MAX(last, 1);
+		int64_t rows = type_count(b->type) / MAX(last_dim(b->type), 1);
 		if (shared) lines += (double)rows * (double)b->row * dtype_info[b->type.dtype].bytes / LINE_BYTES;
 	}
 	return lines;

@@ -19,6 +19,21 @@ MAYBE_UNUSED static Program *read_program(Arena *arena, const char *text) {
 	return p;
 }
 
+/* "x[2, 3] y[4]": the float inputs of a case; returns how many. */
+typedef struct Given { const char *name, *dims; } Given;
+
+MAYBE_UNUSED static int read_floats(Arena *arena, const char *floats, Given *given) {
+	int n = 0;
+	while (*floats) {
+		size_t name = strcspn(floats, "["), dims = strcspn(floats + name, "]") + 1;
+		given[n].name = arena_text(arena, floats, name);
+		given[n++].dims = arena_text(arena, floats + name, dims);
+		floats += name + dims;
+		floats += *floats == ' ';
+	}
+	return n;
+}
+
 MAYBE_UNUSED static double **random_inputs(Arena *arena, const Fn *f, Random *r) {
 	double **values = NEW_ARRAY(arena, double *, f->inputs.length + 1);
 	for (int i = 0; i < f->inputs.length; i++) {

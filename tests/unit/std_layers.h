@@ -73,20 +73,6 @@ static const LayerCase layer_cases[] = {
 	{"a[2, 3] c[2]", "let y = nll(log_softmax(a), t, weight = c)", "state t: i32[2] = 0"},
 };
 
-typedef struct Given { const char *name, *dims; } Given;
-
-MAYBE_UNUSED static int read_floats(Arena *arena, const char *floats, Given *given) {
-	int n = 0;
-	while (*floats) {
-		size_t name = strcspn(floats, "["), dims = strcspn(floats + name, "]") + 1;
-		given[n].name = arena_text(arena, floats, name);
-		given[n++].dims = arena_text(arena, floats + name, dims);
-		floats += name + dims;
-		floats += *floats == ' ';
-	}
-	return n;
-}
-
 /* A train block whose loss is a scalar that every element of y moves otherwise; second: one that every element of that one's
  * gradient moves. */
 MAYBE_UNUSED static const char *layer_program(Arena *arena, const LayerCase *c, bool second) {

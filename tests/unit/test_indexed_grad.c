@@ -52,20 +52,6 @@ static const Case cases[] = {
 	{"x[2, 6]", "", "let y = flip(pad(x, 1, 2, 0.5), axis = 0)"},
 };
 
-typedef struct Given { const char *name, *dims; } Given;
-
-static int read_floats(Arena *arena, const char *floats, Given *given) {
-	int n = 0;
-	while (*floats) {
-		size_t name = strcspn(floats, "["), dims = strcspn(floats + name, "]") + 1;
-		given[n].name = arena_text(arena, floats, name);
-		given[n++].dims = arena_text(arena, floats + name, dims);
-		floats += name + dims;
-		floats += *floats == ' ';
-	}
-	return n;
-}
-
 /* A model of a scalar that every element of y moves otherwise, and its gradient; of that gradient, when `second`. */
 static const char *program(Arena *arena, const Case *c, bool second) {
 	Given given[4];

@@ -96,6 +96,19 @@ MAYBE_UNUSED static double loss_at(Arena *arena, const Fn *f, double *const *val
 	return element(run(arena, f, EVAL_F64, values), EVAL_F64, 0);
 }
 
+/* The central difference quotient of output 0 by element k of an input. */
+MAYBE_UNUSED static double quotient_at(const Fn *f, double *const *values, int input, int64_t k, double h) {
+	Arena *inner = arena_new();
+	double x = values[input][k];
+	values[input][k] = x + h;
+	double above = loss_at(inner, f, values);
+	values[input][k] = x - h;
+	double below = loss_at(inner, f, values);
+	values[input][k] = x;
+	arena_free(inner);
+	return (above - below) / (2 * h);
+}
+
 /* Output `output` against central differences of output 0 by input `input`: the largest difference, relative to the size of
  * the gradient and to the rounding of the quotient.  Several steps; the best of them counts, so that a kink near by does
  * not. */
@@ -104,16 +117,9 @@ MAYBE_UNUSED static double gradient_error(const Fn *f, int input, int output, do
 	Tensor *out = run(arena, f, EVAL_F64, values);
 	double loss = element(&out[0], EVAL_F64, 0), worst = 0;
 	for (int64_t k = 0, count = type_count(f->inputs.data[input].type); k < count; k++) {
-		double x = values[input][k], g = element(&out[output], EVAL_F64, k), best = INFINITY;
+		double g = element(&out[output], EVAL_F64, k), best = INFINITY;
 		for (double h = 1e-3; h > 1e-7 && best > 0; h /= 8) {
-			Arena *inner = arena_new();
-			values[input][k] = x + h;
-			double above = loss_at(inner, f, values);
-			values[input][k] = x - h;
-			double below = loss_at(inner, f, values);
-			values[input][k] = x;
-			arena_free(inner);
-			double quotient = (above - below) / (2 * h), rounding = 4e-16 * (1 + fabs(loss)) / h;
+			double quotient = quotient_at(f, values, input, k, h), rounding = 4e-16 * (1 + fabs(loss)) / h;
 			best = fmin(best, fmax(0, fabs(quotient - g) - 10 * rounding) / fmax(1, fabs(g)));
 		}
 		worst = isnan(g) ? INFINITY : fmax(worst, best);

@@ -1,10 +1,6 @@
-# Writes examples/flowers.csv: awk -f tests/examples/flowers.awk
+# Writes examples/flowers.csv: awk -f tests/examples/random.awk -f tests/examples/flowers.awk
 # 300 invented flowers of three kinds, 140, 100 and 60 of them: length and width of two leaves in millimetres, normal about
 # the means below.  Leaves of one flower go together: with z1 .. z4 independent, the deviations are a lower triangle times z.
-# The random numbers are a generator of Park and Miller's kind, so that every awk writes the same file.
-function uniform() { state = (state * 16807) % 2147483647; return state / 2147483647 }
-function normal() { return uniform() + uniform() + uniform() + uniform() + uniform() + uniform() + uniform() + uniform() \
-	+ uniform() + uniform() + uniform() + uniform() - 6 }
 function flower(kind, a, b, c, d, s,   z1, z2, z3, z4) {
 	z1 = normal(); z2 = normal(); z3 = normal(); z4 = normal()
 	printf "%.1f,%.1f,%.1f,%.1f,%d\n", a + s * 4 * z1, b + s * (2 * z1 + 2 * z2), c + s * (2 * z1 + 3 * z3), \

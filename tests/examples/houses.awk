@@ -1,11 +1,6 @@
-# Writes examples/houses.csv: awk -f tests/examples/houses.awk
+# Writes examples/houses.csv: awk -f tests/examples/random.awk -f tests/examples/houses.awk
 # 240 invented houses; price (in thousands) = 30 + 2.2 area + 11 rooms - 0.9 age + noise of deviation 15, rounded.
-# The random numbers are a generator of Park and Miller's kind, so that every awk writes the same file.
-function uniform() { state = (state * 16807) % 2147483647; return state / 2147483647 }
-function normal() { return uniform() + uniform() + uniform() + uniform() + uniform() + uniform() + uniform() + uniform() \
-	+ uniform() + uniform() + uniform() + uniform() - 6 }
 BEGIN {
-	state = 2026
 	print "area,rooms,age,price"
 	for (i = 0; i < 240; i++) {
 		area = int(40 + 160 * uniform())

@@ -1,12 +1,6 @@
-# Writes examples/ratings.csv: awk -f tests/examples/ratings.awk
+# Writes examples/ratings.csv: awk -f tests/examples/random.awk -f tests/examples/ratings.awk
 # 200 people with 2 tastes each rate 20 of 100 films: 3.3 + kind + good + taste . character + 0.4 noise, as whole stars 1..5.
-function minimal() {   # Park and Miller's numbers, the same in every awk
-	random = (random * 16807) % 2147483647
-	return random / 2147483647
-}
-function gauss() { return sqrt(-2 * log(minimal())) * cos(6.283185307179586 * minimal()) }
 BEGIN {
-	random = 2026
 	for (f = 0; f < 100; f++) {
 		good[f] = 0.4 * gauss()
 		a[f] = gauss()
@@ -19,7 +13,7 @@ BEGIN {
 		d = 0.7 * gauss()
 		split("", seen)
 		for (n = 0; n < 20; n++) {
-			do f = int(100 * minimal()); while (f in seen)
+			do f = int(100 * uniform()); while (f in seen)
 			seen[f] = 1
 			stars = int(3.3 + kind + good[f] + c * a[f] + d * b[f] + 0.4 * gauss() + 0.5)
 			print p "," f "," (stars < 1 ? 1 : stars > 5 ? 5 : stars)

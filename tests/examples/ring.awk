@@ -1,12 +1,6 @@
-# Writes examples/ring.csv: awk -f tests/examples/ring.awk
+# Writes examples/ring.csv: awk -f tests/examples/random.awk -f tests/examples/ring.awk
 # 1000 points around 8 centres on the unit circle, normally distributed with a deviation of 0.05.
-function minimal() {   # Park and Miller's numbers, the same in every awk
-	random = (random * 16807) % 2147483647
-	return random / 2147483647
-}
-function gauss() { return sqrt(-2 * log(minimal())) * cos(6.283185307179586 * minimal()) }
 BEGIN {
-	random = 2026
 	print "x,y"
 	for (i = 0; i < 1000; i++) {
 		angle = 6.283185307179586 * (i % 8) / 8

@@ -1,11 +1,6 @@
-# Writes examples/swings.csv: awk -f tests/examples/swings.awk
+# Writes examples/swings.csv: awk -f tests/examples/random.awk -f tests/examples/swings.awk
 # 24 swings of a pendulum of 1.3 m with friction 0.25 / s, let go at rest from 10 to 160 degrees and watched 20 times a second
 # for 3 s.  Angles in radians; those observed have an error of 0.02 (deviation).  Runge and Kutta's steps of 1 ms.
-function minimal() {   # Park and Miller's numbers, the same in every awk
-	random = (random * 16807) % 2147483647
-	return random / 2147483647
-}
-function gauss() { return sqrt(-2 * log(minimal())) * cos(6.283185307179586 * minimal()) }
 function force(s, v) { return -9.81 / 1.3 * sin(s) - 0.25 * v }
 function step(h,   a, b, c, d, e, f, g, k) {
 	a = v; b = force(s, v)
@@ -16,7 +11,6 @@ function step(h,   a, b, c, d, e, f, g, k) {
 	v += h / 6 * (b + 2 * d + 2 * f + k)
 }
 BEGIN {
-	random = 2026
 	printf "start"
 	for (t = 1; t <= 60; t++) printf ",t%d", t
 	print ""

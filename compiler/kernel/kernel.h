@@ -91,6 +91,7 @@ typedef struct Kernel {
 	VEC(int) reads, writes;          /* buffers */
 	double cost;                     /* estimated ns on one worker */
 	double shared_cost;              /* SCAN: the same on all workers of its body */
+	bool dealt;                      /* SCAN: no turn needs another: each worker runs whole turns, in an arena of its own */
 	int workers;                     /* how many share it, by the rows of its partition axis */
 	int64_t rows, grain;             /* extent of the partition axis; shares are multiples of grain */
 	int64_t panels;                  /* CONTRACT: > 0: workers share this many column panels instead of rows */
@@ -169,6 +170,8 @@ enum { DEAR = 4 };                   /* what is worth keeping rather than comput
 /* rows.c: passes of a kernel of rows, whose members are listed and whose stored values are known.  member, seen: by Val.id, all
  * zero, and left so. */
 void rows_plan(const KernelProgram *kp, Kernel *k, int *member, int *seen);
+/* The body of scan kernel `k`, scheduled: for workers that share each turn, or (k->dealt) for one, who runs whole turns. */
+KernelProgram *kernel_schedule_body(KernelProgram *kp, Kernel *k, int workers, const Machine *machine);
 /* schedule.c: order, in-place updates, workers, barriers. */
 void kernel_schedule(KernelProgram *kp, int workers, const Machine *machine);
 /* How many rows each worker takes (the last ones fewer, or none). */

@@ -2,7 +2,8 @@
  *
  * A buffer lives from the kernel that writes it to the last that reads it; where several workers run, from barrier to
  * barrier, since between two barriers one worker may be ahead of another.  Largest first, lowest free offset.  The body of a scan
- * has an arena of its own, the same in every turn: it is a buffer of the program around it.
+ * has an arena of its own, the same in every turn (one for each worker where turns are dealt out): it is a buffer of the program
+ * around it.
  * Guarantees: buffers alive at once do not overlap; arena_bytes is exact. */
 #include <stdlib.h>
 #include <string.h>
@@ -64,7 +65,8 @@ static void plan_arena(KernelProgram *kp) {
 		KernelProgram *body = kp->kernels.data[i].body;
 		if (!body) continue;
 		plan_arena(body);
-		kp->buffers.data[body->arena_buffer].bytes = body->arena_bytes;
+		int64_t arenas = kp->kernels.data[i].dealt ? kp->workers : 1;
+		kp->buffers.data[body->arena_buffer].bytes = body->arena_bytes * (size_t)arenas;
 	}
 	set_lifetimes(kp);
 	kp->arena_bytes = kp->arena_bound = 0;

@@ -178,8 +178,7 @@ void scan_schedule(KernelProgram *kp, int workers, const Machine *machine) {
 	for (int i = 0; i < kp->kernels.length; i++) {
 		Kernel *k = &kp->kernels.data[i];
 		if (k->kind != KERNEL_SCAN) continue;
-		KernelProgram *body = k->body = kernel_fuse_body(kp, k->scan);
-		kernel_schedule(body, workers, machine);
+		KernelProgram *body = k->body = kernel_schedule_body(kp, k, workers, machine);
 		for (int c = 0; c < scan_carries(k->scan); c++) {
 			const Buffer *b = &body->buffers.data[body->buffer_of[body->fn->inputs.data[c + 1].val->id]];
 			Val *result = find_result(body, c);

@@ -398,7 +398,7 @@ static void run_alone(KernelProgram *kp) {
 	for (int i = 0; i < kp->kernels.length; i++) {
 		Kernel *k = &kp->kernels.data[i];
 		if (k->panels || k->product_rows) k->rows = k->partition >= 0 ? k->domain.dim[k->partition] : 1;
-		k->workers = 1, k->panels = 0, k->product_rows = false;
+		k->workers = 1, k->panels = 0, k->product_rows = k->dealt = false;
 		if (k->body) run_alone(k->body);
 	}
 	place_barriers(kp);   /* nobody else would come to those of a body */
@@ -424,20 +424,25 @@ static bool share_turns(KernelProgram *kp, int workers, const Machine *machine) 
 	return chosen != NULL;
 }
 
-static void scan_cost(Kernel *k, const Machine *machine) {
+static void scan_cost(const KernelProgram *kp, Kernel *k, const Machine *machine) {
 	Times turn = estimate(k->body, machine);
 	k->cost = 20 + turn.alone * (double)scan_count(k->scan);
 	k->shared_cost = 20 + turn.shared * (double)scan_count(k->scan);
 	k->workers = k->body->workers;
 	k->rows = k->grain = 1;
+	if (!k->dealt) return;
+	k->workers = kp->workers;
+	k->rows = scan_count(k->scan);
+	k->shared_cost = 20 + turn.alone * (double)kernel_share(k);
 }
 
 static void choose_workers(KernelProgram *kp, int workers, const Machine *machine) {
 	double total = 0, *known = NEW_ARRAY(kp->arena, double, kp->fn->vals.length + 1);
+	kp->workers = workers;
 	for (int i = 0; i < kp->kernels.length; i++) {
 		Kernel *k = &kp->kernels.data[i];
 		if (k->kind == KERNEL_SCAN) {
-			scan_cost(k, machine);
+			scan_cost(kp, k, machine);
 			total += k->cost;
 			continue;
 		}
@@ -449,13 +454,32 @@ static void choose_workers(KernelProgram *kp, int workers, const Machine *machin
 		k->cost = kernel_cost(kp, k, machine, known);
 		total += k->cost;
 	}
-	kp->workers = workers;
 	bool any = false;
 	if (kp->parent) any = workers > 1 && share_turns(kp, workers, machine);
 	else if (workers > 1 && total > 2 * WORTH_SHARING) any = share_kernels(kp, workers, WORTH_SHARING, true, machine);
 	for (int i = 0; i < kp->kernels.length; i++) any = any || kp->kernels.data[i].workers > 1;
 	if (any && (machine->always_share || !better_alone(kp, machine))) return;
 	run_alone(kp);
+}
+
+/* Turns that do not need each other are dealt out where there are enough of them: then nobody waits for anybody, and what a turn
+ * makes stays in the caches of the core that reads it.  Few turns that do not divide evenly may be faster one by one. */
+KernelProgram *kernel_schedule_body(KernelProgram *kp, Kernel *k, int workers, const Machine *machine) {
+	int64_t count = scan_count(k->scan);
+	bool may = workers > 1 && scan_carries(k->scan) == 0 && count >= workers;
+	KernelProgram *dealt = may ? kernel_fuse_body(kp, k->scan) : NULL, *shared;
+	k->dealt = may;
+	if (may) {
+		kernel_schedule(dealt, 1, machine);
+		if (machine->always_share || imbalance(count, workers) < 1.2) return dealt;
+	}
+	shared = kernel_fuse_body(kp, k->scan);
+	kernel_schedule(shared, workers, machine);
+	if (!may) return shared;
+	double turns = (double)((count + workers - 1) / workers);
+	Times one = estimate(dealt, machine), all = estimate(shared, machine);
+	k->dealt = shared->workers == 1 || turns * one.alone < (double)count * all.shared;
+	return k->dealt ? dealt : shared;
 }
 
 void kernel_schedule(KernelProgram *kp, int workers, const Machine *machine) {

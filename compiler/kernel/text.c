@@ -147,7 +147,8 @@ static void print_program(Text *out, const KernelProgram *kp, int depth);
 
 static void print_scan(Text *out, const KernelProgram *kp, const Kernel *k, int depth) {
 	const char *reversed = k->scan->list[1].data[0] ? " reversed" : "";
-	text_add(out, "scan %%%d count %lld%s workers %d\n", k->scan->id, (long long)scan_count(k->scan), reversed, k->workers);
+	text_add(out, "scan %%%d count %lld%s workers %d%s\n", k->scan->id, (long long)scan_count(k->scan), reversed, k->workers,
+	         k->dealt ? " dealt" : "");
 	for (int i = 0; i < k->roots.length; i++) {
 		const Val *r = k->roots.data[i];
 		int number = (int)r->list[0].data[0];

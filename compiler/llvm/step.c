@@ -86,16 +86,23 @@ static void call_barrier(const Entry *s) {
 
 static void call_kernels(const Scope *s, const ProgramCode *code);
 
-/* The loop; one worker runs the whole of it when it runs every kernel within. */
+/* The loop; one worker runs the whole of it when it runs every kernel within, unless each runs turns of its own. */
 static void call_scan(const Scope *around, const Kernel *k, const ProgramCode *code) {
 	Entry *entry = around->entry;
 	Emit *e = entry->e;
 	int64_t count = scan_count(k->scan);
-	bool reversed = k->scan->list[1].data[0], guarded = around->kp->workers > 1 && k->body->workers == 1;
+	bool reversed = k->scan->list[1].data[0], guarded = around->kp->workers > 1 && k->body->workers == 1 && !k->dealt;
+	Value begin = emit_index(e, 0), end = emit_index(e, count);
 	EmitIf only;
 	if (guarded) only = emit_if(e, LLVMBuildICmp(e->builder, LLVMIntEQ, entry->tid, emit_index(e, 0), ""));
 	Scope s = {.entry = entry, .kp = k->body, .around = around, .arena = buffer_address(around, k->body->arena_buffer)};
-	EmitLoop turns = emit_loop_begin(e, emit_index(e, 0), emit_index(e, count), 1);
+	if (k->dealt) {
+		Value share = emit_index(e, kernel_share(k)), own = emit_index(e, (int64_t)k->body->arena_bytes);
+		begin = emit_min(e, emit_mul(e, entry->tid, share), end);
+		end = emit_min(e, emit_add(e, begin, share), end);
+		s.arena = emit_at(e, s.arena, e->i8, emit_mul(e, entry->tid, own));
+	}
+	EmitLoop turns = emit_loop_begin(e, begin, end, 1);
 	s.turn = turns.i;
 	s.index = reversed ? emit_sub(e, emit_index(e, count - 1), turns.i) : turns.i;
 	if (k->body->barrier_between) {

@@ -280,12 +280,13 @@ static Val *grow(Pool *p) {
 
 static void give(Pool *p, Val *v) { fn_output(p->f, arena_printf(p->arena, "y%d", p->f->outputs.length), v, -1); }
 
-/* A scan of values of `out`: up to four carries of floats, numbers and truths.  Adds what it gives to the values. */
+/* A scan of values of `out`: no carries, or up to four of floats, numbers and truths.  Adds what it gives to the values. */
 static void add_scan(Pool *out, int64_t count, bool reversed) {
 	Pool in = {.arena = out->arena, .f = fn_new(out->arena, "body"), .batch = out->batch, .n = out->n, .count = out->count};
 	in.depth = out->depth + 1;
 	in.index = fn_input(in.f, "index", INPUT_DATA, type_scalar(DTYPE_I32));
-	int floats = pick(0, 3), carries = floats + 2;
+	bool bare = pick(0, 3) == 0;   /* no turn needs another */
+	int floats = bare ? 0 : pick(0, 3), carries = bare ? 0 : floats + 2;
 	Val *args[32], *carry[8];
 	for (int i = 0; i < carries; i++) {
 		args[i] = any(out);
@@ -297,19 +298,21 @@ static void add_scan(Pool *out, int64_t count, bool reversed) {
 	}
 	take_constants(&in, out);
 	int nargs = carries + constants_of(out, args + carries);
-	add(&in, ir_cast(in.f, carry[floats], DTYPE_F32));
+	if (!bare) add(&in, ir_cast(in.f, carry[floats], DTYPE_F32));
 	add(&in, row_of(&in, pick(0, 4)));
 	for (int i = pick(1, 6); i > 0; i--) add(&in, grow(&in));
-	Val *number = ir_Add(in.f, carry[floats], ir_cast(in.f, ir_Mul(in.f, any(&in), ir_like(in.f, any(&in), 9)), DTYPE_I32));
-	for (int i = 0; i < floats; i++) give(&in, any(&in));
-	give(&in, ir_Mod(in.f, number, ir_like(in.f, number, 1000)));
-	give(&in, ir_And(in.f, ir_Not(in.f, carry[floats + 1]), ir_Lt(in.f, any(&in), any(&in))));
-	int emits = pick(0, 3);
+	if (!bare) {
+		Val *number = ir_Add(in.f, carry[floats], ir_cast(in.f, ir_Mul(in.f, any(&in), ir_like(in.f, any(&in), 9)), DTYPE_I32));
+		for (int i = 0; i < floats; i++) give(&in, any(&in));
+		give(&in, ir_Mod(in.f, number, ir_like(in.f, number, 1000)));
+		give(&in, ir_And(in.f, ir_Not(in.f, carry[floats + 1]), ir_Lt(in.f, any(&in), any(&in))));
+	}
+	int emits = pick(bare, 3);
 	for (int i = 0; i < emits; i++) give(&in, any(&in));
 	if (pick(0, 2) == 0) give(&in, ir_reduce(in.f, OpReduceSum, any(&in), 2, (int64_t[]){0, 1}));
 	if (pick(0, 2) == 0) give(&in, ir_reduce(in.f, OpReduceMax, any(&in), 1, (int64_t[]){pick(0, 1)}));
 	if (pick(0, 2) == 0) give(&in, ir_transpose(in.f, any(&in), (int64_t[]){1, 0}));
-	if (pick(0, 2) == 0) give(&in, carry[floats + 1]);
+	if (!bare && pick(0, 2) == 0) give(&in, carry[floats + 1]);
 	Val *scan = ir_scan(out->f, fn_canonical(in.f), count, reversed, carries, nargs, args);
 	for (int i = 0; i < scan->body->outputs.length; i++) {
 		if (pick(0, 5) == 0) continue;
@@ -391,10 +394,85 @@ static void derivatives(void **state) {
 	}
 }
 
+/* ---- turns that do not need each other ---- */
+
+/* softmax(q[t] k[t]) v[t] for every t, as a loop that may be in one over a further axis: products, rows and a scan with a carry
+ * in turns that workers run whole. */
+static Fn *heads(Arena *arena, int64_t outer, int64_t count, int64_t rows, int64_t width) {
+	Fn *f = fn_new(arena, "heads"), *turn[2];
+	Val *index[2], *q[2], *k[2];
+	int64_t dim[] = {outer, count, rows, width};
+	for (int i = 0; i < 2; i++) turn[i] = body_start(arena, &index[i]);
+	q[0] = fn_input(turn[0], "q", INPUT_DATA, type_make(DTYPE_F32, 4, dim));
+	k[0] = fn_input(turn[0], "k", INPUT_DATA, type_make(DTYPE_F32, 4, dim));
+	q[1] = fn_input(turn[1], "q", INPUT_DATA, cube(count, rows, width));
+	k[1] = fn_input(turn[1], "k", INPUT_DATA, cube(count, rows, width));
+	Val *a = ir_gather(turn[1], q[1], index[1], 0), *b = ir_gather(turn[1], k[1], index[1], 0);
+	Val *s = ir_contract(turn[1], a, (int64_t[]){0, 1}, b, (int64_t[]){2, 1}, 2, (int64_t[]){0, 2});
+	s = ir_Exp(turn[1], ir_Mul(turn[1], s, ir_like(turn[1], s, 0.25)));
+	Val *sum = ir_reduce(turn[1], OpReduceSum, s, 1, (int64_t[]){1});
+	Val *p = ir_Div(turn[1], s, ir_broadcast(turn[1], sum, 2, s->type.dim, (int64_t[]){0}));
+	Fn *inner = body_start(arena, &(Val *){NULL});
+	Val *h = fn_input(inner, "h", INPUT_DATA, matrix(rows, width)), *w = fn_input(inner, "p", INPUT_DATA, p->type);
+	fn_output(inner, "h", times(inner, w, h), -1);
+	Val *y = ir_project(turn[1], ir_scan(turn[1], inner, 3, false, 1, 2, (Val *[]){b, p}), 0);
+	fn_output(turn[1], "y", y, -1);
+	fn_output(turn[1], "sum", sum, -1);
+	Val *args[] = {ir_gather(turn[0], q[0], index[0], 0), ir_gather(turn[0], k[0], index[0], 0)};
+	Val *scan = ir_scan(turn[0], fn_canonical(turn[1]), count, outer % 2, 0, 2, args);
+	for (int i = 0; i < 2; i++) fn_output(turn[0], i ? "sum" : "y", ir_project(turn[0], scan, i), -1);
+	q[0] = fn_input(f, "q", INPUT_PARAM, type_make(DTYPE_F32, 4, dim));
+	k[0] = ir_Neg(f, fn_input(f, "k", INPUT_DATA, type_make(DTYPE_F32, 4, dim)));
+	scan = ir_scan(f, fn_canonical(turn[0]), outer, false, 0, 2, (Val *[]){q[0], k[0]});
+	for (int i = 0; i < 2; i++) fn_output(f, i ? "sum" : "y", ir_project(f, scan, i), -1);
+	fn_output(f, "doubled", ir_Add(f, ir_project(f, scan, 0), q[0]), 0);
+	return fn_canonical(f);
+}
+
+static void dealt_turns(void **state) {
+	(void)state;
+	static const int64_t outer[] = {1, 2, 3, 5};
+	for (int variant = 0; variant < 24; variant++) {
+		int64_t count = (int64_t[]){1, 4, 7}[variant / 4 % 3], size = variant < 12 ? 9 : 16;
+		Arena *arena = arena_new();
+		expect_same(arena, heads(arena, outer[variant % 4], count, size + 1, size), 0, false, "heads");
+		arena_free(arena);
+	}
+}
+
+static size_t arena_with(Arena *arena, Fn *f, int workers, bool *dealt) {
+	char *dense[8];
+	for (int i = 0; i < f->inputs.length; i++) dense[i] = random_input(arena, f->inputs.data[i].type, 0, false);
+	Compiled c;
+	if (compare_compiled(arena, f, dense, target_host(arena), workers, &c)) fail_msg("other bits");
+	Text text = {.arena = arena};
+	kernel_print(&text, c.kernels);
+	*dealt = strstr(text.data, " dealt\n") != NULL;
+	return c.executable.arena_bytes;
+}
+
+/* Each worker has room for one turn, whatever the number of turns. */
+static void dealt_arena(void **state) {
+	(void)state;
+	size_t bytes[2][2];
+	for (int more = 0; more < 2; more++)
+		for (int workers = 1; workers <= 2; workers++) {
+			Arena *arena = arena_new();
+			bool dealt;
+			bytes[more][workers - 1] = arena_with(arena, heads(arena, 1, more ? 64 : 32, 32, 16), workers, &dealt);
+			assert_int_equal(dealt, workers > 1);
+			arena_free(arena);
+		}
+	assert_true(bytes[1][0] - bytes[0][0] == 32 * 32 * 16 * sizeof(float));   /* the negated k */
+	assert_true(bytes[1][1] - bytes[0][1] == bytes[1][0] - bytes[0][0]);
+	assert_true(bytes[0][1] >= bytes[0][0] + 32 * 32 * sizeof(float));
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(recurrent), cmocka_unit_test(exchanges),     cmocka_unit_test(operands),
 		cmocka_unit_test(memories),  cmocka_unit_test(random_bodies), cmocka_unit_test(derivatives),
+		cmocka_unit_test(dealt_turns), cmocka_unit_test(dealt_arena),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

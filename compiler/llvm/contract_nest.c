@@ -98,41 +98,57 @@ static void choose_by_rows(Nest *n, const int64_t *counts, int ncounts) {
 
 /* ---- packing ---- */
 
-static void pack_b_from_memory(Nest *n, Value panel, Value column, Value to, Value columns) {
+/* Columns `column` and on of B, from its row `first` of the pass for k rows, go to a panel at `to`. */
+static void pack_b_from_memory(Nest *n, Value panel, Value column, Value first, Value k, Value to, Value columns) {
 	Emit *e = n->e;
 	const Contract *c = n->c;
 	const ContractPlan *plan = n->plan;
 	Value from = emit_at(e, n->b, e->f32, emit_mul(e, column, emit_index(e, c->b.column)));
+	from = emit_at(e, from, e->f32, emit_mul(e, first, emit_index(e, c->b.row)));
+	to = emit_at(e, to, e->f32, emit_mul(e, first, emit_index(e, plan->panel_columns)));
 	Value kinds[PANEL_KINDS] = {contract_pack_b(e, c, plan, PANEL_WIDE)};
 	bool narrower = plan->wide_panels < plan->panels && plan->vectors > 1;
 	kinds[PANEL_NARROW] = narrower ? contract_pack_b(e, c, plan, PANEL_NARROW) : kinds[PANEL_WIDE];
 	if (b_needs_last(n)) kinds[PANEL_LAST] = contract_pack_b(e, c, plan, PANEL_LAST);
 	Value pack = by_panel(n, panel, b_needs_last(n), kinds[PANEL_WIDE], kinds[PANEL_NARROW], kinds[PANEL_LAST]);
 	LLVMTypeRef type = LLVMGlobalGetValueType(kinds[PANEL_WIDE]);
-	LLVMBuildCall2(e->builder, type, pack, (Value[]){to, from, n->k, columns}, 4, "");
+	LLVMBuildCall2(e->builder, type, pack, (Value[]){to, from, k, columns}, 4, "");
 }
+
+static void fill_panel(Nest *n, Value column, Value at, Value columns) {
+	Emit *e = n->e;
+	const Contract *c = n->c;
+	const ContractPlan *plan = n->plan;
+	Value filled = c->b.down ? emit_at_constant(e, n->x.scratch, e->i8, (int64_t)plan->b_filled_at) : at;
+	int64_t stride = c->b.down ? contract_b_column(c, plan) : plan->panel_columns;
+	ContractBlock block = {filled, stride, n->k0, n->k, column, columns};
+	c->b.fill(e, c->b.context, &block);
+	if (c->b.down) emit_call(e, contract_pack_b(e, c, plan, PANEL_WIDE), 4, (Value[]){at, filled, n->k, columns});
+}
+
+/* Rows of B that are packed for all panels before the next are: a panel takes little of a row, and the rest of it is near as long
+ * as its page is known and its memory's row is open. */
+enum { PACK_ROWS = 16 };
 
 static void pack_b(Nest *n) {
 	Emit *e = n->e;
 	const Contract *c = n->c;
 	const ContractPlan *plan = n->plan;
-	Value to = emit_at_constant(e, n->x.scratch, e->i8, (int64_t)plan->b_at);
-	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), n->panels, 1);
+	Value to = emit_at_constant(e, n->x.scratch, e->i8, (int64_t)plan->b_at), zero = emit_index(e, 0);
+	bool across = !c->b.fill && c->b.column == 1 && plan->panel_block > 1;
+	EmitLoop some;
+	if (across) some = emit_loop_begin(e, zero, n->k, PACK_ROWS);
+	Value first = across ? some.i : zero, k = across ? emit_min(e, emit_sub(e, n->k, first), emit_index(e, PACK_ROWS)) : n->k;
+	EmitLoop loop = emit_loop_begin(e, zero, n->panels, 1);
 	Value panel = emit_add(e, n->panel0, loop.i), column = panel_column(n, panel);
 	Value at = emit_at(e, to, e->f32, emit_mul(e, loop.i, emit_index(e, plan->k_block * plan->panel_columns)));
 	Value width = emit_index(e, plan->panel_columns), narrow = emit_index(e, plan->panel_columns - plan->lanes);
 	Value columns = by_panel(n, panel, false, width, narrow, NULL);
 	columns = emit_min(e, columns, emit_sub(e, emit_index(e, c->n), column));
-	if (c->b.fill) {
-		Value filled = c->b.down ? emit_at_constant(e, n->x.scratch, e->i8, (int64_t)plan->b_filled_at) : at;
-		int64_t stride = c->b.down ? contract_b_column(c, plan) : plan->panel_columns;
-		ContractBlock block = {filled, stride, n->k0, n->k, column, columns};
-		c->b.fill(e, c->b.context, &block);
-		if (c->b.down) emit_call(e, contract_pack_b(e, c, plan, PANEL_WIDE), 4, (Value[]){at, filled, n->k, columns});
-	} else {
-		pack_b_from_memory(n, panel, column, at, columns);
-	}
+	if (c->b.fill) fill_panel(n, column, at, columns);
+	else pack_b_from_memory(n, panel, column, first, k, at, columns);
 	emit_loop_end(e, &loop);
+	if (across) emit_loop_end(e, &some);
 }
 
 /* A's tile as the microkernel will see it. */

@@ -138,9 +138,10 @@ static void choose_k_block(const Target *target, const Contract *c, ContractPlan
 	else if (c->k <= long_k || rows <= 3 * plan->height) plan->k_block = MIN(c->k, c->per_block);
 	else if (c->k > c->per_block) plan->k_block = block;
 	else plan->k_block = round_up(divide_up(c->k, divide_up(c->k, block)), 16);
-	/* A read down its columns: what a pass reads of it stays in the second cache, since a line serves several tiles. */
+	/* A read down its columns, not packed: what a pass reads of it stays in the second cache, since a line serves several
+	 * tiles. */
 	int64_t fits = MAX(128, target->l2 / 2 / (round_up(c->m, LINE_FLOATS) * 4) / 16 * 16);
-	if (!c->naround && c->a.column != 1 && plan->k_block > fits) plan->k_block = MIN(fits, c->per_block);
+	if (!c->naround && c->a.column != 1 && !plan->pack_a && plan->k_block > fits) plan->k_block = MIN(fits, c->per_block);
 }
 
 /* k of one pass, as far as the microkernel runs it. */

@@ -116,6 +116,8 @@ int fn_output(Fn *f, const char *name, Val *val, int updates);
 Fn *fn_canonical(Fn *f);
 /* By Val.id: how many operands and outputs of f each value is. */
 int *fn_count_uses(const Fn *f);
+/* cost.c: rough cycles per 16 elements: only their order of magnitude matters. */
+double op_cost(const Val *v);
 /* A copy of `v` in `f` with other operands; the other attributes stay. */
 Val *fn_rebuild(Fn *f, Val *v, Val **args);
 

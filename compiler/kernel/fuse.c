@@ -69,20 +69,6 @@ static bool reduces_last(const Val *v) {
 	return (is_reduce(v) || v->op == OpArgMax) && v->list[0].data[0] == v->arg[0]->type.rank - 1;
 }
 
-double op_cost(const Val *v) {
-	if (is_view(v)) return 0;
-	switch (v->op) {
-	case OpExp: case OpExpm1: return 12;
-	case OpLog: case OpLog1p: case OpErf: case OpTanh: return 20;
-	case OpSin: case OpCos: case OpRandom: return 30;
-	case OpPow: case OpAtan2: return 60;
-	case OpDiv: case OpSqrt: return 8;
-	case OpGather: case OpIdiv: case OpMod: case OpFold: return 16;
-	case OpConst: case OpIota: case OpInput: return 0;
-	default: return 1;
-	}
-}
-
 int kernel_add_buffer(KernelProgram *kp, Type type, Buffer b) {
 	int64_t last = last_dim(type);
 	if (b.row == 0) b.row = b.kind == BUFFER_IO ? last : padded_row(type);

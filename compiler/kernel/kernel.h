@@ -164,8 +164,6 @@ bool contract_describe(const KernelProgram *kp, const Val *v, bool epilogue, Con
 void kernel_describe_contract(const KernelProgram *kp, Kernel *k);
 /* The first value that no kernel can compute yet (window, fold, scan ...), or NULL. */
 const Val *kernel_unsupported(const Fn *f);
-/* Rough cycles per 16 elements: only their order of magnitude matters. */
-double op_cost(const Val *v);
 enum { DEAR = 4 };                   /* what is worth keeping rather than computing again */
 /* rows.c: passes of a kernel of rows, whose members are listed and whose stored values are known.  member, seen: by Val.id, all
  * zero, and left so. */

@@ -6,13 +6,35 @@
  *   - what a product reads padded and others read as it is stored once, padded: the others read a slice;
  *   - every output a computed value of its own (no bare input, no value shared by two outputs, no row of an operand of a scan, no
  *     last carry of one);
- *   - the first value of each carry of a scan read by the scan alone, which overwrites it.
+ *   - the first value of each carry of a scan read by the scan alone, which overwrites it;
+ *   - a constant of a scan that a product of its body reads transposed, transposed before the scan.
  * Guarantees: the same inputs and outputs in the same order, the same bits. */
 #include "kernel.h"
 
 #include <string.h>
 
 typedef struct Groups { int batch[MAX_RANK], m[MAX_RANK], n[MAX_RANK], k[MAX_RANK]; int nbatch, nm, nn, nk; } Groups;
+
+/* An empty Fn with the inputs of `from`; now[id] stands for the value of `from`. */
+static Fn *with_inputs(const Fn *from, Val ***now) {
+	Fn *f = fn_new(from->arena, from->name);
+	*now = NEW_ARRAY(f->arena, Val *, from->vals.length + 1);
+	for (int i = 0; i < from->inputs.length; i++) {
+		const Input *in = &from->inputs.data[i];
+		Val *v = fn_input(f, in->name, in->kind, in->type);
+		f->inputs.data[i].classes = in->classes;
+		if (in->val) (*now)[in->val->id] = v;
+	}
+	return f;
+}
+
+/* The operands of `v` in `f`, whatever is built next being blamed on its place; `small` has room for four. */
+static Val **operands(Fn *f, const Val *v, Val *const *now, Val **small) {
+	Val **args = v->nargs <= 4 ? small : NEW_ARRAY(f->arena, Val *, v->nargs);
+	for (int k = 0; k < v->nargs; k++) args[k] = now[v->arg[k]->id];
+	f->span = v->span;
+	return args;
+}
 
 static bool has_label(IntList list, int64_t label) {
 	for (int i = 0; i < list.length; i++)
@@ -165,14 +187,48 @@ static Val *sink_reshape(Fn *f, const Val *v, Val *const *now, int rank, const i
 
 static Fn *prepare(Fn *from, int carries);
 
+/* What a body's product reads of a constant across its rows, a transposed matrix, would be put in order in every turn: the
+ * operand that gives the columns of `v`, or NULL. */
+static Val *turned_constant(const Val *v, int carries) {
+	if (!is_product(v) || contract_order(v).dot) return NULL;
+	Val *b = v->arg[contract_is_swapped(v) ? 0 : 1];
+	if (b->op != OpTranspose || b->arg[0]->op != OpInput || b->arg[0]->list[0].data[0] <= carries) return NULL;
+	int last = b->type.rank - 1;
+	return b->list[0].data[last] == last ? NULL : b;
+}
+
+/* The body reading its turned constants from operands of their own, which are added to `args`, in order before the scan. */
+static Fn *turn_before(Fn *f, const Fn *body, int carries, Val **args, int *nargs) {
+	Val **now;
+	Fn *to = with_inputs(body, &now);
+	for (int i = 0; i < body->vals.length; i++) {
+		Val *b = turned_constant(body->vals.data[i], carries);
+		if (!b || now[b->id]) continue;
+		args[*nargs] = ir_mark(f, ir_transpose(f, args[b->arg[0]->list[0].data[0] - 1], b->list[0].data));
+		now[b->id] = fn_input(to, arena_printf(f->arena, "turned %d", *nargs), INPUT_DATA, b->type);
+		++*nargs;
+	}
+	for (int i = 0; i < body->vals.length; i++) {
+		Val *v = body->vals.data[i], *small[4];
+		if (!now[i]) now[i] = fn_rebuild(to, v, operands(to, v, now, small));
+	}
+	for (int i = 0; i < body->outputs.length; i++)
+		fn_output(to, body->outputs.data[i].name, now[body->outputs.data[i].val->id], -1);
+	return fn_canonical(to);
+}
+
 /* A scan with its body prepared.  An index of the scan around it, as an operand, is a value like any other. */
 static Val *prepare_scan(Fn *f, const Val *v, Val **args, bool in_body) {
 	Val scan = *v;
-	int carries = (int)v->list[0].data[0];
+	int carries = scan_carries(v);
 	scan.body = prepare(v->body, carries);
-	for (int i = 0; i < v->nargs; i++)
-		if (i < carries || (in_body && args[i]->op == OpInput && args[i]->list[0].data[0] == 0)) args[i] = ir_mark(f, args[i]);
-	return fn_rebuild(f, &scan, args);
+	Val **all = NEW_ARRAY(f->arena, Val *, v->nargs + scan.body->vals.length + 1);
+	for (int i = 0; i < v->nargs; i++) {
+		bool turn = in_body && args[i]->op == OpInput && args[i]->list[0].data[0] == 0;
+		all[i] = i < carries || turn ? ir_mark(f, args[i]) : args[i];
+	}
+	scan.body = turn_before(f, scan.body, carries, all, &scan.nargs);
+	return fn_rebuild(f, &scan, all);
 }
 
 /* Must the output have a copy, since its value has a place that is not the output's?  carries: of the body it is an output of,
@@ -204,27 +260,6 @@ static Val **find_padded(const Fn *f) {
 	}
 	for (int i = 0; i < f->outputs.length; i++) padded[f->outputs.data[i].val->id] = NULL;
 	return padded;
-}
-
-/* An empty Fn with the inputs of `from`; now[id] stands for the value of `from`. */
-static Fn *with_inputs(const Fn *from, Val ***now) {
-	Fn *f = fn_new(from->arena, from->name);
-	*now = NEW_ARRAY(f->arena, Val *, from->vals.length + 1);
-	for (int i = 0; i < from->inputs.length; i++) {
-		const Input *in = &from->inputs.data[i];
-		Val *v = fn_input(f, in->name, in->kind, in->type);
-		f->inputs.data[i].classes = in->classes;
-		if (in->val) (*now)[in->val->id] = v;
-	}
-	return f;
-}
-
-/* The operands of `v` in `f`, whatever is built next being blamed on its place; `small` has room for four. */
-static Val **operands(Fn *f, const Val *v, Val *const *now, Val **small) {
-	Val **args = v->nargs <= 4 ? small : NEW_ARRAY(f->arena, Val *, v->nargs);
-	for (int k = 0; k < v->nargs; k++) args[k] = now[v->arg[k]->id];
-	f->span = v->span;
-	return args;
 }
 
 static Fn *share_padded(const Fn *from) {

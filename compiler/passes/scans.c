@@ -1,6 +1,6 @@
 /* scans.c: what a scan need not do in every turn.  In: a simplified Fn; out: one in which
- *   - a product that an earlier scan computes of the same values in the same turn, or what is computed of it element by element,
- *     is emitted there and read: the reverse scan of a derivative computes the body again, except for its products;
+ *   - a dear value (a product, a function) that an earlier scan computes of the same values in the same turn is emitted there and
+ *     read: the reverse scan of a derivative computes the body again, except for these;
  *   - a carry that only adds up products is a product after the scan, summed over the turns as well; so is a sum of what such a
  *     product reads.  The gradient of a weight is then one product for all turns.
  * Guarantees: the first changes no bit; the second adds in another order, before anybody has seen the program. */
@@ -8,15 +8,15 @@
 
 #include <string.h>
 
-enum { WORTH_KEEPING = 8 };                /* terms of a product that is rather read than computed again */
+enum { WORTH_KEEPING = 16 };   /* cycles per 16 elements: storing a value and reading it */
 
 /* What becomes of one scan. */
 typedef struct Plan {
-	ValList emits;                         /* values of its body that are emitted as well, after its own results */
-	ValList again;                         /* products of its body that .. */
-	VEC(const Val *) from;                 /* .. this earlier scan .. */
-	VEC(int) number;                       /* .. gives as this result */
-	bool *after;                           /* by carry: it is what `sum_after` makes of the emitted values */
+	ValList emits;         /* values of its body that are emitted as well, after its own results */
+	ValList again;         /* values of its body that .. */
+	VEC(const Val *) from; /* .. this earlier scan .. */
+	VEC(int) number;       /* .. gives as this result */
+	bool *after;           /* by carry: it is what `sum_after` makes of the emitted values */
 } Plan;
 
 /* The result of the scan that has all values of `v`, a value of its body. */
@@ -30,7 +30,7 @@ static int emit(Arena *arena, const Val *scan, Plan *plan, Val *v) {
 	return body->outputs.length + plan->emits.length - 1;
 }
 
-/* ---- products computed before ---- */
+/* ---- values computed before ---- */
 
 /* The operand of the scan whose row of this turn `v` is, or -1. */
 static int row_operand(const Val *scan, const Val *v) {
@@ -68,46 +68,81 @@ static Val *same_leaf(const Val *later, const Val *before, const Val *v) {
 	return body->outputs.data[stack->list[0].data[0]].val;
 }
 
-/* What is computed of v element by element, as far as nobody else reads what is between and the earlier scan computes it too. */
-static Val *highest(const Fn *body, Val *const *as, Val *v) {
-	for (;;) {
-		Val *reader = NULL;
-		for (int i = 0; i < body->outputs.length; i++)
-			if (body->outputs.data[i].val == v) return v;
-		for (int i = v->id + 1; i < body->vals.length; i++)
-			for (int k = 0; k < body->vals.data[i]->nargs; k++) {
-				if (body->vals.data[i]->arg[k] != v) continue;
-				if (reader && reader != body->vals.data[i]) return v;
-				reader = body->vals.data[i];
-			}
-		if (!reader || !as[reader->id] || !op_info[reader->op].pointwise || !type_equal(reader->type, v->type)) return v;
-		v = reader;
+/* A later scan that computes values of an earlier one again. */
+typedef struct Again {
+	Arena *arena;
+	const Val *later, *before;
+	Plan *plan, *earlier;
+	Val **as;            /* by id in the later body: the same value in the earlier body, or NULL */
+	bool *kept, *walked; /* by id: read from the earlier scan; met by the present walk */
+	int *readers;        /* by id */
+} Again;
+
+/* Is there nothing to compute? */
+static bool is_at_hand(const Again *g, const Val *v) { return g->kept[v->id] || v->nargs == 0 || row_operand(g->later, v) >= 0; }
+
+/* What computing `v` takes, per 16 elements.  Random numbers cost nothing, so that nobody keeps them: they are there again
+ * whenever they are wanted. */
+static double cost_again(Again *g, const Val *v) {
+	if (g->walked[v->id] || is_at_hand(g, v)) return 0;
+	g->walked[v->id] = true;
+	double cost = v->op == OpContract ? 2 * (double)contract_order(v).terms : v->op == OpRandom ? 0 : op_cost(v);
+	for (int k = 0; k < v->nargs; k++) {
+		const Val *a = v->arg[k];
+		double each = cost_again(g, a);
+		cost += v->op == OpContract || type_count(a->type) <= type_count(v->type)
+		            ? each
+		            : (each + 1) * (double)type_count(a->type) / (double)type_count(v->type);
 	}
+	return cost;
 }
 
-/* Products of `later` that `before` computes. */
+static double whole_cost(Again *g, const Val *v) {
+	memset(g->walked, 0, sizeof *g->walked * (size_t)(v->id + 1));
+	return cost_again(g, v);
+}
+
+/* A value that the later body needs and both compute: kept when reading it is cheaper, or else what is dear in it and read by
+ * others as well. */
+static void keep_dear(Again *g, Val *v) {
+	if (is_at_hand(g, v) || !g->as[v->id]) return;
+	double cost = whole_cost(g, v);
+	if (cost < WORTH_KEEPING) return;
+	bool inside = op_cost(v) == 0 && v->op != OpRandom && v->nargs == 1; /* a view */
+	for (int k = 0; k < v->nargs && !inside; k++)
+		inside = g->readers[v->arg[k]->id] > 1 && cost - whole_cost(g, v->arg[k]) < WORTH_KEEPING;
+	if (inside || v->type.rank == MAX_RANK || !dtype_is_float(v->type.dtype)) {
+		for (int k = 0; k < v->nargs; k++) keep_dear(g, v->arg[k]);
+		return;
+	}
+	g->kept[v->id] = true;
+	vec_push(g->arena, &g->plan->again, v);
+	vec_push(g->arena, &g->plan->from, g->before);
+	vec_push(g->arena, &g->plan->number, emit(g->arena, g->before, g->earlier, g->as[v->id]));
+}
+
+/* What `later` need not compute since `before` does. */
 static void find_again(Arena *arena, const Val *later, Plan *plan, const Val *before, Plan *earlier) {
 	const Fn *body = later->body;
+	int n = body->vals.length;
 	if (scan_count(later) != scan_count(before)) return;
-	Val **as = NEW_ARRAY(arena, Val *, body->vals.length + 1);
-	for (int i = 0; i < body->vals.length; i++) {
+	Again g = {.arena = arena, .later = later, .before = before, .plan = plan, .earlier = earlier};
+	g.readers = fn_count_uses(body);
+	g.as = NEW_ARRAY(arena, Val *, n + 1), g.kept = NEW_ARRAY(arena, bool, n + 1), g.walked = NEW_ARRAY(arena, bool, n + 1);
+	for (int i = 0; i < plan->again.length; i++) g.kept[plan->again.data[i]->id] = true;
+	for (int i = 0; i < n; i++) {
 		Val *v = body->vals.data[i];
-		as[i] = same_leaf(later, before, v);
+		g.as[i] = same_leaf(later, before, v);
 		if (v->op == OpInput || v->op == OpScan || v->op == OpProject) continue;
-		for (int k = 0; k < before->body->vals.length && !as[i]; k++)
-			if (same_value(v, before->body->vals.data[k], as)) as[i] = before->body->vals.data[k];
+		for (int k = 0; k < before->body->vals.length && !g.as[i]; k++)
+			if (same_value(v, before->body->vals.data[k], g.as)) g.as[i] = before->body->vals.data[k];
 	}
-	for (int i = 0; i < body->vals.length; i++) {
-		Val *v = body->vals.data[i];
-		bool known = false;
-		if (v->op != OpContract || !as[i] || contract_order(v).terms < WORTH_KEEPING || v->type.rank == MAX_RANK) continue;
-		v = highest(body, as, v);
-		for (int k = 0; k < plan->again.length; k++) known = known || plan->again.data[k] == v;
-		if (known) continue;
-		vec_push(arena, &plan->again, v);
-		vec_push(arena, &plan->from, before);
-		vec_push(arena, &plan->number, emit(arena, before, earlier, as[v->id]));
-	}
+	bool *wanted = NEW_ARRAY(arena, bool, n + 1);
+	for (int i = 0; i < n; i++)
+		for (int k = 0; k < body->vals.data[i]->nargs && !g.as[i]; k++) wanted[body->vals.data[i]->arg[k]->id] = true;
+	for (int i = 0; i < body->outputs.length; i++) wanted[body->outputs.data[i].val->id] = true;
+	for (int i = 0; i < n; i++)
+		if (wanted[i]) keep_dear(&g, body->vals.data[i]);
 }
 
 /* ---- sums after the scan ---- */
@@ -187,7 +222,7 @@ static void emit_factors(Arena *arena, const Val *scan, Plan *plan, Val *v) {
 static void find_sums(Arena *arena, const Val *scan, Plan *plan) {
 	const bool *varies = find_varying(scan);
 	plan->after = NEW_ARRAY(arena, bool, scan_carries(scan) + 1);
-	for (int turn = 0; turn < 2; turn++)   /* products first: sums of what they read come along */
+	for (int turn = 0; turn < 2; turn++) /* products first: sums of what they read come along */
 		for (int i = 0; i < scan_carries(scan); i++) {
 			Val *v = plan->after[i] ? NULL : added(scan, i);
 			if (!v || !sums_after(scan, plan, varies, v)) continue;
@@ -221,7 +256,7 @@ static Val *sum_after(Rebuild *r, const Val *scan, const Plan *plan, Val *v) {
 		return ir_reduce(f, OpReduceSum, stack, n, axes);
 	}
 	default: {
-		int64_t labels[2][MAX_RANK] = {{2 * MAX_RANK}, {2 * MAX_RANK}};   /* the turn: a label that neither has */
+		int64_t labels[2][MAX_RANK] = {{2 * MAX_RANK}, {2 * MAX_RANK}}; /* the turn: a label that neither has */
 		for (int k = 0; k < 2; k++)
 			for (int i = 0; i < v->list[k].length; i++) labels[k][i + 1] = v->list[k].data[i];
 		Val *a = stack_of(r, scan, plan, v->arg[0]), *b = stack_of(r, scan, plan, v->arg[1]);
@@ -246,9 +281,9 @@ static Val *new_scan(Rebuild *r, const Val *v, const Plan *plan) {
 	Rebuild b = rebuild_start(v->body);
 	r->to->span = v->span;
 	for (int i = 0; i < v->nargs; i++) args[i] = r->map[v->arg[i]->id];
-	for (int i = 0; i < plan->again.length; i++) {   /* products that are rows of new constants */
+	for (int i = 0; i < plan->again.length; i++) { /* they are rows of new constants */
 		Val *stack = args[scan.nargs++] = ir_project(r->to, r->map[plan->from.data[i]->id], plan->number.data[i]);
-		Val *input = fn_input(b.to, free_name(b.to, "product"), INPUT_DATA, stack->type);
+		Val *input = fn_input(b.to, free_name(b.to, "again"), INPUT_DATA, stack->type);
 		b.map[plan->again.data[i]->id] = ir_gather(b.to, input, b.map[v->body->inputs.data[0].val->id], 0);
 	}
 	for (int i = 0; i < v->body->vals.length; i++)

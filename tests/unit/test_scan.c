@@ -237,6 +237,24 @@ static void test_rows(void **state) {
 	arena_free(arena);
 }
 
+/* Functions of the forward scan are read by the reverse one: it computes none of them again, only what is cheap. */
+static void test_kept(void **state) {
+	(void)state;
+	static const char text[] =
+		DATA "model m(x: [B, T, k]) -> [B, 4] { param w: [k, 12] = glorot_uniform(shape)\n"
+		     "  param u: [4, 12] = glorot_uniform(shape)\n"
+		     "  scan t < T carry h = zeros(B, 4), c = zeros(B, 4) { let z = x[0..B, t, 0..k] @ w + h @ u\n"
+		     "    c = sigmoid(z[0..B, 0..4]) * c + tanh(z[0..B, 4..8]); h = exp(-z[0..B, 8..12] ^ 2) * tanh(c) }\n"
+		     "  return h }\n" TRAIN;
+	Arena *arena = arena_new();
+	Fn *f = run_passes(program_loss(read_program(arena, text), 0, 3, true), 0, pass_count);
+	assert_int_equal(count_scans(f), 2);
+	assert_int_equal(count_op(f, OpTanh), 2);   /* each once */
+	assert_int_equal(count_op(f, OpExp), 2);
+	check_quotients(arena, "kept", f);
+	arena_free(arena);
+}
+
 /* ---- states ---- */
 
 static const char states[] =
@@ -346,7 +364,8 @@ static void test_random_steps(void **unused) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_written_out), cmocka_unit_test(test_rows),         cmocka_unit_test(test_states),
+		cmocka_unit_test(test_written_out), cmocka_unit_test(test_rows), cmocka_unit_test(test_kept),
+		        cmocka_unit_test(test_states),
 		cmocka_unit_test(test_random),      cmocka_unit_test(test_random_steps),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,21 +32,21 @@ static void turn_quarters(Emit *e, Value q[4], int lanes) {
 	q[3] = shuffle(e, c, d, lanes, second);
 }
 
-/* Columns c, c + 4, ... of B as one vector: four k of each, `step` floats from column to column. */
-static Value gather_quarters(Emit *e, Value from, int c, int64_t step, int lanes) {
+/* Columns c, c + 4, ... of a strip as one vector: four k of each.  at: where each column's are. */
+static Value gather_quarters(Emit *e, const Value *at, int c, int lanes) {
 	Value part[16];
 	int count = lanes / 4, width = 4, both[64];
 	for (int i = 0; i < 64; i++) both[i] = i;
-	for (int i = 0; i < count; i++) part[i] = emit_load(e, e->f32, 4, emit_at_constant(e, from, e->f32, (c + 4 * i) * step));
+	for (int i = 0; i < count; i++) part[i] = emit_load(e, e->f32, 4, at[c + 4 * i]);
 	for (; count > 1; count /= 2, width *= 2)
 		for (int i = 0; i < count / 2; i++) part[i] = shuffle(e, part[2 * i], part[2 * i + 1], 2 * width, both);
 	return part[0];
 }
 
-/* One element at a time: columns `first` and on, any strides. */
-static void pack_singly(Emit *e, const Contract *c, const ContractPlan *plan, Value first) {
+/* One element at a time, any strides. */
+static void pack_singly(Emit *e, const Contract *c, const ContractPlan *plan) {
 	int64_t row = c->b.fill ? 1 : c->b.row;
-	EmitLoop outer = emit_loop_begin(e, first, LLVMGetParam(e->function, 3), 1);
+	EmitLoop outer = emit_loop_begin(e, emit_index(e, 0), LLVMGetParam(e->function, 3), 1);
 	Value to = emit_at(e, LLVMGetParam(e->function, 0), e->f32, outer.i);
 	Value from =
 	    emit_at(e, LLVMGetParam(e->function, 1), e->f32, emit_mul(e, outer.i, emit_index(e, contract_b_column(c, plan))));
@@ -57,31 +57,51 @@ static void pack_singly(Emit *e, const Contract *c, const ContractPlan *plan, Va
 	emit_loop_end(e, &outer);
 }
 
-/* b.row == 1: k runs along memory.  Strips of `lanes` columns, four k at a time, the last four overlapping those before them. */
+/* A strip of `lanes` columns, four k at a time, the last four overlapping those before them.  columns: of a strip that is not
+ * whole (its last column stands for those past it), or NULL. */
+static void pack_strip(Emit *e, const ContractPlan *plan, int64_t step, Value source, Value out, Value columns) {
+	Value k = LLVMGetParam(e->function, 2), offset[64], at[64], q[4];
+	for (int i = 0; i < plan->lanes && columns; i++)
+		offset[i] = emit_mul(e, emit_min(e, emit_index(e, i), emit_sub(e, columns, emit_index(e, 1))), emit_index(e, step));
+	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), k, 4);
+	Value at_k = emit_min(e, loop.i, emit_sub(e, k, emit_index(e, 4)));
+	Value from = emit_at(e, source, e->f32, at_k);
+	Value to = emit_at(e, out, e->f32, emit_mul(e, at_k, emit_index(e, plan->panel_columns)));
+	for (int i = 0; i < plan->lanes; i++)
+		at[i] = columns ? emit_at(e, from, e->f32, offset[i]) : emit_at_constant(e, from, e->f32, i * step);
+	for (int i = 0; i < 4; i++) q[i] = gather_quarters(e, at, i, plan->lanes);
+	turn_quarters(e, q, plan->lanes);
+	for (int i = 0; i < 4; i++) emit_store(e, q[i], emit_at_constant(e, to, e->f32, i * plan->panel_columns));
+	emit_loop_end(e, &loop);
+}
+
+/* May a panel end with a strip that is not whole? */
+static bool has_part(const Contract *c, const ContractPlan *plan) { return c->b.fill || c->n % plan->lanes; }
+
+/* b.row == 1: k runs along memory. */
 static void pack_transposed(Emit *e, const Contract *c, const ContractPlan *plan) {
 	Value to = LLVMGetParam(e->function, 0), from = LLVMGetParam(e->function, 1);
-	Value k = LLVMGetParam(e->function, 2), columns = LLVMGetParam(e->function, 3), zero = emit_index(e, 0),
-	      four = emit_index(e, 4);
-	int lanes = plan->lanes;
+	Value k = LLVMGetParam(e->function, 2), columns = LLVMGetParam(e->function, 3), zero = emit_index(e, 0);
 	int64_t step = contract_b_column(c, plan);
-	if (lanes < 4) {
-		pack_singly(e, c, plan, zero);
+	if (plan->lanes < 4) {
+		pack_singly(e, c, plan);
 		return;
 	}
-	Value whole = LLVMBuildAnd(e->builder, columns, emit_index(e, -lanes), "");
-	whole = LLVMBuildSelect(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, k, four, ""), zero, whole, "");
-	EmitLoop strip = emit_loop_begin(e, zero, whole, lanes);
-	Value source = emit_at(e, from, e->f32, emit_mul(e, strip.i, emit_index(e, step))), out = emit_at(e, to, e->f32, strip.i);
-	EmitLoop loop = emit_loop_begin(e, zero, k, 4);
-	Value at_k = emit_min(e, loop.i, emit_sub(e, k, four)), q[4];
-	Value at = emit_at(e, source, e->f32, at_k),
-	      to_k = emit_at(e, out, e->f32, emit_mul(e, at_k, emit_index(e, plan->panel_columns)));
-	for (int i = 0; i < 4; i++) q[i] = gather_quarters(e, at, i, step, lanes);
-	turn_quarters(e, q, lanes);
-	for (int i = 0; i < 4; i++) emit_store(e, q[i], emit_at_constant(e, to_k, e->f32, i * plan->panel_columns));
-	emit_loop_end(e, &loop);
+	EmitIf branch = emit_if(e, LLVMBuildICmp(e->builder, LLVMIntSLT, k, emit_index(e, 4), ""));
+	pack_singly(e, c, plan);
+	emit_else(e, &branch);
+	Value whole = LLVMBuildAnd(e->builder, columns, emit_index(e, -plan->lanes), "");
+	EmitLoop strip = emit_loop_begin(e, zero, whole, plan->lanes);
+	Value source = emit_at(e, from, e->f32, emit_mul(e, strip.i, emit_index(e, step)));
+	pack_strip(e, plan, step, source, emit_at(e, to, e->f32, strip.i), NULL);
 	emit_loop_end(e, &strip);
-	pack_singly(e, c, plan, whole);
+	if (has_part(c, plan)) {
+		EmitIf rest = emit_if(e, LLVMBuildICmp(e->builder, LLVMIntSLT, whole, columns, ""));
+		source = emit_at(e, from, e->f32, emit_mul(e, whole, emit_index(e, step)));
+		pack_strip(e, plan, step, source, emit_at(e, to, e->f32, whole), emit_sub(e, columns, whole));
+		emit_end_if(e, &rest);
+	}
+	emit_end_if(e, &branch);
 }
 
 /* b.column == 1: rows of the panel are copied. */
@@ -103,6 +123,7 @@ static void pack_rows(Emit *e, const Contract *c, const ContractPlan *plan, Pane
 Value contract_pack_b(Emit *e, const Contract *c, const ContractPlan *plan, PanelKind kind) {
 	bool rows = !c->b.fill && c->b.column == 1, transposed = c->b.fill || (!rows && c->b.row == 1);
 	int tail = rows && kind == PANEL_LAST && c->b.pad < plan->lanes ? (int)(c->n % plan->lanes) : 0;
+	if (transposed) tail = has_part(c, plan);
 	int vectors = rows ? contract_panel_shape(c, plan, kind).vectors : 0;
 	const char *name =
 	    arena_printf(e->arena, "pack_b_%lldx%lld_%d_%d_%d_%lld", (long long)(c->b.fill ? 1 : c->b.row),
@@ -113,7 +134,7 @@ Value contract_pack_b(Emit *e, const Contract *c, const ContractPlan *plan, Pane
 	function = emit_function(e, name, e->void_type, 4, (LLVMTypeRef[]){e->ptr, e->ptr, e->index, e->index}, true);
 	if (rows) pack_rows(e, c, plan, kind);
 	else if (transposed) pack_transposed(e, c, plan);
-	else pack_singly(e, c, plan, emit_index(e, 0));
+	else pack_singly(e, c, plan);
 	LLVMBuildRetVoid(e->builder);
 	emit_resume(e, place);
 	return function;

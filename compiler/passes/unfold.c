@@ -3,18 +3,14 @@
  * The adjoint of a convolution's windows is a fold of a contract: each element of the cotangent is spread over its taps, which
  * overlap and are added.  The other way round, each element of the result sums what reaches it: a contract over windows of the
  * padded cotangent, with the taps reversed: y[t] = sum over r, k of a[t - r d, k] b[r, k]     for     fold over (n, r) at n + r d
- * of sum over k of a[n, k] b[r, k] so that nothing is stored per tap.  Strides above 1 stay folds: the windows would be mostly
- * zeros.  Windows that do not overlap are no sum at all, but a reshape. Guarantees: the same values; sums are in another order,
+ * of sum over k of a[n, k] b[r, k] so that nothing is stored per tap.  Strides above 1 are several of these: unfold_phases.c.
+ * Windows that do not overlap are no sum at all, but a reshape. Guarantees: the same values; sums are in another order,
  * and a sum of one term keeps the sign of its zero. */
-#include "rebuild.h"
+#include "unfold.h"
 
 #include <string.h>
 
-static int find(const IntList *labels, int64_t label) {
-	for (int i = 0; i < labels->length; i++)
-		if (labels->data[i] == label) return i;
-	return -1;
-}
+static int find(const IntList *labels, int64_t label) { return unfold_find(labels->data, labels->length, label); }
 
 /* `v` as windows over axis `axis` for t < total and r < size: element (t, r) is the one at t - (size - 1 - r) * dilation, 0
  * outside. */
@@ -130,12 +126,14 @@ static Fn *narrow(Fn *f) {
 }
 
 static Fn *unfold(Fn *f, bool *changed) {
+	int *uses = fn_count_uses(f);
 	Rebuild r = rebuild_start(f);
 	for (int i = 0; i < f->vals.length; i++) {
 		Val *v = f->vals.data[i];
 		if (v->op == OpInput) continue;
 		Val **args = rebuild_args(&r, v), *y = NULL;
-		if (v->op == OpFold) y = unfolded(r.to, v, args[0]);
+		if (v->op == OpFold || v->op == OpSlice) y = unfold_phases(&r, v, uses);
+		if (v->op == OpFold && !y) y = unfolded(r.to, v, args[0]);
 		if (y) *changed = true;
 		if (v->op == OpScan) {
 			Val scan = *v;

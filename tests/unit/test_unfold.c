@@ -41,11 +41,11 @@ static void expect_equal(Arena *arena, Fn *f, int folds, const char *name) {
 /* dx of a convolution: fold of fold of a contract of the cotangent (either operand) and the taps. */
 static void convolutions(void **unused) {
 	(void)unused;
-	for (int round = 0; round < 60; round++) {
+	for (int round = 0; round < 200; round++) {
 		Arena *arena = arena_new();
 		Fn *f = fn_new(arena, "dx");
 		int b = pick(1, 3), n1 = pick(1, 7), n2 = pick(1, 7), r1 = pick(1, 4), r2 = pick(1, 4), c = pick(1, 3), o = pick(1, 3);
-		int dilation = pick(1, 2), stride = round % 4 == 3 ? 2 : 1, more = pick(0, 2);
+		int dilation = pick(1, 3), stride = round % 4 == 3 ? pick(2, 4) : 1, more = pick(0, 2);
 		Val *g = fn_input(f, "g", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){b, n1, n2, o}));
 		Val *w = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 4, (int64_t[]){r1, r2, c, o}));
 		int64_t lg[] = {0, 1, 2, 3}, lw[] = {4, 5, 6, 3}, ly[] = {0, 1, 4, 2, 5, 6};
@@ -53,11 +53,7 @@ static void convolutions(void **unused) {
 		y = ir_fold(f, y, 1, (n1 - 1) * stride + (r1 - 1) * dilation + 1 + more, stride, dilation);
 		y = ir_fold(f, y, 2, (n2 - 1) * stride + (r2 - 1) * dilation + 1, stride, dilation);
 		fn_output(f, "dx", y, -1);
-		int left = 0;
-		bool stays1 = r1 > 1 && stride > 1 && (dilation > 1 || r1 > stride),
-		     stays2 = r2 > 1 && stride > 1 && (dilation > 1 || r2 > stride);
-		left = stays1 + stays2;
-		if (r2 == 1 || r1 == 1 || stays1 == stays2) expect_equal(arena, fn_canonical(f), left, "convolution");
+		expect_equal(arena, fn_canonical(f), 0, "convolution");
 		arena_free(arena);
 	}
 }
@@ -66,14 +62,15 @@ static void convolutions(void **unused) {
 static void borders(void **unused) {
 	(void)unused;
 	for (int round = 0; round < 60; round++) {
-		int n = pick(3, 9), taps = pick(2, 4), lo = pick(0, 3), hi = pick(0, 3), total = n + taps - 1;
+		int n = pick(3, 9), taps = pick(2, 4), stride = round % 2 ? pick(2, 3) : 1, lo = pick(0, 3), hi = pick(0, 3);
+		int total = (n - 1) * stride + taps;
 		if (lo + hi >= total || lo + hi == 0) continue;
 		Arena *arena = arena_new();
 		Fn *f = fn_new(arena, "dx");
 		Val *g = fn_input(f, "g", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){2, n, n, 3}));
 		Val *w = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 4, (int64_t[]){taps, taps, 2, 3}));
 		Val *y = ir_contract(f, g, (int64_t[]){0, 1, 2, 3}, w, (int64_t[]){4, 5, 6, 3}, 6, (int64_t[]){0, 1, 4, 2, 5, 6});
-		y = ir_fold(f, ir_fold(f, y, 1, total, 1, 1), 2, total, 1, 1);
+		y = ir_fold(f, ir_fold(f, y, 1, total, stride, 1), 2, total, stride, 1);
 		int64_t size = total - lo - hi;
 		y = ir_slice(f, y, (int64_t[]){0, lo, lo, 0}, (int64_t[]){2, size, size, 2}, NULL);
 		fn_output(f, "dx", y, -1);
@@ -82,7 +79,9 @@ static void borders(void **unused) {
 		Fn *unfolded = pass_unfold(f);
 		for (int i = 0; i < unfolded->vals.length; i++) {
 			const Val *v = unfolded->vals.data[i];
-			if (v->op == OpContract && (v->type.dim[1] != size || v->type.dim[2] != size)) fail_msg("a border is computed");
+			int64_t most = (size + stride - 1) / stride;
+			if (taps > stride && v->op == OpContract && (v->type.dim[1] != most || v->type.dim[2] != most))
+				fail_msg("a border is computed");
 		}
 		arena_free(arena);
 	}

@@ -187,6 +187,32 @@ static void choose_row_block(const Target *target, const Contract *c, ContractPl
 	plan->row_block = MIN(rows, MAX(wanted, 4 * plan->height));
 }
 
+/* What follows from k_block. */
+static void choose_blocks(const Target *target, const Contract *c, ContractPlan *plan, int64_t rows) {
+	count_passes(c, plan);
+	plan->b_ahead = stream_rate(target, c, plan) > 0;
+	choose_panel_block(target, c, plan, rows);
+	choose_row_block(target, c, plan, rows);
+}
+
+/* Both operands packed, A down its columns: A is packed for every column block, B for every row block, and C waits between
+ * passes.  Short passes make few column blocks, but where C waits in scratch many row blocks. */
+static void choose_passes(const Target *target, const Contract *c, ContractPlan *plan, int64_t rows) {
+	int64_t whole = MIN(c->k, c->per_block);
+	double best = -1;
+	ContractPlan chosen = *plan;
+	for (int64_t passes = 1; passes <= 8 && whole / passes >= 128; passes++) {
+		ContractPlan p = *plan;
+		p.k_block = passes == 1 ? whole : round_up(divide_up(whole, passes), 16);
+		choose_blocks(target, c, &p, rows);
+		double column_blocks = (double)divide_up(p.panels, p.panel_block), row_blocks = (double)divide_up(rows, p.row_block);
+		double a = (double)rows * (double)c->k, b = (double)c->n * (double)c->k, sums = (double)rows * (double)c->n;
+		double cost = 2 * column_blocks * a + row_blocks * b + (double)(passes - 1) * sums;
+		if (best < 0 || cost < best) best = cost, chosen = p;
+	}
+	*plan = chosen;
+}
+
 static void place_scratch(const Contract *c, ContractPlan *plan) {
 	size_t at = 0;
 	int64_t wide = plan->panel_block * plan->panel_columns;
@@ -242,10 +268,8 @@ ContractPlan contract_plan(const Target *target, const Contract *given) {
 	choose_tile(target, &c, &plan);
 	choose_packing(target, &c, &plan, rows);
 	choose_k_block(target, &c, &plan, rows);
-	count_passes(&c, &plan);
-	plan.b_ahead = stream_rate(target, &c, &plan) > 0;
-	choose_panel_block(target, &c, &plan, rows);
-	choose_row_block(target, &c, &plan, rows);
+	choose_blocks(target, &c, &plan, rows);
+	if (plan.pack_a && plan.pack_b && contract_a_down(&c)) choose_passes(target, &c, &plan, rows);
 	place_scratch(&c, &plan);
 	plan.split_columns =
 	    plan.panels > 1 && (rows < 2 * plan.height || (plan.pack_b && rows < 8 * plan.height && plan.panels >= 4));

@@ -3,7 +3,8 @@
  * The adjoint of a convolution's windows is a fold of a contract: each element of the cotangent is spread over its taps, which
  * overlap and are added.  The other way round, each element of the result sums what reaches it: a contract over windows of the
  * padded cotangent, with the taps reversed: y[t] = sum over r, k of a[t - r d, k] b[r, k]     for     fold over (n, r) at n + r d
- * of sum over k of a[n, k] b[r, k] so that nothing is stored per tap.  Strides above 1 are several of these: unfold_phases.c.
+ * of sum over k of a[n, k] b[r, k] so that nothing is stored per tap.  Strides above 1 are several of these: unfold_phases.c,
+ * which also takes windows over an image with zeros between its elements apart.
  * Windows that do not overlap are no sum at all, but a reshape. Guarantees: the same values; sums are in another order,
  * and a sum of one term keeps the sign of its zero. */
 #include "unfold.h"
@@ -67,21 +68,38 @@ static Val *fold_of_pieces(Fn *f, const Val *fold, Val *v) {
 	return ir_pad(f, v, lo, hi, NULL, 0);
 }
 
+/* A contract turned round along some of its axes: that of operands which are. */
+static Val *turned_contract(Fn *f, const Val *flip) {
+	const Val *c = flip->arg[0];
+	Val *arg[2];
+	for (int k = 0; k < 2; k++) {
+		int64_t axes[MAX_RANK];
+		int n = 0;
+		for (int i = 0; i < flip->list[0].length; i++) {
+			int at = find(&c->list[k], c->list[2].data[flip->list[0].data[i]]);
+			if (at >= 0) axes[n++] = at;
+		}
+		arg[k] = n ? ir_flip(f, c->arg[k], n, axes) : c->arg[k];
+	}
+	return ir_contract(f, arg[0], c->list[0].data, arg[1], c->list[1].data, c->list[2].length, c->list[2].data);
+}
+
 static Val *unfolded(Fn *f, const Val *fold, Val *v) {
+	if (v->op == OpFlip && v->arg[0]->op == OpContract) v = turned_contract(f, v);
 	Val *y = v->op == OpContract && fold->list[1].data[0] == 1 ? fold_of_contract(f, fold, v) : NULL;
 	return y ? y : fold_of_pieces(f, fold, v);
 }
 
-/* `v` between start and start + size of an axis, moved below windows and pads. */
-static Val *part_of(Fn *f, Val *v, int axis, int64_t start, int64_t size) {
+/* `size` elements of an axis of `v` from start on, a step apart: moved below windows and pads. */
+static Val *part_of(Fn *f, Val *v, int axis, int64_t start, int64_t size, int64_t apart) {
 	if (start == 0 && size == v->type.dim[axis]) return v;
-	int64_t list[3][MAX_RANK];
-	if (v->op == OpPad && v->list[2].data[axis] == 0) {
+	int64_t list[3][MAX_RANK], step[MAX_RANK];
+	if (v->op == OpPad && v->list[2].data[axis] == 0 && apart == 1) {
 		for (int k = 0; k < 3; k++) memcpy(list[k], v->list[k].data, sizeof list[k][0] * (size_t)v->type.rank);
 		int64_t lo = list[0][axis] - start, hi = list[1][axis] - (v->type.dim[axis] - start - size),
 		        inner = v->arg[0]->type.dim[axis];
 		if (lo <= inner && hi <= inner) {
-			Val *below = part_of(f, v->arg[0], axis, MAX(0, -lo), inner - MAX(0, -lo) - MAX(0, -hi));
+			Val *below = part_of(f, v->arg[0], axis, MAX(0, -lo), inner - MAX(0, -lo) - MAX(0, -hi), 1);
 			list[0][axis] = MAX(0, lo), list[1][axis] = MAX(0, hi);
 			return ir_pad(f, below, list[0], list[1], list[2], v->number);
 		}
@@ -90,23 +108,25 @@ static Val *part_of(Fn *f, Val *v, int axis, int64_t start, int64_t size) {
 		int at = (int)v->list[0].data[0];
 		int64_t stride = v->list[1].data[0], dilation = v->list[2].data[0], taps = v->type.dim[at + 1];
 		if (axis != at)
-			return ir_window(f, part_of(f, v->arg[0], axis > at ? axis - 1 : axis, start, size), at, v->type.dim[at], taps,
+			return ir_window(f, part_of(f, v->arg[0], axis > at ? axis - 1 : axis, start, size, apart), at, v->type.dim[at], taps,
 			                 stride, dilation);
-		int64_t reach = (size - 1) * stride + (taps - 1) * dilation + 1;
-		return ir_window(f, part_of(f, v->arg[0], at, start * stride, reach), at, size, taps, stride, dilation);
+		int64_t reach = (size - 1) * stride * apart + (taps - 1) * dilation + 1;
+		return ir_window(f, part_of(f, v->arg[0], at, start * stride, reach, 1), at, size, taps, stride * apart, dilation);
 	}
-	for (int i = 0; i < v->type.rank; i++) list[0][i] = i == axis ? start : 0, list[1][i] = i == axis ? size : v->type.dim[i];
-	return ir_slice(f, v, list[0], list[1], NULL);
+	for (int i = 0; i < v->type.rank; i++) {
+		list[0][i] = i == axis ? start : 0, list[1][i] = i == axis ? size : v->type.dim[i];
+		step[i] = i == axis ? apart : 1;
+	}
+	return ir_slice(f, v, list[0], list[1], step);
 }
 
 /* Part of a contract: the contract of parts.  So the border of a padded image, whose cotangent nobody wants, is not computed. */
 static Val *part_of_contract(Fn *f, const Val *slice, const Val *c) {
 	Val *arg[2] = {c->arg[0], c->arg[1]};
 	for (int i = 0; i < slice->type.rank; i++) {
-		if (slice->list[1].data[i] != 1) return NULL;
 		for (int k = 0; k < 2; k++) {
 			int at = find(&c->list[k], c->list[2].data[i]);
-			if (at >= 0) arg[k] = part_of(f, arg[k], at, slice->list[0].data[i], slice->type.dim[i]);
+			if (at >= 0) arg[k] = part_of(f, arg[k], at, slice->list[0].data[i], slice->type.dim[i], slice->list[1].data[i]);
 		}
 	}
 	return ir_contract(f, arg[0], c->list[0].data, arg[1], c->list[1].data, c->list[2].length, c->list[2].data);
@@ -134,6 +154,7 @@ static Fn *unfold(Fn *f, bool *changed) {
 		Val **args = rebuild_args(&r, v), *y = NULL;
 		if (v->op == OpFold || v->op == OpSlice) y = unfold_phases(&r, v, uses);
 		if (v->op == OpFold && !y) y = unfolded(r.to, v, args[0]);
+		if (v->op == OpContract) y = unfold_spread(&r, v);
 		if (y) *changed = true;
 		if (v->op == OpScan) {
 			Val scan = *v;

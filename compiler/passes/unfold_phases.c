@@ -1,33 +1,45 @@
-/* unfold_phases.c: in: folds of a contract, one over another, or a part of them; out: the same values, gathered.
+/* unfold_phases.c: in: folds of a contract, one over another, or a part of them; or a contract over windows of an image with
+ * zeros between its elements.  Out: the same values, computed without what is stored only to be added and without those zeros.
  *
  * The fold of axis (n, r) at n stride + r dilation spreads each position over its taps.  The other way round, element t takes the
  * taps r with r dilation = t modulo the stride, each from one position.  Elements whose remainder is the same, a *phase*, take
  * the same taps: each phase is a contract over windows of the padded operand, of taps a step apart and reversed, with no product
  * that is zero but at the border; the phases are then dealt out, element by element.  With stride 1 there is one phase.  So the
- * gradient of a strided convolution's image costs what the convolution did, and nothing is stored per tap. */
+ * gradient of a strided convolution's image costs what the convolution did, and nothing is stored per tap.
+ *
+ * A transposed convolution, written with a division in its subscripts, is such a sum from the start: windows over the image, each
+ * element of which is followed by stride - 1 zeros.  Its phases are found likewise; those of its weights' gradient are of taps.
+ */
 #include "unfold.h"
 
 #include <string.h>
 
-enum { MOST_PHASES = 16 };   /* contracts; more stay a fold */
+enum { MOST_PHASES = 16 };   /* contracts; more stay as they are */
 
+/* Position n of the operand meets tap r at element t = n stride + r dilation (fold), or n stride = t + r dilation (windows). */
 typedef struct Axis {
 	int64_t position, tap;         /* labels */
-	int64_t start, total;          /* elements wanted of the fold */
+	int64_t start, total;          /* elements t wanted */
 	int64_t stride, dilation, size, positions;
-	int64_t first, count;          /* the phase: its first tap and how many there are, `step` apart .. */
-	int64_t from;                  /* .. and the position that the last of them takes for its first element */
-	int64_t low;                   /* zeros before the first position */
+	int64_t phases, low;           /* how many phases; zeros before the first position */
+	/* Of a phase: */
+	int64_t first, count;          /* its first tap and how many there are, a step apart */
+	int64_t from, length;          /* the position that its first element takes with the first of its window; elements */
+	int64_t element;               /* taps' phases: its first element, the others a stride apart */
 } Axis;
+
+typedef enum Form { FOLD, SPREAD, SPREAD_TAPS } Form;   /* SPREAD_TAPS: the result has the taps, the sum runs over elements */
 
 typedef struct Gather {
 	Fn *f;
+	Form form;
 	const Val *contract;
-	int naxes, with;               /* which operand has the positions; the other one has the taps */
+	int naxes, with;               /* which operand has the positions */
 	Axis axis[MAX_RANK];
-	int64_t labels[MAX_RANK];      /* of the result */
-	int nlabels;
-	Val *padded, *taps;
+	int64_t base[MAX_RANK], labels[MAX_RANK];   /* of that operand without taps; of the result */
+	int nbase, nlabels;
+	Val *image, *padded, *other;
+	bool turned[MAX_RANK];         /* by axis: its taps are reversed */
 } Gather;
 
 int unfold_find(const int64_t *labels, int count, int64_t label) {
@@ -39,28 +51,41 @@ int unfold_find(const int64_t *labels, int count, int64_t label) {
 static int find(IntList labels, int64_t label) { return unfold_find(labels.data, labels.length, label); }
 
 static int64_t divisor(int64_t a, int64_t b) { return b ? divisor(b, a % b) : a; }
+static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static int64_t tap_step(const Axis *x) { return x->stride / divisor(x->stride, x->dilation); }
-/* Elements of each phase. */
-static int64_t phase_length(const Axis *x) { return (x->total + x->stride - 1) / x->stride; }
 /* How far apart its taps are in positions. */
 static int64_t reach(const Axis *x) { return tap_step(x) * x->dilation / x->stride; }
+/* Positions that the windows of a phase cover. */
+static int64_t cover(const Axis *x) { return x->length + (x->count - 1) * reach(x); }
 
-static void set_phase(Axis *x, int64_t number) {
-	int64_t t = x->start + number, step = tap_step(x);
-	x->first = 0, x->count = 0;
-	while (x->first < step && (t - x->first * x->dilation) % x->stride) x->first++;
-	if (x->first < step && x->first < x->size) x->count = (x->size - x->first + step - 1) / step;
-	x->from = (t - x->first * x->dilation) / x->stride - (x->count - 1) * reach(x);
+static void set_phase(Form form, Axis *x, int64_t number) {
+	int64_t step = tap_step(x), sign = form == FOLD ? -1 : 1;
+	x->first = x->count = x->element = 0;
+	x->length = divide_up(x->total, x->stride);
+	if (form == SPREAD_TAPS) {
+		x->first = number, x->count = divide_up(x->size, step);
+		while ((x->start + x->element + number * x->dilation) % x->stride) x->element++;
+		x->length = x->element < x->total ? divide_up(x->total - x->element, x->stride) : 0;
+		x->from = (x->start + x->element + number * x->dilation) / x->stride;
+		return;
+	}
+	int64_t t = x->start + number;
+	while (x->first < step && (t + sign * x->first * x->dilation) % x->stride) x->first++;
+	if (x->first < step && x->first < x->size) x->count = divide_up(x->size - x->first, step);
+	x->from = (t + sign * x->first * x->dilation) / x->stride;
+	if (form == FOLD) x->from -= (x->count - 1) * reach(x);
 }
+
+/* ---- folds ---- */
 
 /* The axis of the fold, whose labels leave the list of the result's. */
 static void read_fold(Gather *g, const Val *fold) {
 	int at = (int)fold->list[0].data[0];
 	const Val *a = fold->arg[0];
 	Axis *x = &g->axis[g->naxes++];
-	*x = (Axis){.position = g->labels[at], .tap = g->labels[at + 1], .start = 0, .total = fold->type.dim[at],
+	*x = (Axis){.position = g->labels[at], .tap = g->labels[at + 1], .total = fold->type.dim[at],
 	            .stride = fold->list[1].data[0], .dilation = fold->list[2].data[0], .size = a->type.dim[at + 1],
-	            .positions = a->type.dim[at]};
+	            .positions = a->type.dim[at], .phases = fold->list[1].data[0]};
 	memmove(g->labels + at + 1, g->labels + at + 2, sizeof *g->labels * (size_t)(g->nlabels - at - 2));
 	g->nlabels--;
 }
@@ -74,20 +99,17 @@ static bool read_chain(Gather *g, const Val *v, const int *uses) {
 		if ((n || slice) && uses[v->id] > 1) return false;
 		fold[n++] = v;
 	}
-	if (!n || v->op != OpContract || uses[v->id] > 1 || v->type.rank > MAX_RANK) return false;
+	if (!n || v->op != OpContract || uses[v->id] > 1) return false;
 	g->contract = v;
 	g->nlabels = v->list[2].length;
 	memcpy(g->labels, v->list[2].data, sizeof *g->labels * (size_t)g->nlabels);
 	while (n > 0) read_fold(g, fold[--n]);
-	int phases = 1, rank[2] = {v->arg[0]->type.rank, v->arg[1]->type.rank};
 	bool strided = false;
 	g->with = find(v->list[0], g->axis[0].position) >= 0 ? 0 : 1;
 	for (int i = 0; i < g->naxes; i++) {
 		Axis *x = &g->axis[i];
 		if (find(v->list[g->with], x->position) < 0 || find(v->list[1 - g->with], x->position) >= 0) return false;
 		if (find(v->list[1 - g->with], x->tap) < 0 || find(v->list[g->with], x->tap) >= 0) return false;
-		if (phases > MOST_PHASES / x->stride || ++rank[g->with] > MAX_RANK) return false;
-		phases *= (int)x->stride;
 		strided = strided || (x->stride > 1 && (x->dilation > 1 || x->size > x->stride));
 	}
 	for (int i = 0; i < g->nlabels && slice; i++) {
@@ -96,100 +118,211 @@ static bool read_chain(Gather *g, const Val *v, const int *uses) {
 			if (g->axis[k].position == g->labels[i])
 				g->axis[k].start = slice->list[0].data[i], g->axis[k].total = slice->type.dim[i];
 	}
-	return strided && g->nlabels < MAX_RANK;
+	g->image = v->arg[g->with];
+	g->nbase = v->list[g->with].length;
+	memcpy(g->base, v->list[g->with].data, sizeof *g->base * (size_t)g->nbase);
+	return strided;
 }
 
-/* The operand with zeros enough before and behind for every phase. */
-static void pad_operand(Gather *g, Val *v) {
+/* ---- windows over an image with zeros between its elements ---- */
+
+/* The axis of the window, whose tap leaves the list of the operand's labels. */
+static void read_window(Gather *g, const Val *window, const bool *flipped) {
+	int at = (int)window->list[0].data[0];
+	int tap = find(g->contract->list[g->with], g->base[at + 1]);
+	g->turned[g->naxes] = flipped[tap];
+	g->axis[g->naxes++] = (Axis){.position = g->base[at], .tap = g->base[at + 1], .total = window->type.dim[at],
+	                             .dilation = window->list[2].data[0], .size = window->type.dim[at + 1]};
+	memmove(g->base + at + 1, g->base + at + 2, sizeof *g->base * (size_t)(g->nbase - at - 2));
+	g->nbase--;
+}
+
+/* What the pad says of each axis; false when it does more. */
+static bool read_pad(Gather *g, const Val *pad) {
+	bool spread = false;
+	for (int i = 0; i < pad->type.rank; i++) {
+		int64_t lo = pad->list[0].data[i], hi = pad->list[1].data[i], inner = pad->list[2].data[i];
+		Axis *x = NULL;
+		for (int k = 0; k < g->naxes; k++)
+			if (g->axis[k].position == g->base[i]) x = &g->axis[k];
+		if (!x && (lo || hi || inner)) return false;
+		if (!x) continue;
+		x->start = -lo, x->stride = inner + 1, x->positions = pad->arg[0]->type.dim[i];
+		x->phases = g->form == SPREAD ? x->stride : MIN(tap_step(x), x->size);
+		spread = spread || inner;
+	}
+	return spread;
+}
+
+static bool read_spread(Gather *g, const Val *v, int with) {
+	const Val *a = v->arg[with];
+	bool flipped[MAX_RANK] = {false};
+	g->contract = v, g->with = with;
+	g->nbase = v->list[with].length, g->nlabels = v->list[2].length;
+	memcpy(g->base, v->list[with].data, sizeof *g->base * (size_t)g->nbase);
+	memcpy(g->labels, v->list[2].data, sizeof *g->labels * (size_t)g->nlabels);
+	int flips = 0, taps = 0;
+	for (; a->op == OpFlip; a = a->arg[0])
+		for (int i = 0; i < a->list[0].length; i++, flips++) flipped[a->list[0].data[i]] = true;
+	for (; a->op == OpWindow; a = a->arg[0]) {
+		if (a->list[1].data[0] != 1) return false;
+		read_window(g, a, flipped);
+	}
+	if (!g->naxes || a->op != OpPad || a->number != 0) return false;
+	for (int i = 0; i < g->naxes; i++) {
+		const Axis *x = &g->axis[i];
+		bool position = find(v->list[2], x->position) >= 0, tap = find(v->list[2], x->tap) >= 0;
+		IntList other = v->list[1 - with];
+		if (position == tap || (find(other, x->position) >= 0) == position || (find(other, x->tap) >= 0) == tap) return false;
+		taps += tap, flips -= g->turned[i];
+	}
+	g->form = taps ? SPREAD_TAPS : SPREAD;
+	g->image = a->arg[0];
+	return flips == 0 && (taps == 0 || taps == g->naxes) && read_pad(g, a);
+}
+
+/* ---- the phases ---- */
+
+/* Few enough contracts, of few enough axes? */
+static bool is_feasible(const Gather *g) {
+	int64_t phases = 1;
+	for (int i = 0; i < g->naxes; i++) {
+		if (g->axis[i].phases > MOST_PHASES / phases) return false;
+		phases *= g->axis[i].phases;
+	}
+	return g->nbase + g->naxes <= MAX_RANK && g->nlabels < MAX_RANK;
+}
+
+/* The image with zeros enough before and behind for every phase. */
+static void pad_image(Gather *g, Val *v) {
 	int64_t lo[MAX_RANK] = {0}, hi[MAX_RANK] = {0};
 	for (int i = 0; i < g->naxes; i++) {
 		Axis *x = &g->axis[i];
-		int at = find(g->contract->list[g->with], x->position);
-		for (int64_t k = 0; k < x->stride; k++) {
-			set_phase(x, k);
-			if (!x->count) continue;
-			int64_t past = x->from + phase_length(x) + (x->count - 1) * reach(x) - x->positions;
-			lo[at] = MAX(lo[at], -x->from), hi[at] = MAX(hi[at], past);
+		int at = unfold_find(g->base, g->nbase, x->position);
+		for (int64_t k = 0; k < x->phases; k++) {
+			set_phase(g->form, x, k);
+			if (!x->count || !x->length) continue;
+			lo[at] = MAX(lo[at], -x->from), hi[at] = MAX(hi[at], x->from + cover(x) - x->positions);
 		}
 		x->low = lo[at];
 	}
 	g->padded = ir_pad(g->f, v, lo, hi, NULL, 0);
 }
 
-/* The contract of the phases that are set. */
-static Val *phase(Gather *g, Type type) {
-	Fn *f = g->f;
-	const Val *c = g->contract;
-	int with = g->with, n = c->list[with].length;
-	int64_t start[2][MAX_RANK] = {{0}}, size[2][MAX_RANK], step[MAX_RANK], flipped[MAX_RANK], labels[2][MAX_RANK];
-	memcpy(size[0], g->padded->type.dim, sizeof size[0]);
-	memcpy(size[1], g->taps->type.dim, sizeof size[1]);
+/* The other operand's part: the taps of the phase, or the elements. */
+static Val *other_part(Gather *g) {
+	const IntList labels = g->contract->list[1 - g->with];
+	int64_t start[MAX_RANK] = {0}, size[MAX_RANK], step[MAX_RANK], turned[MAX_RANK];
+	int flips = 0;
+	memcpy(size, g->other->type.dim, sizeof size);
 	for (int i = 0; i < MAX_RANK; i++) step[i] = 1;
 	for (int i = 0; i < g->naxes; i++) {
 		const Axis *x = &g->axis[i];
-		if (!x->count) return ir_broadcast(f, ir_const(f, type.dtype, 0), type.rank, type.dim, NULL);
-		int at = find(c->list[with], x->position), tap = find(c->list[1 - with], x->tap);
-		start[0][at] = x->low + x->from, size[0][at] = phase_length(x) + (x->count - 1) * reach(x);
-		start[1][tap] = x->first, size[1][tap] = x->count, step[tap] = tap_step(x);
-		flipped[i] = tap;
+		int at = find(labels, g->form == SPREAD_TAPS ? x->position : x->tap);
+		if (g->form == SPREAD_TAPS) start[at] = x->element, size[at] = x->length, step[at] = x->stride;
+		else start[at] = x->first, size[at] = x->count, step[at] = tap_step(x);
+		if (g->form == FOLD) turned[flips++] = at;
 	}
-	Val *a = ir_slice(f, g->padded, start[0], size[0], NULL);
-	Val *b = ir_flip(f, ir_slice(f, g->taps, start[1], size[1], step), g->naxes, flipped);
-	memcpy(labels[0], c->list[with].data, sizeof *labels[0] * (size_t)n);
-	memcpy(labels[1], c->list[1 - with].data, sizeof *labels[1] * (size_t)c->list[1 - with].length);
-	for (int i = 0; i < g->naxes; i++) {
-		const Axis *x = &g->axis[i];
-		int at = unfold_find(labels[0], n, x->position);
-		a = ir_window(f, a, at, phase_length(x), x->count, 1, reach(x));
-		memmove(labels[0] + at + 2, labels[0] + at + 1, sizeof *labels[0] * (size_t)(n - at - 1));
-		labels[0][at + 1] = x->tap;
-		n++;
-	}
-	return ir_contract(f, with ? b : a, labels[with], with ? a : b, labels[1 - with], g->nlabels, g->labels);
+	Val *part = ir_slice(g->f, g->other, start, size, step);
+	return flips ? ir_flip(g->f, part, flips, turned) : part;
 }
 
-/* The phases of an axis, dealt out: element q stride + k is element q of parts[k]. */
-static Val *deal(Fn *f, Val **parts, const Axis *x, int axis) {
+/* The contract of the phases that are set. */
+static Val *phase(Gather *g, Type type) {
+	Fn *f = g->f;
+	int64_t start[MAX_RANK] = {0}, size[MAX_RANK], labels[MAX_RANK];
+	int n = g->nbase;
+	memcpy(size, g->padded->type.dim, sizeof size);
+	memcpy(labels, g->base, sizeof labels);
+	for (int i = 0; i < g->naxes; i++) {
+		const Axis *x = &g->axis[i];
+		int at = unfold_find(g->base, n, x->position);
+		if (!x->count || !x->length) return ir_broadcast(f, ir_const(f, type.dtype, 0), type.rank, type.dim, NULL);
+		start[at] = x->low + x->from, size[at] = cover(x);
+	}
+	Val *a = ir_slice(f, g->padded, start, size, NULL), *b = other_part(g);
+	for (int i = 0; i < g->naxes; i++) {
+		const Axis *x = &g->axis[i];
+		int at = unfold_find(labels, n, x->position);
+		a = ir_window(f, a, at, x->length, x->count, 1, reach(x));
+		memmove(labels + at + 2, labels + at + 1, sizeof *labels * (size_t)(n - at - 1));
+		labels[at + 1] = x->tap;
+		n++;
+	}
+	const int64_t *others = g->contract->list[1 - g->with].data;
+	return g->with ? ir_contract(f, b, others, a, labels, g->nlabels, g->labels)
+	               : ir_contract(f, a, labels, b, others, g->nlabels, g->labels);
+}
+
+/* The parts of an axis, dealt out: element q count + k is element q of parts[k]; `total` of them. */
+static Val *deal(Fn *f, Val **parts, int count, int axis, int64_t total) {
 	int64_t dim[MAX_RANK], start[MAX_RANK] = {0};
 	Type t = parts[0]->type;
-	if (x->stride == 1) return parts[0];
+	if (count == 1) return parts[0];
 	for (int i = 0; i < t.rank; i++) dim[i + (i > axis)] = t.dim[i];
 	dim[axis + 1] = 1;
-	for (int64_t k = 0; k < x->stride; k++) parts[k] = ir_reshape(f, parts[k], t.rank + 1, dim);
-	Val *all = ir_concat(f, (int)x->stride, parts, axis + 1);
+	for (int k = 0; k < count; k++) parts[k] = ir_reshape(f, parts[k], t.rank + 1, dim);
+	Val *all = ir_concat(f, count, parts, axis + 1);
 	memcpy(dim, t.dim, sizeof dim);
-	dim[axis] *= x->stride;
+	dim[axis] *= count;
 	all = ir_reshape(f, all, t.rank, dim);
-	dim[axis] = x->total;
+	dim[axis] = total;
 	return ir_slice(f, all, start, dim, NULL);
 }
 
-/* All phases of axes `level` and on; type: of a phase, lengths of the axes before dealt out. */
+/* Which axis of the result the phases are of. */
+static int result_axis(const Gather *g, const Axis *x) {
+	return unfold_find(g->labels, g->nlabels, g->form == SPREAD_TAPS ? x->tap : x->position);
+}
+
+/* All phases of axes `level` and on; type: of a phase, but for the axes dealt out. */
 static Val *gather(Gather *g, int level, Type type) {
 	if (level == g->naxes) return phase(g, type);
 	Axis *x = &g->axis[level];
 	Val *parts[MOST_PHASES];
-	int axis = unfold_find(g->labels, g->nlabels, x->position);
-	for (int64_t k = 0; k < x->stride; k++) {
-		set_phase(x, k);
+	for (int64_t k = 0; k < x->phases; k++) {
+		set_phase(g->form, x, k);
 		parts[k] = gather(g, level + 1, type);
 	}
-	return deal(g->f, parts, x, axis);
+	return deal(g->f, parts, (int)x->phases, result_axis(g, x), g->form == SPREAD_TAPS ? x->size : x->total);
+}
+
+static Val *gather_all(Gather *g, Rebuild *r, Type whole) {
+	for (int i = 0; i < g->naxes; i++) {
+		Axis *x = &g->axis[i];
+		whole.dim[result_axis(g, x)] = g->form == SPREAD_TAPS ? divide_up(x->size, tap_step(x)) : divide_up(x->total, x->stride);
+	}
+	pad_image(g, r->map[g->image->id]);
+	g->other = r->map[g->contract->arg[1 - g->with]->id];
+	int64_t turned[MAX_RANK];
+	int flips = 0;
+	for (int i = 0; i < g->naxes; i++)
+		if (g->turned[i] && g->form == SPREAD) turned[flips++] = find(g->contract->list[1 - g->with], g->axis[i].tap);
+	if (flips) g->other = ir_flip(g->f, g->other, flips, turned);
+	Val *y = gather(g, 0, whole);
+	flips = 0;
+	for (int i = 0; i < g->naxes; i++)
+		if (g->turned[i] && g->form == SPREAD_TAPS) turned[flips++] = result_axis(g, &g->axis[i]);
+	return flips ? ir_flip(g->f, y, flips, turned) : y;
 }
 
 Val *unfold_phases(Rebuild *r, const Val *v, const int *uses) {
-	Gather g = {.f = r->to};
-	if (!read_chain(&g, v, uses)) return NULL;
-	Type type = v->type;   /* axes that are no fold's may be sliced too: as in the fold, then sliced */
-	const Val *slice = v->op == OpSlice ? v : NULL, *fold = slice ? v->arg[0] : v;
+	Gather g = {.f = r->to, .form = FOLD};
+	if (!read_chain(&g, v, uses) || !is_feasible(&g)) return NULL;
+	const Val *slice = v->op == OpSlice ? v : NULL;   /* of other axes too: they are sliced after */
 	int64_t start[MAX_RANK];
 	for (int i = 0; i < g.nlabels; i++) {
 		start[i] = slice ? slice->list[0].data[i] : 0;
-		type.dim[i] = fold->type.dim[i];
 		for (int k = 0; k < g.naxes; k++)
-			if (g.axis[k].position == g.labels[i]) start[i] = 0, type.dim[i] = phase_length(&g.axis[k]);
+			if (g.axis[k].position == g.labels[i]) start[i] = 0;
 	}
-	pad_operand(&g, r->map[g.contract->arg[g.with]->id]);
-	g.taps = r->map[g.contract->arg[1 - g.with]->id];
-	return ir_slice(g.f, gather(&g, 0, type), start, v->type.dim, NULL);
+	return ir_slice(g.f, gather_all(&g, r, slice ? slice->arg[0]->type : v->type), start, v->type.dim, NULL);
+}
+
+Val *unfold_spread(Rebuild *r, const Val *v) {
+	for (int with = 0; with < 2; with++) {
+		Gather g = {.f = r->to};
+		if (read_spread(&g, v, with) && is_feasible(&g)) return gather_all(&g, r, v->type);
+	}
+	return NULL;
 }

@@ -87,6 +87,46 @@ static void borders(void **unused) {
 	}
 }
 
+static bool spreads(const Fn *f) {
+	for (int i = 0; i < f->vals.length; i++)
+		for (int k = 0; f->vals.data[i]->op == OpPad && k < f->vals.data[i]->type.rank; k++)
+			if (f->vals.data[i]->list[2].data[k]) return true;
+	return false;
+}
+
+/* A transposed convolution, its taps in either order, and the gradient of its weights: zeros between elements are not stored. */
+static void transposed(void **unused) {
+	(void)unused;
+	for (int round = 0; round < 200; round++) {
+		Arena *arena = arena_new();
+		Fn *f = fn_new(arena, "transposed");
+		int64_t n[2], taps[2], total[2], lo[4] = {0}, hi[4] = {0}, inner[4] = {0}, c = pick(1, 3), o = pick(1, 3),
+		                                 batch = pick(1, 3);
+		int64_t dilation[2];
+		for (int i = 0; i < 2; i++) {
+			n[i] = pick(2, 5), taps[i] = pick(1, 5), dilation[i] = pick(1, 3), inner[i + 1] = i ? pick(0, 3) : pick(1, 3);
+			lo[i + 1] = pick(-1, 4), hi[i + 1] = pick(0, 4);
+			int64_t length = lo[i + 1] + hi[i + 1] + (n[i] - 1) * (inner[i + 1] + 1) + 1;
+			if (length <= (taps[i] - 1) * dilation[i]) hi[i + 1] += (taps[i] - 1) * dilation[i] + 2 - length;
+			length = lo[i + 1] + hi[i + 1] + (n[i] - 1) * (inner[i + 1] + 1) + 1;
+			total[i] = length - (taps[i] - 1) * dilation[i];
+		}
+		Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){batch, n[0], n[1], c}));
+		Val *v = ir_pad(f, x, lo, hi, inner, 0);
+		v = ir_window(f, ir_window(f, v, 2, total[1], taps[1], 1, dilation[1]), 1, total[0], taps[0], 1, dilation[0]);
+		int64_t turned[] = {2, 4};
+		if (round & 1) v = ir_flip(f, v, round & 2 ? 2 : 1, turned + (round & 4 && !(round & 2)));
+		int64_t lv[] = {0, 1, 2, 3, 4, 5}, lw[] = {2, 4, 5, 6}, ly[] = {0, 1, 3, 6};
+		Val *w = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 4, (int64_t[]){taps[0], taps[1], c, o}));
+		Val *g = fn_input(f, "g", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){batch, total[0], total[1], o}));
+		fn_output(f, "y", round & 8 ? ir_contract(f, v, lv, g, ly, 4, lw) : ir_contract(f, v, lv, w, lw, 4, ly), -1);
+		f = fn_canonical(f);
+		expect_equal(arena, f, 0, "transposed convolution");
+		if (spreads(pass_unfold(f))) fail_msg("zeros between elements are stored");
+		arena_free(arena);
+	}
+}
+
 /* Pooling: windows side by side, or with gaps. */
 static void pieces(void **unused) {
 	(void)unused;
@@ -114,6 +154,7 @@ static void others(void **unused) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(convolutions), cmocka_unit_test(borders), cmocka_unit_test(pieces),
+	                                   cmocka_unit_test(transposed),
 	                                   cmocka_unit_test(others)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -117,6 +117,12 @@ static bool better_turned(const Contraction *c) {
 	return !c->dot && c->columns.extent > 1 && c->columns.b != 1 && (c->nsum > 1 || !varies);
 }
 
+/* Are runs of the sum of a dot not adjacent in both operands? */
+static bool has_scattered_runs(const Contraction *c) {
+	const ContractLoop *run = &c->sum[c->nsum - 1];
+	return c->dot && c->nsum > 1 && run->extent > 1 && (run->a != 1 || run->b != 1);
+}
+
 /* Stores what the product must address. */
 static void store_operands(Fuse *f, Val *contract) {
 	bool swapped = contract_is_swapped(contract);
@@ -128,6 +134,9 @@ static void store_operands(Fuse *f, Val *contract) {
 		if (!contract_describe(f->kp, contract, epilogue, &c)) die("contract operand is not addressable");
 		if (c.fill && (c.nouter > 0 || c.nsum > 1)) store_operand(f, a);   /* packers know rows and one k */
 		if (better_turned(&c)) store(f, b);
+		if (!has_scattered_runs(&c)) continue;
+		if (c.sum[c.nsum - 1].a != 1) store(f, a);
+		if (c.sum[c.nsum - 1].b != 1) store(f, b);
 	}
 }
 

@@ -1,6 +1,6 @@
 /* prepare.c: in: a Fn after all passes; out: the same function with
- *   - the operands of each contract in the order batch, m, k and batch, k, n; a dot having at most one axis of each (several are
- *     merged by transpose + reshape), the batch being the first axis of the result;
+ *   - the operands of each contract in the order batch, m, k and batch, k, n; a dot of anything but windows having at most one
+ *     axis of each (several are merged by transpose + reshape), the batch being the first axis of the result;
  *   - scatter_add as a sort of the numbers and a sum of rows;
  *   - reshapes of what is computed element by element from inputs standing at the inputs;
  *   - what a product reads padded and others read as it is stored once, padded: the others read a slice;
@@ -64,6 +64,13 @@ static Groups label_groups(const Val *v) {
 	return g;
 }
 
+/* Is it a view of windows? */
+static bool reads_windows(const Val *v) {
+	for (; is_strided_view(v); v = v->arg[0])
+		if (v->op == OpWindow) return true;
+	return false;
+}
+
 /* Operand `v` with its axes in the order of the three groups, each group merged to one axis (absent when empty). */
 static Val *merge_operand(Fn *f, Val *v, IntList labels, const int *groups[3], const int counts[3]) {
 	int64_t perm[MAX_RANK], dim[MAX_RANK];
@@ -76,7 +83,9 @@ static Val *merge_operand(Fn *f, Val *v, IntList labels, const int *groups[3], c
 		}
 		if (counts[g]) dim[rank++] = product;
 	}
-	return ir_reshape(f, ir_transpose(f, v, perm), rank, dim);
+	bool windows = reads_windows(v);
+	v = ir_transpose(f, v, perm);
+	return ir_reshape(f, windows ? ir_mark(f, v) : v, rank, dim);   /* windows are copied axis by axis, then merged */
 }
 
 /* Operand `v` with its axes in the order of the three groups, and their labels. */
@@ -108,7 +117,10 @@ static Val *order_contract(Fn *f, const Val *v, Val **args, const Groups *g) {
 
 static Val *prepare_contract(Fn *f, const Val *v, Val **args) {
 	Groups g = label_groups(v);
-	if (!contract_order(v).dot) return order_contract(f, v, args, &g);
+	ContractOrder how = contract_order(v);
+	/* merging axes of windows would store each element once for each tap */
+	bool runs = v->type.dtype == DTYPE_F32 && how.terms <= how.block && (reads_windows(args[0]) || reads_windows(args[1]));
+	if (!how.dot || runs) return order_contract(f, v, args, &g);
 	bool batch_first = g.nbatch == 0 || v->list[2].data[0] == g.batch[0];
 	if (g.nbatch <= 1 && g.nm <= 1 && g.nn <= 1 && g.nk <= 1 && batch_first) return fn_rebuild(f, (Val *)v, args);
 	enum { BATCH, M, N, K };

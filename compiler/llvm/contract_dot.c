@@ -1,17 +1,25 @@
 /* contract_dot.c: the product with one column, a dot of 16 lanes for each row.
  *
  * In: a Contract with n == 1.  Out: code.  Element k belongs to lane k % 16; a block of 4096 ends with the tree lane l += lane l
- * + 8,
- * + 4, + 2, + 1, and its total is added to the row's.  Lanes past a tail keep their sum untouched: adding zero would turn
+ * + 8, + 4, + 2, + 1, and its total is added to the row's.  Lanes past a tail keep their sum untouched: adding zero would turn
  * a -0 into a +0.
  *
  * Along: k is adjacent in memory; the 16 lanes are a vector, or a few.  Across: anything else; there are 16 sums, each
- * a vector over adjacent rows. */
+ * a vector over adjacent rows.  Runs: loops around k (windows), together one block; each run of k goes on with the lane after the
+ * last one of the run before. */
 #include "contract_parts.h"
 
 enum { ALONG_ROWS = 4 };
 
 static bool is_across(const Contract *c) { return c->a.fill ? c->a.down : c->a.column != 1; }
+
+static bool splits_lanes(const Contract *c) { return c->naround && c->k % CONTRACT_LANES; }
+
+static void plan_runs(const Target *target, const Contract *c, ContractPlan *plan) {
+	if (c->a.fill || c->b.fill || c->a.column != 1 || c->b.row != 1) die("contract: runs of a dot are not adjacent");
+	if (splits_lanes(c) && !target->has_mask) plan->lanes = 1;
+	plan->height = plan->lanes == 1 ? 1 : ALONG_ROWS;
+}
 
 void contract_dot_plan(const Target *target, const Contract *c, ContractPlan *plan) {
 	bool across = is_across(c), adjacent = c->a.fill || c->a.row == 1;
@@ -19,6 +27,7 @@ void contract_dot_plan(const Target *target, const Contract *c, ContractPlan *pl
 	plan->lanes = MIN(CONTRACT_LANES, MAX(1, target->lanes));
 	if (across && !adjacent) plan->lanes = 1;
 	plan->height = across ? plan->lanes : ALONG_ROWS;
+	if (c->naround) plan_runs(target, c, plan);
 	plan->heights[plan->nheights++] = plan->height;
 	plan->vectors = 1;
 	plan->panels = plan->wide_panels = plan->panel_columns = plan->panel_block = plan->epilogue_columns = 1;
@@ -121,11 +130,87 @@ static void block_totals(Dot *d, Value k, int tail, Value has_tail, Value *total
 		for (int r = 0; r < d->rows; r++) total[r] = fold(e, d->sum + r * parts, parts, false);
 }
 
+/* ---- runs ---- */
+
+/* Which of the lanes from element `first` on are elements of a run. */
+static Value run_mask(Dot *d, Value first) {
+	Emit *e = d->e;
+	Value at = LLVMTypeOf(first) == e->i32 ? first : LLVMBuildTrunc(e->builder, first, e->i32, "");
+	Value k = emit_i32(e, (int)d->c->k);
+	if (d->lanes > 1) {
+		at = LLVMBuildAdd(e->builder, emit_splat(e, at, d->lanes), emit_ramp(e, e->i32, d->lanes), "");
+		k = emit_splat(e, k, d->lanes);
+	}
+	return LLVMBuildICmp(e->builder, LLVMIntULT, at, k, "");
+}
+
+static Value load_run(Dot *d, Value run, Value first, Value mask) {
+	Emit *e = d->e;
+	if (mask && d->lanes == 1) first = LLVMBuildSelect(e->builder, mask, first, emit_index(e, 0), "");
+	Value at = emit_at(e, run, e->f32, first);
+	return mask && d->lanes > 1 ? emit_load_masked(e, e->f32, d->lanes, at, mask) : emit_load(e, e->f32, d->lanes, at);
+}
+
+/* Run number `number`: k elements at a (of the first row) and b. */
+static void add_run(Dot *d, Value a, Value b, Value number) {
+	Emit *e = d->e;
+	bool masked = splits_lanes(d->c);
+	Value k = emit_index(e, d->c->k), shift = emit_index(e, 0);   /* the lane it begins with */
+	if (masked) shift = LLVMBuildAnd(e->builder, emit_mul(e, number, k), emit_index(e, CONTRACT_LANES - 1), "");
+	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), emit_add(e, k, shift), CONTRACT_LANES);
+	for (int i = 0; i < d->nsums; i++) d->sum[i] = emit_loop_carry(e, &loop, d->sum[i]);
+	int parts = CONTRACT_LANES / d->lanes;
+	for (int p = 0; p < parts; p++) {
+		Value first = emit_sub(e, emit_add(e, loop.i, emit_index(e, p * d->lanes)), shift);
+		Value mask = masked ? run_mask(d, first) : NULL, y = load_run(d, b, first, mask);
+		for (int r = 0; r < d->rows; r++) {
+			Value x = load_run(d, emit_at_constant(e, a, e->f32, r * d->c->a.row), first, mask), *sum = &d->sum[r * parts + p];
+			Value next = emit_fma(e, x, y, *sum);
+			*sum = mask ? LLVMBuildSelect(e->builder, mask, next, *sum, "") : next;
+		}
+	}
+	for (int i = 0; i < d->nsums; i++) emit_loop_next(e, &loop, i, d->sum[i]);
+	emit_loop_end(e, &loop);
+	for (int i = 0; i < d->nsums; i++) d->sum[i] = loop.result[i];
+}
+
+static void add_runs(Dot *d, int level, Value a, Value b, Value number) {
+	Emit *e = d->e;
+	if (level == d->c->naround) {
+		add_run(d, a, b, number);
+		return;
+	}
+	const ContractSum *around = &d->c->around[level];
+	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), emit_index(e, around->extent), 1);
+	for (int i = 0; i < d->nsums; i++) d->sum[i] = emit_loop_carry(e, &loop, d->sum[i]);
+	a = emit_at(e, a, e->f32, emit_mul(e, loop.i, emit_index(e, around->a)));
+	b = emit_at(e, b, e->f32, emit_mul(e, loop.i, emit_index(e, around->b)));
+	add_runs(d, level + 1, a, b, emit_add(e, emit_mul(e, number, emit_index(e, around->extent)), loop.i));
+	for (int i = 0; i < d->nsums; i++) emit_loop_next(e, &loop, i, d->sum[i]);
+	emit_loop_end(e, &loop);
+	for (int i = 0; i < d->nsums; i++) d->sum[i] = loop.result[i];
+}
+
+static void group_of_runs(Dot *d, ContractArguments x, Value row, Value b, Value to, int64_t stride) {
+	Emit *e = d->e;
+	int parts = CONTRACT_LANES / d->lanes;
+	for (int i = 0; i < d->nsums; i++) d->sum[i] = emit_f32(e, 0, d->lanes);
+	add_runs(d, 0, emit_at(e, x.a, e->f32, emit_mul(e, row, emit_index(e, d->c->a.row))), b, emit_index(e, 0));
+	for (int r = 0; r < d->rows; r++)
+		emit_store(e, fold(e, d->sum + r * parts, parts, false), emit_at_constant(e, to, e->f32, r * stride));
+}
+
+/* ---- */
+
 /* Rows row .. row + d.rows, written to `to`, stride floats apart. */
 static void group(Dot *d, const ContractPlan *plan, ContractArguments x, Value row, Value b, Value to, int64_t stride) {
 	Emit *e = d->e;
 	const Contract *c = d->c;
 	int tail = (int)(c->k % CONTRACT_LANES), ntotals = d->across ? 1 : d->rows;
+	if (c->naround) {
+		group_of_runs(d, x, row, b, to, stride);
+		return;
+	}
 	Value k = emit_index(e, c->k), size = emit_index(e, CONTRACT_BLOCK), total[ALONG_ROWS];
 	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), k, CONTRACT_BLOCK);
 	Value before[ALONG_ROWS];

@@ -68,6 +68,27 @@ static Val *fold_of_pieces(Fn *f, const Val *fold, Val *v) {
 	return ir_pad(f, v, lo, hi, NULL, 0);
 }
 
+static bool reads_windows(const Val *v) {
+	while (v->op == OpFlip || v->op == OpTranspose || v->op == OpSlice) v = v->arg[0];
+	return v->op == OpWindow;
+}
+
+/* Sums over windows whose last axis stays (the gradient of the weights of a convolution with one filter): products of a row and a
+ * matrix, whose columns are that axis, instead of a dot for each element.  NULL when it is anything else. */
+static Val *windows_as_columns(Fn *f, const Val *v, Val **args) {
+	const IntList *la = &v->list[0], *lb = &v->list[1], *ly = &v->list[2];
+	if (!contract_order(v).dot || !reads_windows(v->arg[0]) || ly->length == 0) return NULL;
+	int64_t labels[2][MAX_RANK], dim[MAX_RANK], last = la->data[la->length - 1];
+	int nb = 0, ny = 0;
+	for (int i = 0; i < lb->length; i++)
+		if (find(la, lb->data[i]) >= 0) labels[0][nb] = lb->data[i], dim[nb++] = args[1]->type.dim[i];
+	for (int i = 0; i < ly->length; i++)
+		if (find(la, ly->data[i]) >= 0) labels[1][ny++] = ly->data[i];
+	if (ny == 0 || labels[1][ny - 1] != last || find(lb, last) >= 0) return NULL;
+	Val *y = ir_contract(f, ir_reshape(f, args[1], nb, dim), labels[0], args[0], la->data, ny, labels[1]);
+	return ir_reshape(f, y, v->type.rank, v->type.dim);
+}
+
 /* A contract turned round along some of its axes: that of operands which are. */
 static Val *turned_contract(Fn *f, const Val *flip) {
 	const Val *c = flip->arg[0];
@@ -155,6 +176,7 @@ static Fn *unfold(Fn *f, bool *changed) {
 		if (v->op == OpFold || v->op == OpSlice) y = unfold_phases(&r, v, uses);
 		if (v->op == OpFold && !y) y = unfolded(r.to, v, args[0]);
 		if (v->op == OpContract) y = unfold_spread(&r, v);
+		if (v->op == OpContract && !y) y = windows_as_columns(r.to, v, args);
 		if (y) *changed = true;
 		if (v->op == OpScan) {
 			Val scan = *v;

@@ -108,7 +108,9 @@ static void convolutions(void **state) {
 	    {2, 8, 9, 1, 16, 3, 1, 1, 0},    {3, 7, 7, 3, 5, 3, 1, 1, 1},    {2, 9, 9, 16, 32, 3, 2, 1, 1},
 	    {1, 12, 10, 20, 33, 3, 1, 2, 2}, {2, 6, 6, 32, 16, 1, 1, 1, 0},  {2, 6, 6, 32, 16, 1, 2, 1, 0},
 	    {2, 14, 14, 7, 9, 5, 1, 1, 2},   {5, 4, 4, 64, 10, 4, 1, 1, 0},  {9, 24, 25, 4, 6, 3, 1, 1, 1},
-	    {1, 3, 3, 1, 1, 3, 1, 1, 0},     {70, 10, 9, 2, 17, 3, 1, 1, 0},
+	    {1, 3, 3, 1, 1, 3, 1, 1, 0},     {70, 10, 9, 2, 17, 3, 1, 1, 0}, {2, 9, 8, 16, 1, 3, 1, 1, 0},
+	    {2, 9, 8, 5, 1, 3, 2, 1, 1},     {1, 11, 12, 7, 1, 3, 1, 2, 1},  {1, 9, 9, 48, 1, 5, 1, 1, 0},
+	    {3, 8, 8, 300, 1, 4, 1, 1, 0},   {2, 5, 21, 1, 1, 5, 1, 1, 2},
 	};
 	for (size_t i = 0; i < COUNT(cases); i++)
 		for (int kind = 0; kind < 4; kind++) {
@@ -154,6 +156,33 @@ static void turned_taps(void **state) {
 	}
 }
 
+/* One filter: the windows are read where they lie, the runs of a dot going on from lane to lane. */
+static void one_filter(void **state) {
+	(void)state;
+	static const int channels[] = {1, 3, 16, 20, 33};
+	for (size_t i = 0; i < COUNT(channels); i++)
+		for (int turned = 0; turned < 4; turned++) {
+			int64_t c = channels[i];
+			Arena *arena = arena_new();
+			Fn *f = fn_new(arena, "filter");
+			Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){2, 9, 8, c}));
+			Val *w = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 4, (int64_t[]){3, 3, c, 1}));
+			if (turned) w = ir_flip(f, w, turned == 3 ? 2 : 1, (int64_t[]){turned == 2, 1});
+			int64_t la[] = {0, 1, 2, 3, 4, 5}, lb[] = {2, 4, 5, 6}, ly[] = {0, 1, 3, 6};
+			fn_output(f, "y", ir_contract(f, windows(f, x, 3, 1, 1, 0), la, w, lb, 4, ly), -1);
+			f = fn_canonical(f);
+			expect_same(arena, f, 0, false, arena_printf(arena, "one filter, %d channels", (int)c));
+			char *dense[2];
+			for (int k = 0; k < 2; k++) dense[k] = random_input(arena, f->inputs.data[k].type, 0, false);
+			Compiled compiled;
+			assert_null(compare_compiled(arena, f, dense, target_host(arena), 1, &compiled));
+			bool copied = c == 1 && turned > 1;   /* a run of taps the other way round */
+			assert_int_equal(compiled.kernels->kernels.length, 1 + copied);
+			compiled_free(&compiled);
+			arena_free(arena);
+		}
+}
+
 /* Each channel by itself: y[b, i, j, c] = sum of x[b, i.., j.., c] w[r, s, c], and dw. */
 static void channel_by_channel(void **state) {
 	(void)state;
@@ -179,6 +208,7 @@ static void channel_by_channel(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(random_contracts), cmocka_unit_test(convolutions),
-	                                   cmocka_unit_test(turned_taps), cmocka_unit_test(channel_by_channel)};
+	                                   cmocka_unit_test(turned_taps), cmocka_unit_test(one_filter),
+	                                   cmocka_unit_test(channel_by_channel)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -127,6 +127,27 @@ static void transposed(void **unused) {
 	}
 }
 
+/* The weights' gradient of a convolution with one filter: a product with the channels as columns, no dot for each weight. */
+static void one_filter(void **unused) {
+	(void)unused;
+	for (int round = 0; round < 20; round++) {
+		Arena *arena = arena_new();
+		Fn *f = fn_new(arena, "dw");
+		int64_t b = pick(1, 3), n = pick(3, 6), taps = pick(1, 3), c = pick(2, 5), total = n - taps + 1;
+		Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){b, n, n, c}));
+		Val *v = ir_window(f, ir_window(f, x, 2, total, taps, 1, 1), 1, total, taps, 1, 1);
+		Val *g = fn_input(f, "g", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){b, total, total, 1}));
+		int64_t lv[] = {0, 1, 2, 3, 4, 5}, lg[] = {0, 1, 3, 6}, ly[] = {2, 4, 5, 6};
+		fn_output(f, "dw", ir_contract(f, v, lv, g, lg, 4, ly), -1);
+		f = fn_canonical(f);
+		expect_equal(arena, f, 0, "one filter");
+		Fn *h = pass_unfold(f);
+		for (int i = 0; i < h->vals.length; i++)
+			if (h->vals.data[i]->op == OpContract) assert_false(contract_order(h->vals.data[i]).dot);
+		arena_free(arena);
+	}
+}
+
 /* Pooling: windows side by side, or with gaps. */
 static void pieces(void **unused) {
 	(void)unused;
@@ -154,7 +175,7 @@ static void others(void **unused) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(convolutions), cmocka_unit_test(borders), cmocka_unit_test(pieces),
-	                                   cmocka_unit_test(transposed),
+	                                   cmocka_unit_test(transposed), cmocka_unit_test(one_filter),
 	                                   cmocka_unit_test(others)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

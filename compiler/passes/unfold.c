@@ -73,9 +73,10 @@ static bool reads_windows(const Val *v) {
 	return v->op == OpWindow;
 }
 
-/* Sums over windows whose last axis stays (the gradient of the weights of a convolution with one filter): products of a row and a
- * matrix, whose columns are that axis, instead of a dot for each element.  NULL when it is anything else. */
-static Val *windows_as_columns(Fn *f, const Val *v, Val **args) {
+/* Sums over windows whose last axis stays, the other operand having no axis of its own but of length 1: not a dot for each
+ * element, but all of the last axis at once.  The gradient of the weights of a convolution with one filter is a product of a row
+ * and a matrix; one with a filter for each channel is element by element.  NULL when it is anything else. */
+static Val *keep_last_axis(Fn *f, const Val *v, Val **args) {
 	const IntList *la = &v->list[0], *lb = &v->list[1], *ly = &v->list[2];
 	if (!contract_order(v).dot || !reads_windows(v->arg[0]) || ly->length == 0) return NULL;
 	int64_t labels[2][MAX_RANK], dim[MAX_RANK], last = la->data[la->length - 1];
@@ -84,9 +85,11 @@ static Val *windows_as_columns(Fn *f, const Val *v, Val **args) {
 		if (find(la, lb->data[i]) >= 0) labels[0][nb] = lb->data[i], dim[nb++] = args[1]->type.dim[i];
 	for (int i = 0; i < ly->length; i++)
 		if (find(la, ly->data[i]) >= 0) labels[1][ny++] = ly->data[i];
-	if (ny == 0 || labels[1][ny - 1] != last || find(lb, last) >= 0) return NULL;
-	Val *y = ir_contract(f, ir_reshape(f, args[1], nb, dim), labels[0], args[0], la->data, ny, labels[1]);
-	return ir_reshape(f, y, v->type.rank, v->type.dim);
+	if (ny == 0 || labels[1][ny - 1] != last) return NULL;
+	Val *b = ir_reshape(f, args[1], nb, dim), *y;
+	if (find(lb, last) < 0) y = ir_contract(f, b, labels[0], args[0], la->data, ny, labels[1]);
+	else y = ir_contract(f, args[0], la->data, b, labels[0], ny, labels[1]);
+	return contract_order(y).dot ? NULL : ir_reshape(f, y, v->type.rank, v->type.dim);
 }
 
 /* A contract turned round along some of its axes: that of operands which are. */
@@ -176,7 +179,7 @@ static Fn *unfold(Fn *f, bool *changed) {
 		if (v->op == OpFold || v->op == OpSlice) y = unfold_phases(&r, v, uses);
 		if (v->op == OpFold && !y) y = unfolded(r.to, v, args[0]);
 		if (v->op == OpContract) y = unfold_spread(&r, v);
-		if (v->op == OpContract && !y) y = windows_as_columns(r.to, v, args);
+		if (v->op == OpContract && !y) y = keep_last_axis(r.to, v, args);
 		if (y) *changed = true;
 		if (v->op == OpScan) {
 			Val scan = *v;

@@ -127,18 +127,24 @@ static void transposed(void **unused) {
 	}
 }
 
-/* The weights' gradient of a convolution with one filter: a product with the channels as columns, no dot for each weight. */
+/* The weights' gradient of a convolution with one filter, or with one for each channel, and the latter itself: the channels are
+ * the columns, there is no dot for each weight. */
 static void one_filter(void **unused) {
 	(void)unused;
-	for (int round = 0; round < 20; round++) {
+	for (int round = 0; round < 60; round++) {
 		Arena *arena = arena_new();
 		Fn *f = fn_new(arena, "dw");
-		int64_t b = pick(1, 3), n = pick(3, 6), taps = pick(1, 3), c = pick(2, 5), total = n - taps + 1;
+		int64_t b = pick(1, 3), taps = pick(2, 3), total = pick(2, 4), n = total + taps - 1, c = pick(2, 5);
 		Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){b, n, n, c}));
 		Val *v = ir_window(f, ir_window(f, x, 2, total, taps, 1, 1), 1, total, taps, 1, 1);
+		int64_t lv[] = {0, 1, 2, 3, 4, 5}, lg[] = {0, 1, 3, 6}, lw[] = {2, 4, 5, 6}, each_g[] = {0, 1, 3, 5, 6}, *ly = lw;
 		Val *g = fn_input(f, "g", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){b, total, total, 1}));
-		int64_t lv[] = {0, 1, 2, 3, 4, 5}, lg[] = {0, 1, 3, 6}, ly[] = {2, 4, 5, 6};
-		fn_output(f, "dw", ir_contract(f, v, lv, g, lg, 4, ly), -1);
+		Val *each = fn_input(f, "each", INPUT_DATA, type_make(DTYPE_F32, 5, (int64_t[]){b, total, total, c, 1}));
+		Val *w = fn_input(f, "w", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){taps, taps, c, 1}));
+		Val *y = round % 3 == 0   ? ir_contract(f, v, lv, g, lg, 4, ly)
+		         : round % 3 == 1 ? ir_contract(f, v, lv, each, each_g, 4, ly)
+		                          : ir_contract(f, v, lv, w, lw, 5, each_g);
+		fn_output(f, "y", y, -1);
 		f = fn_canonical(f);
 		expect_equal(arena, f, 0, "one filter");
 		Fn *h = pass_unfold(f);

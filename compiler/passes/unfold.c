@@ -75,8 +75,8 @@ static bool reads_windows(const Val *v) {
 
 /* Sums over windows whose last axis stays, the other operand having no axis of its own but of length 1: not a dot for each
  * element, but all of the last axis at once.  The gradient of the weights of a convolution with one filter is a product of a row
- * and a matrix; one with a filter for each channel is element by element.  NULL when it is anything else. */
-static Val *keep_last_axis(Fn *f, const Val *v, Val **args) {
+ * and a matrix; one with a filter for each channel is element by element. */
+Val *unfold_keep_last_axis(Fn *f, const Val *v, Val **args) {
 	const IntList *la = &v->list[0], *lb = &v->list[1], *ly = &v->list[2];
 	if (!contract_order(v).dot || !reads_windows(v->arg[0]) || ly->length == 0) return NULL;
 	int64_t labels[2][MAX_RANK], dim[MAX_RANK], last = la->data[la->length - 1];
@@ -179,7 +179,7 @@ static Fn *unfold(Fn *f, bool *changed) {
 		if (v->op == OpFold || v->op == OpSlice) y = unfold_phases(&r, v, uses);
 		if (v->op == OpFold && !y) y = unfolded(r.to, v, args[0]);
 		if (v->op == OpContract) y = unfold_spread(&r, v);
-		if (v->op == OpContract && !y) y = keep_last_axis(r.to, v, args);
+		if (v->op == OpContract && !y) y = unfold_keep_last_axis(r.to, v, args);
 		if (y) *changed = true;
 		if (v->op == OpScan) {
 			Val scan = *v;

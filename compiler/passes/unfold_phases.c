@@ -250,8 +250,10 @@ static Val *phase(Gather *g, Type type) {
 		n++;
 	}
 	const int64_t *others = g->contract->list[1 - g->with].data;
-	return g->with ? ir_contract(f, b, others, a, labels, g->nlabels, g->labels)
-	               : ir_contract(f, a, labels, b, others, g->nlabels, g->labels);
+	Val *y = g->with ? ir_contract(f, b, others, a, labels, g->nlabels, g->labels)
+	                 : ir_contract(f, a, labels, b, others, g->nlabels, g->labels);
+	Val *kept = unfold_keep_last_axis(f, y, y->arg);
+	return kept ? kept : y;
 }
 
 /* The parts of an axis, dealt out: element q count + k is element q of parts[k]; `total` of them. */

@@ -88,6 +88,11 @@ Value emit_intrinsic(Emit *e, const char *name, LLVMTypeRef overload, int nargs,
 	return emit_call(e, function, nargs, args);
 }
 
+Value emit_unknown(Emit *e, Value v) {
+	if (LLVMIsConstant(v) || e->target->lanes == 1) return v;
+	return emit_intrinsic(e, "llvm.arithmetic.fence", LLVMTypeOf(v), 1, &v);
+}
+
 /* Asks for the line of cache at a pointer; `near` is 3 for the nearest cache, 2 for the next.  Nothing happens when it is no
  * memory. */
 void emit_prefetch(Emit *e, Value pointer, int near) {

@@ -49,6 +49,7 @@ Value emit_index(Emit *e, int64_t value);
 Value emit_i32(Emit *e, int64_t value);
 Value emit_f32(Emit *e, double value, int lanes);
 Value emit_splat(Emit *e, Value scalar, int lanes);
+Value emit_unknown(Emit *e, Value v);                    /* floats that LLVM knows nothing about, unless they are constants */
 Value emit_ramp(Emit *e, LLVMTypeRef element, int lanes); /* 0, 1, 2, ... of an integer type */
 /* "llvm.sqrt" and the like, with one overloaded type. */
 Value emit_intrinsic(Emit *e, const char *name, LLVMTypeRef overload, int nargs, const Value *args);

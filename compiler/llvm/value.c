@@ -573,6 +573,9 @@ static Value pointwise_value(Lower *k, Val *v, const At *at, Value mask) {
 	if (v->op == OpMark || v->op == OpCustom) return args[0];
 	if (v->op == OpCast) return lower_cast(k->e, args[0], v->arg[0]->type.dtype, v->type.dtype);
 	for (int i = 0; i < nargs && lanes > 1; i++) args[i] = lower_as_lanes(k, args[i]);
+	/* LLVM 19 takes 0 / 0 for 0 in lanes that it knows: those past a short row, and pads of it; they would be let into sums */
+	bool known_lanes = lanes > 1 && k->lane_level >= 0 && (k->tail || LLVMIsConstant(k->level[k->lane_level].variable));
+	if (known_lanes && (v->op == OpDiv || v->op == OpAtan2)) args[1] = emit_unknown(k->e, args[1]);
 	return lower_pointwise(k->e, v, args);
 }
 

@@ -279,6 +279,25 @@ static void narrow_rows(void **state) {
 	}
 }
 
+/* Past the end of a short row quotients are 0 / 0: no part of the sum.  Padded with 0 they are, and it is NaN. */
+static void quotients_of_short_rows(void **state) {
+	(void)state;
+	for (int n = 1; n <= LANES; n++) {
+		Arena *arena = arena_new();
+		Fn *f = fn_new(arena, "quotients");
+		Type t = type_make(DTYPE_F32, 2, (int64_t[]){7, n});
+		Val *x = fn_input(f, "x", INPUT_DATA, t), *y = ir_Exp(f, fn_input(f, "y", INPUT_PARAM, t));
+		fn_output(f, "y", y, 1);
+		fn_output(f, "quotient", ir_reduce(f, OpReduceSum, ir_Div(f, x, y), 1, (int64_t[]){1}), -1);
+		fn_output(f, "angle", ir_reduce(f, OpReduceSum, ir_Atan2(f, x, y), 1, (int64_t[]){1}), -1);
+		const int64_t lo[2] = {0, 1}, hi[2] = {0, 0};
+		Val *none = ir_Div(f, ir_pad(f, x, lo, hi, NULL, 0), ir_pad(f, y, lo, hi, NULL, 0));
+		fn_output(f, "none", ir_reduce(f, OpReduceSum, none, 1, (int64_t[]){1}), -1);
+		expect_same(arena, fn_canonical(f), 0, false, "quotients of short rows");
+		arena_free(arena);
+	}
+}
+
 /* `n` tensors of one shape, each of random numbers of its own. */
 static size_t code_of_randoms(int n) {
 	Arena *arena = arena_new();
@@ -368,6 +387,7 @@ static void row_kernels(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(narrow_rows),
+	    cmocka_unit_test(quotients_of_short_rows),
 	    cmocka_unit_test(shifted_rows),
 	    cmocka_unit_test(byte_reductions),
 	    cmocka_unit_test(contracts_of_updates),

@@ -4,10 +4,12 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const place_text[POSITIONS] = {"map", "column", "row", "after-reduce", "operand", "after-contract", "anchor"};
+static const char *const place_text[POSITIONS] = {"map", "column", "row", "after-reduce", "operand",
+                                               "after-contract", "sequence", "after-sequence", "anchor"};
 static const char *const feature_text[FEATURES] = {
     "map-alone",       "map-shared",   "reduce-alone",     "reduce-shared",    "contract-alone", "contract-shared",
-    "contract-panels", "contract-dot", "contract-batched", "contract-swapped", "stored-anchor",  "barrier",
+    "contract-panels", "sequence-alone", "sequence-shared", "scan-alone", "scan-shared", "scan-dealt", "scan-barrier",
+    "scan-nested", "scan-reversed", "contract-dot", "contract-batched", "contract-swapped", "stored-anchor",  "barrier",
     "no-barrier",      "in-place",     "copied",           "many-roots",
 };
 
@@ -35,13 +37,10 @@ static void feature(Coverage *c, Feature f, bool on) { c->count[OP_COUNT * POSIT
 
 static void cover_features(Coverage *c, const KernelProgram *kp, const Kernel *k, int position) {
 	bool alone = k->workers == 1;
-	feature(c,
-	        k->kind == KERNEL_MAP      ? FEATURE_MAP_ALONE
-	        : k->kind == KERNEL_ROWS ? FEATURE_REDUCE_ALONE
-	                                   : FEATURE_CONTRACT_ALONE,
-	        alone);
-	feature(c, k->kind == KERNEL_MAP ? FEATURE_MAP_SHARED : k->kind == KERNEL_ROWS ? FEATURE_REDUCE_SHARED
-	        : k->panels ? FEATURE_CONTRACT_PANELS : FEATURE_CONTRACT_SHARED, !alone);
+	static const Feature of_alone[] = {FEATURE_MAP_ALONE, FEATURE_REDUCE_ALONE, FEATURE_CONTRACT_ALONE, FEATURE_SEQUENCE_ALONE},
+	                     of_shared[] = {FEATURE_MAP_SHARED, FEATURE_REDUCE_SHARED, FEATURE_CONTRACT_SHARED,
+	                                    FEATURE_SEQUENCE_SHARED};
+	feature(c, alone ? of_alone[k->kind] : k->panels ? FEATURE_CONTRACT_PANELS : of_shared[k->kind], true);
 	feature(c, FEATURE_DOT, k->kind == KERNEL_CONTRACT && k->contraction.dot);
 	feature(c, FEATURE_BATCHED, k->kind == KERNEL_CONTRACT && k->contraction.nouter > 0);
 	feature(c, FEATURE_SWAPPED, k->kind == KERNEL_CONTRACT && k->contraction.swapped);
@@ -60,9 +59,18 @@ static void cover_anchor(Walk *w, const Val *v, Position operands) {
 	for (int a = 0; a < v->nargs; a++) walk(w, v->arg[a], operands, false);
 }
 
+static void cover_scan(Coverage *c, const Kernel *k) {
+	c->count[OpScan * POSITIONS + AT_ANCHOR]++;
+	feature(c, k->dealt ? FEATURE_SCAN_DEALT : k->body->workers > 1 ? FEATURE_SCAN_SHARED : FEATURE_SCAN_ALONE, true);
+	feature(c, FEATURE_SCAN_BARRIER, k->body->barrier_between);
+	feature(c, FEATURE_SCAN_NESTED, k->body->parent->scan);
+	feature(c, FEATURE_SCAN_REVERSED, k->scan->list[1].data[0]);
+	cover_kernels(c, k->body);
+}
+
 void cover_kernels(Coverage *c, const KernelProgram *kp) {
 	static const Position of_root[] = {
-	    [KERNEL_MAP] = AT_MAP, [KERNEL_CONTRACT] = AT_AFTER_CONTRACT};
+	    [KERNEL_MAP] = AT_MAP, [KERNEL_CONTRACT] = AT_AFTER_CONTRACT, [KERNEL_SEQUENCE] = AT_AFTER_SEQUENCE};
 	Walk w = {.coverage = c, .kp = kp};
 	int n = kp->fn->vals.length;
 	for (int p = 0; p < POSITIONS; p++) w.seen[p] = NEW_ARRAY(kp->arena, bool, n + 1);
@@ -70,7 +78,11 @@ void cover_kernels(Coverage *c, const KernelProgram *kp) {
 		const Kernel *k = &kp->kernels.data[i];
 		w.kernel = k;
 		for (int p = 0; p < POSITIONS; p++) memset(w.seen[p], 0, (size_t)n);
-		if (k->anchor) cover_anchor(&w, k->anchor, AT_OPERAND);
+		if (k->body) {
+			cover_scan(c, k);
+			continue;
+		}
+		if (k->anchor) cover_anchor(&w, k->anchor, k->kind == KERNEL_SEQUENCE ? AT_SEQUENCE : AT_OPERAND);
 		for (int m = 0; m < k->members.length; m++) {
 			const Val *v = k->members.data[m].val;
 			if (is_column(v)) cover_anchor(&w, v, AT_ROW);

@@ -18,13 +18,15 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "fuzz.h"
 
-enum { MAX_JOBS = 8, SECONDS = 60 };
+/* Of processor time; and by the clock, should workers wait for each other. */
+enum { MAX_JOBS = 8, SECONDS = 60, PATIENCE = 900 };
 
 typedef struct Shared {
 	_Atomic uint64_t next;
@@ -42,6 +44,12 @@ static Shared *interrupted;
 static void interrupt(int signal) {
 	(void)signal;
 	atomic_store(&interrupted->next, interrupted->to);
+}
+
+static void limit_time(void) {
+	struct itimerval limit = {.it_value = {.tv_sec = SECONDS}};
+	setitimer(ITIMER_PROF, &limit, NULL);
+	alarm(PATIENCE);
 }
 
 static const char *check_text(const char *text, uint64_t seed, bool plan, Coverage *coverage, Tally *tally, char *message,
@@ -65,7 +73,7 @@ static void child(Shared *s, int job) {
 		if (n >= s->to) _exit(0);
 		uint64_t seed = s->seeds[n];
 		s->current[job] = seed;
-		alarm(SECONDS);
+		limit_time();
 		Arena *arena = arena_new();
 		const char *text = fuzz_program(arena, seed);
 		if (check_text(text, seed, s->plan, &s->coverage[job], &s->tally[job], message, sizeof message)) {
@@ -82,8 +90,9 @@ static void report_end(Shared *s, int job, int status, FILE *log) {
 	atomic_fetch_add(&s->failures, 1);
 	if (WIFSIGNALED(status)) {
 		Arena *arena = arena_new();
-		printf("---- seed %llu: %s\n%s", (unsigned long long)seed,
-		       WTERMSIG(status) == SIGALRM ? "takes too long" : strsignal(WTERMSIG(status)), fuzz_program(arena, seed));
+		bool late = WTERMSIG(status) == SIGALRM || WTERMSIG(status) == SIGPROF;
+		printf("---- seed %llu: %s\n%s", (unsigned long long)seed, late ? "takes too long" : strsignal(WTERMSIG(status)),
+		       fuzz_program(arena, seed));
 		arena_free(arena);
 	}
 	if (log) fprintf(log, "failed: seed %llu\n", (unsigned long long)seed), fflush(log);
@@ -126,7 +135,7 @@ static int outcome(const char *text, uint64_t seed) {
 		Coverage *coverage = calloc(1, sizeof *coverage);
 		Tally tally = {0};
 		if (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr)) _exit(0);
-		alarm(SECONDS);
+		limit_time();
 		if (!check_text(text, seed, false, coverage, &tally, message, sizeof message)) _exit(0);
 		_exit(strcmp(message, "it does not elaborate") ? 2 : 1);
 	}

@@ -22,7 +22,7 @@ const char *size_source(Generator *g, Size s) {
 	return !s.batch ? arena_printf(g->arena, "%d", s.n) : s.n == 1 ? "B" : arena_printf(g->arena, "B * %d", s.n);
 }
 
-static const char *sizes_source(Generator *g, Shape s) {
+const char *sizes_source(Generator *g, Shape s) {
 	Text text = {.arena = g->arena};
 	for (int i = 0; i < s.rank; i++) text_add(&text, "%s%s", i ? ", " : "", size_source(g, s.size[i]));
 	return s.rank ? text.data : "";
@@ -78,7 +78,7 @@ bool may_be_tagged(const char *value) {
 	       strstr(value, "fn");
 }
 
-static Item *bind(Generator *g, const char *value, char kind, Shape s) {
+Item *bind_item(Generator *g, const char *value, char kind, Shape s) {
 	const char *name = new_name(g, "v");
 	text_add(&g->body, "  let %s = %s\n", name, value);
 	Item *i = add_item(g, name, kind, s);
@@ -86,7 +86,7 @@ static Item *bind(Generator *g, const char *value, char kind, Shape s) {
 	return i;
 }
 
-static void set_anchor(Generator *g, const Item *i) {
+void set_anchor(Generator *g, const Item *i) {
 	g->anchor = i;
 	g->shape = i->shape;
 }
@@ -97,15 +97,15 @@ static void pointwise_statement(Generator *g) {
 	Item copy = *i;
 	set_anchor(g, &copy);
 	char kind = "FFFFFFFIC"[roll(&g->dice, 9)];
-	bind(g, grow(g, kind, 1 + roll(&g->dice, 3)), kind, copy.shape);
+	bind_item(g, grow(g, kind, 1 + roll(&g->dice, 3)), kind, copy.shape);
 }
 
-static Shape with_last(Shape s, int n) {
+Shape with_last(Shape s, int n) {
 	s.size[s.rank - 1] = (Size){n, false};
 	return s;
 }
 
-static bool last_is_fixed(const Item *i) { return i->shape.rank && !i->shape.size[i->shape.rank - 1].batch; }
+bool last_is_fixed(const Item *i) { return i->shape.rank && !i->shape.size[i->shape.rank - 1].batch; }
 
 static void dense_statement(Generator *g) {
 	Item *i = pick_item(g, "F", 1, 3);
@@ -119,9 +119,9 @@ static void dense_statement(Generator *g) {
 	if (shared) {
 		const char *f = new_name(g, "f");
 		text_add(&g->body, "  let %s = dense(_, %d)\n", f, n);
-		bind(g, arena_printf(g->arena, "%s(tanh(%s(%s))) + 0.1 * sum(%s.w)", f, f, i->name, f), 'F', s);
+		bind_item(g, arena_printf(g->arena, "%s(tanh(%s(%s))) + 0.1 * sum(%s.w)", f, f, i->name, f), 'F', s);
 	} else {
-		bind(g, arena_printf(g->arena, "%s |> dense(%d%s)%s", i->name, n, more, act), 'F', s);
+		bind_item(g, arena_printf(g->arena, "%s |> dense(%d%s)%s", i->name, n, more, act), 'F', s);
 	}
 	g->nparams += 2;
 }
@@ -147,10 +147,10 @@ static void matmul_statement(Generator *g) {
 	else s.size[s.rank - 1] = ws.size[1];
 	if (shape_count(g, s) > MAX_COUNT || shape_count(g, s) * k.n > MAX_LOOP) return;
 	const char *left = i->name, *w = right ? right->name : new_param(g, ws);
-	bind(g, arena_printf(g->arena, "%s @ %s", left, w), 'F', s);
+	bind_item(g, arena_printf(g->arena, "%s @ %s", left, w), 'F', s);
 }
 
-static Shape without(Shape s, unsigned axes) {
+Shape without(Shape s, unsigned axes) {
 	Shape out = {0};
 	for (int i = 0; i < s.rank; i++)
 		if (!(axes >> i & 1)) out.size[out.rank++] = s.size[i];
@@ -177,13 +177,13 @@ static void reduce_statement(Generator *g) {
 	Shape s = without(copy.shape, axes);
 	Size n = copy.shape.size[axis];
 	const char *form = integers ? "%s(%s%s) as i32" : "%s(%s%s)";   /* of bytes, it is a byte */
-	Item *y = bind(g, arena_printf(g->arena, form, what, operand, at), arg || integers ? 'I' : 'F', s);
+	Item *y = bind_item(g, arena_printf(g->arena, form, what, operand, at), arg || integers ? 'I' : 'F', s);
 	if (arg && !n.batch) y->classes = n.n;
 	if (!roll(&g->dice, 2)) return;
 	Item result = *y;
 	set_anchor(g, &result);
 	y->used = true;
-	bind(g, grow(g, 'F', 1 + roll(&g->dice, 2)), 'F', s);
+	bind_item(g, grow(g, 'F', 1 + roll(&g->dice, 2)), 'F', s);
 }
 
 static void softmax_statement(Generator *g) {
@@ -192,8 +192,8 @@ static void softmax_statement(Generator *g) {
 	bool logs = one_in(&g->dice, 2);
 	int axis = i->shape.rank - 1 - (one_in(&g->dice, 3) ? roll(&g->dice, i->shape.rank) : 0);
 	const char *at = axis == i->shape.rank - 1 ? "" : arena_printf(g->arena, ", axis = %d", axis);
-	bind(g, arena_printf(g->arena, "%s(%s%s%s)", logs ? "log_softmax" : "softmax", i->name, i->tagged ? " * 1.5" : "", at), 'F',
-	     i->shape);
+	const char *what = logs ? "log_softmax" : "softmax";
+	bind_item(g, arena_printf(g->arena, "%s(%s%s%s)", what, i->name, i->tagged ? " * 1.5" : "", at), 'F', i->shape);
 }
 
 static void reshape_statement(Generator *g) {
@@ -217,7 +217,7 @@ static void reshape_statement(Generator *g) {
 	for (int a = 0; a < s.rank; a++) product *= s.size[a].n;
 	if (product != whole) return;
 	if (batch) s.size[0].batch = true;
-	Item *y = bind(g, arena_printf(g->arena, "reshape(%s, %s)", copy.name, sizes_source(g, s)), copy.kind, s);
+	Item *y = bind_item(g, arena_printf(g->arena, "reshape(%s, %s)", copy.name, sizes_source(g, s)), copy.kind, s);
 	y->tagged = copy.tagged, y->classes = copy.classes;
 }
 
@@ -290,7 +290,7 @@ static void view_statement(Generator *g) {
 		value = text.data;
 	}
 	}
-	Item *y = bind(g, value, copy.kind, s);
+	Item *y = bind_item(g, value, copy.kind, s);
 	y->tagged = y->tagged || copy.tagged;
 	y->classes = copy.classes;
 }
@@ -345,7 +345,7 @@ static void static_statement(Generator *g) {
 
 static void state_statement(Generator *g) {
 	Item *i = pick_item(g, "F", 1, 2);
-	if (!i || !g->in_model) return;
+	if (!i || !g->in_model || g->smooth) return;
 	Item copy = *i;
 	Shape s = {0};
 	for (int k = 0; k < copy.shape.rank; k++)
@@ -359,7 +359,7 @@ static void state_statement(Generator *g) {
 
 static void random_statement(Generator *g) {
 	if (g->items.length > ITEMS - 10) return;
-	switch (roll(&g->dice, 24)) {
+	switch (roll(&g->dice, 40)) {
 	case 0: case 1: case 2: case 3: case 4: pointwise_statement(g); break;
 	case 5: case 6: dense_statement(g); break;
 	case 7: matmul_statement(g); break;
@@ -370,6 +370,12 @@ static void random_statement(Generator *g) {
 	case 16: static_statement(g); break;
 	case 17: state_statement(g); break;
 	case 18: case 19: gather_statement(g); break;
+	case 20: case 21: case 22: case 23: case 24: sequence_statement(g); break;
+	case 25: case 26: case 27: scan_statement(g); break;
+	case 28: case 29: case 30: layer_statement(g); break;
+	case 31: case 32: typed_statement(g); break;
+	case 33: chance_statement(g); break;
+	case 34: grad_statement(g); break;
 	default: indexed_statement(g);
 	}
 }
@@ -400,7 +406,7 @@ static void packed_statement(Generator *g, int t) {
 	Atom atoms[] = {{'F', field->name}, {'F', moved(g, field)}};
 	g->force = t;
 	WITH_ATOMS(g, atoms, 1 + one_in(&g->dice, 3), left = grow(g, 'F', one_in(&g->dice, 4)));
-	bind(g, arena_printf(g->arena, "(%s) @ %s", left, w), 'F', s);
+	bind_item(g, arena_printf(g->arena, "(%s) @ %s", left, w), 'F', s);
 }
 
 static void directed_statement(Generator *g, uint64_t seed) {
@@ -415,20 +421,20 @@ static void directed_statement(Generator *g, uint64_t seed) {
 	if (place == 3) {   /* after a reduction */
 		Shape s = without(source.shape, 1u << (source.shape.rank - 1));
 		const char *what = CHOOSE(g, "sum", "mean", "max", "min", "logsumexp", "prod");
-		source = *bind(g, arena_printf(g->arena, "%s(%s, axis = -1)", what, source.name), 'F', s);
+		source = *bind_item(g, arena_printf(g->arena, "%s(%s, axis = -1)", what, source.name), 'F', s);
 	}
 	if (place == 4) {   /* after a contract */
 		Shape s = with_last(source.shape, random_size(g)),
 		      ws = {.rank = 2, .size = {source.shape.size[source.shape.rank - 1], s.size[s.rank - 1]}};
 		if (!g->in_model || shape_count(g, s) > MAX_COUNT) return;
 		const char *w = new_param(g, ws);
-		source = *bind(g, arena_printf(g->arena, "%s @ %s", source.name, w), 'F', s);
+		source = *bind_item(g, arena_printf(g->arena, "%s @ %s", source.name, w), 'F', s);
 	}
 	set_anchor(g, &source);
 	if (one_in(&g->dice, 3) && last_is_fixed(&source) && g->in_model) {   /* something moved beside it */
 		Shape s = {.rank = 1, .size = {source.shape.size[source.shape.rank - 1]}};
 		Item *other = one_in(&g->dice, 2) ? add_item(g, new_param(g, s), 'F', s) : &source;
-		bind(g, moved(g, other), 'F', other->shape)->tagged = true;
+		bind_item(g, moved(g, other), 'F', other->shape)->tagged = true;
 	}
 	g->force = t;
 	const char *value = grow(g, template_result(t), 1 + roll(&g->dice, 2));
@@ -437,16 +443,27 @@ static void directed_statement(Generator *g, uint64_t seed) {
 		int axis = place == 1 ? 0 : source.shape.rank - 1;
 		const char *what =
 		    kind == 'F' ? CHOOSE(g, "sum", "mean", "max", "min", "logsumexp", "prod") : CHOOSE(g, "sum", "max", "min");
-		bind(g, arena_printf(g->arena, kind == 'F' ? "%s(%s, axis = %d)" : "%s(%s, axis = %d) as i32", what, value, axis),
+		bind_item(g, arena_printf(g->arena, kind == 'F' ? "%s(%s, axis = %d)" : "%s(%s, axis = %d) as i32", what, value, axis),
 		     kind == 'F' ? 'F' : 'I', without(source.shape, 1u << axis));
 	} else {
-		bind(g, value, kind, source.shape);
+		bind_item(g, value, kind, source.shape);
 	}
 }
 
 /* ---- the program ---- */
 
-static const char *kind_type(char kind) { return kind == 'F' ? "" : kind == 'I' ? "i32" : kind == 'U' ? "u8" : "bool"; }
+const char *kind_type(char kind) {
+	switch (kind) {
+	case 'F': return "";
+	case 'D': return "f64";
+	case 'H': return "f16";
+	case 'X': return "bf16";
+	case 'I': return "i32";
+	case 'S': return "i8";
+	case 'U': return "u8";
+	default: return "bool";
+	}
+}
 
 static const char *item_type(Generator *g, const Item *i) {
 	const char *dtype = kind_type(i->kind), *shape = shape_source(g, i->shape);
@@ -460,9 +477,12 @@ static const char *write_fields(Generator *g, Text *call) {
 	int n = 1 + roll(&g->dice, g->small ? 2 : 3);
 	for (int k = 0; k < n; k++) {
 		const char *name = new_name(g, "x");
-		char kind = "FFFUIC"[k ? roll(&g->dice, 6) : 0];
-		Shape s = {.rank = 1 + roll(&g->dice, k ? 3 : 2) + (k == 0), .size = {{1, true}}};
-		for (int a = 1; a < s.rank; a++) s.size[a] = (Size){s.rank > 2 ? 1 + roll(&g->dice, 17) : random_size(g), false};
+		char kind = "FFFUICSDHX"[k ? roll(&g->dice, 10) : 0];
+		Shape s = {.rank = 1 + roll(&g->dice, 3) + (k == 0), .size = {{1, true}}};
+		for (int a = 1; a < s.rank; a++) {
+			int most = s.rank > 3 ? 9 : 17;
+			s.size[a] = (Size){s.rank > 2 ? 1 + roll(&g->dice, most) : random_size(g), false};
+		}
 		Shape sample = {.rank = s.rank - 1};
 		memcpy(sample.size, s.size + 1, sizeof *s.size * (RANKS - 1));
 		int classes = kind == 'I' && one_in(&g->dice, 2) ? 2 + roll(&g->dice, 30) : 0;
@@ -506,6 +526,7 @@ static const char *write_whole(const Generator *outer, uint64_t seed) {
 	Generator part = {.arena = outer->arena,
 	                  .dice = {hash_mix(seed + 99)},
 	                  .batch = 1,
+	                  .smooth = outer->smooth,
 	                  .force = -1,
 	                  .body = {.arena = outer->arena}},
 	          *g = &part;
@@ -528,7 +549,8 @@ static const char *write_whole(const Generator *outer, uint64_t seed) {
 }
 
 const char *fuzz_program(Arena *arena, uint64_t seed) {
-	Generator part = {.arena = arena, .dice = {hash_mix(seed)}, .force = -1, .in_model = true, .small = is_small(seed)},
+	Generator part = {.arena = arena, .dice = {hash_mix(seed)}, .force = -1, .in_model = true, .small = is_small(seed),
+	                  .smooth = is_smooth(seed)},
 	          *g = &part;
 	room_for_items(g);
 	Text *texts[] = {&g->declarations, &g->fields, &g->body, &g->train};
@@ -548,7 +570,7 @@ const char *fuzz_program(Arena *arena, uint64_t seed) {
 	Item *last = pick_item(g, "F", 0, RANKS);
 	if (!last) last = &g->items.data[0];
 	last->used = true;
-	bind(g, arena_printf(arena, "%s * %s", last->name, scale), 'F', last->shape);
+	bind_item(g, arena_printf(arena, "%s * %s", last->name, scale), 'F', last->shape);
 	Item results[4];
 	int n = write_results(g, results, g->small ? 2 : 4);
 	Text types = {.arena = arena};
@@ -557,7 +579,7 @@ const char *fuzz_program(Arena *arena, uint64_t seed) {
 	for (int i = 0; i < n; i++) text_add(&g->train, "%so%d", i ? ", " : "", i);
 	text_add(&g->train, " = net(%s)\n", call.data);
 	write_optimizer(g);
-	write_train(g, results, n);
+	write_train(g, results, n, call.data);
 	text_add(&text, "const B0 = %d\n%sdata d {\n%s}\n", 1 + roll(&g->dice, 70), g->declarations.data, g->fields.data);
 	text_add(&text, "model net(%s) -> %s {\n%s}\n", parameters, types.data, g->body.data);
 	if (one_in(&g->dice, 3)) text_add(&text, "%s", write_whole(g, seed));

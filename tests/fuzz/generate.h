@@ -12,7 +12,7 @@ typedef struct Size { int n; bool batch; } Size;
 typedef struct Shape { int rank; Size size[RANKS]; } Shape;
 typedef struct Item {
 	const char *name;
-	char kind;               /* 'F' float, 'I' i32, 'U' u8, 'C' bool */
+	char kind;               /* 'F' f32, 'D' f64, 'H' f16, 'X' bf16, 'I' i32, 'S' i8, 'U' u8, 'C' bool */
 	Shape shape;
 	bool tagged, used;
 	int classes;             /* integers known to be in 0..classes-1; 0: unknown */
@@ -26,13 +26,15 @@ typedef struct Generator {
 	VEC(Item) items;
 	VEC(const char *) fns1, fns2;       /* user's functions of one and of two floats */
 	int names, batch, nparams, statements;
-	bool in_model, small;
+	bool has_input;
+	bool in_model, small, smooth;       /* smooth: derivatives are compared with differences; nothing that is not its own */
 	/* what expressions are made of */
 	const Atom *atoms;                 /* element mode: everything stands for one element or for whole tensors of one shape */
 	int natoms;
 	Shape shape;                        /* tensor mode: items of this shape, starting with the anchor */
 	const Item *anchor;
 	int force;                          /* a template that must come next, or -1 */
+	char real;                          /* the kind that stands for F in element mode; 0: F itself */
 } Generator;
 
 int size_value(const Generator *g, Size s);
@@ -40,6 +42,7 @@ bool size_same(Size a, Size b);
 bool shape_same(Shape a, Shape b);
 int64_t shape_count(const Generator *g, Shape s);
 const char *size_source(Generator *g, Size s);
+const char *sizes_source(Generator *g, Shape s);         /* "B, 3" */
 const char *shape_source(Generator *g, Shape s);         /* "[B, 3]", "" for a scalar */
 int random_size(Generator *g);                          /* 1..70 */
 const char *new_name(Generator *g, const char *prefix);
@@ -48,6 +51,12 @@ Item *add_item(Generator *g, const char *name, char kind, Shape s);
 bool may_be_tagged(const char *value);
 /* An item for which all hold: kind in `kinds`, rank in lo..hi; recent ones are likelier.  NULL: none. */
 Item *pick_item(Generator *g, const char *kinds, int lo, int hi);
+Item *bind_item(Generator *g, const char *value, char kind, Shape s);
+void set_anchor(Generator *g, const Item *i);
+bool last_is_fixed(const Item *i);
+Shape with_last(Shape s, int n);
+Shape without(Shape s, unsigned axes);
+const char *kind_type(char kind);                       /* "i32", "" for f32 */
 #define CHOOSE(g, ...) ((const char *const[]){__VA_ARGS__}[roll(&(g)->dice, (int)COUNT(((const char *const[]){__VA_ARGS__})))])
 
 /* generate_expr.c: an expression of this kind over the atoms or the anchor's shape; always a tensor of the whole shape. */
@@ -55,6 +64,9 @@ const char *grow(Generator *g, char kind, int depth);
 extern const int template_count;
 bool template_kind(int t, char kind);
 char template_result(int t);
+const char *converted(Generator *g, const char *text, char from, char to);
+/* An expression of the item's own kind and shape, of one of the kinds F D H X: of its elements alone, unless it is f32. */
+const char *grow_from(Generator *g, const Item *x, int depth);
 /* Sets atoms for `body`: element mode. */
 #define WITH_ATOMS(g, list, n, body)                                                                                             \
 	do {                                                                                                                         \
@@ -71,9 +83,17 @@ char template_result(int t);
 void indexed_statement(Generator *g);
 void gather_statement(Generator *g);
 
+/* generate_sequence.c, generate_scan.c, generate_layer.c: one statement each */
+void sequence_statement(Generator *g);
+void scan_statement(Generator *g);
+void layer_statement(Generator *g);      /* of the standard library */
+void typed_statement(Generator *g);      /* arithmetic in f64, f16, bf16, i8 */
+void chance_statement(Generator *g);     /* random numbers */
+void grad_statement(Generator *g);       /* a derivative as a value */
+
 /* generate_train.c */
 void write_functions(Generator *g);
 void write_optimizer(Generator *g);
-void write_train(Generator *g, const Item *results, int nresults);
+void write_train(Generator *g, const Item *results, int nresults, const char *arguments);
 
 #endif

@@ -1,7 +1,7 @@
 /* generate_expr.c: element-wise expressions from templates.
  *
  * In a template A is a float of the whole shape, B one of the whole shape or of a suffix of it (or a number), N a number,
- * I and J integers, K a positive whole number, U a u8, C and D bools; everything else is copied. */
+ * I and J integers, K a positive whole number, U a u8, C and D bools, R the float type; everything else is copied. */
 #include "generate.h"
 
 #include <string.h>
@@ -41,9 +41,9 @@ static const Template templates[] = {
     {'F', "where(C, A, B)"},
     {'F', "where(C, A, 0)"},
     {'F', "where(C, N, A)"},
-    {'F', "(I as f32)"},
-    {'F', "((U as f32) / 255)"},
-    {'F', "(C as f32)"},
+    {'F', "(I as R)"},
+    {'F', "((U as R) / 255)"},
+    {'F', "(C as R)"},
     {'F', "relu(A)"},
     {'F', "sigmoid(A + 0)"},
     {'F', "gelu(A)"},
@@ -115,18 +115,39 @@ static const char *number(Generator *g) {
 	return numbers[roll(&g->dice, COUNT(numbers))];
 }
 
-/* From one kind to another, by the shortest way. */
-static const char *converted(Generator *g, const char *text, char from, char to) {
+static bool is_real(char kind) { return strchr("FDHX", kind) != NULL; }
+static const char *real_type(const Generator *g) { return g->real ? kind_type(g->real) : "f32"; }
+
+/* From one kind to another, by the shortest way; F is the float kind of the expression. */
+const char *converted(Generator *g, const char *text, char from, char to) {
 	Arena *a = g->arena;
 	if (from == to) return text;
 	switch (to) {
 	case 'F':
+		if (is_real(from)) return arena_printf(a, "(%s as %s)", text, real_type(g));
+		if (from == 'C' && g->real) return arena_printf(a, "(%s as %s)", text, real_type(g));
 		return from == 'C' ? arena_printf(a, "where(%s, %s, -0.5)", text, "1.25")
-		                   : arena_printf(a, from == 'U' ? "((%s as f32) / 255)" : "((%s as f32) / 8)", text);
-	case 'I': return from == 'F' ? arena_printf(a, "((%s * 5) as i32)", text) : arena_printf(a, "(%s as i32)", text);
-	case 'U': return from == 'F' ? arena_printf(a, "((abs(%s) * 50) as u8)", text) : arena_printf(a, "(%s as u8)", text);
-	default: return from == 'F' ? arena_printf(a, "(%s > 0.1)", text) : arena_printf(a, "(%s > 2)", text);
+		                   : arena_printf(a, "((%s as %s) / %s)", text, real_type(g), from == 'U' ? "255" : "8");
+	case 'I': return arena_printf(a, is_real(from) ? "((%s * 5) as i32)" : "(%s as i32)", text);
+	case 'U': return arena_printf(a, is_real(from) ? "((abs(%s) * 50) as u8)" : "(%s as u8)", text);
+	case 'C': return arena_printf(a, is_real(from) ? "(%s > 0.1)" : "(%s > 2)", text);
+	default: return arena_printf(a, is_real(from) && to == 'S' ? "((%s * 50) as %s)" : "(%s as %s)", text, kind_type(to));
 	}
+}
+
+/* Kernels have no elementary functions of f64. */
+static bool is_elementary(const char *text) {
+	static const char *const words[] = {"exp(", "expm1", "log",  "tanh", "erf(",     "sin(",   "cos(", "pow(",
+	                                    "atan2", "sig", "gelu", "silu", "softplus", "elu(A,", "^"};
+	for (size_t i = 0; i < COUNT(words); i++)
+		if (strstr(text, words[i])) return true;
+	return false;
+}
+
+/* What the expression may not have: in f64, and where derivatives are compared with differences. */
+static bool is_barred(const Generator *g, int t) {
+	const char *text = templates[t].text;
+	return (g->real == 'D' && is_elementary(text)) || (g->smooth && strstr(text, "stop_gradient"));
 }
 
 static const char *leaf(Generator *g, char kind) {
@@ -178,6 +199,7 @@ static void expand(Generator *g, Text *out, const char *text, int depth) {
 		case 'A': text_add(out, "%s", grow(g, 'F', depth)); break;
 		case 'B': text_add(out, "%s", smaller(g, depth)); break;
 		case 'N': text_add(out, "%s", number(g)); break;
+		case 'R': text_add(out, "%s", real_type(g)); break;
 		case 'I': case 'J': text_add(out, "%s", grow(g, 'I', depth)); break;
 		case 'K': text_add(out, "%d", 1 + roll(&g->dice, 9)); break;
 		case 'U': text_add(out, "%s", grow(g, 'U', depth)); break;
@@ -190,18 +212,30 @@ static void expand(Generator *g, Text *out, const char *text, int depth) {
 const char *grow(Generator *g, char kind, int depth) {
 	int t = g->force;
 	g->force = -1;
+	if (t >= 0 && is_barred(g, t)) t = -1;
 	if (t < 0) {
 		if (depth <= 0) return leaf(g, kind);
-		if (kind == 'F' && g->fns1.length && one_in(&g->dice, 12)) {
+		if (kind == 'F' && !g->real && g->fns1.length && one_in(&g->dice, 12)) {
 			bool two = g->fns2.length && one_in(&g->dice, 2);
 			const char *a = grow(g, 'F', depth - 1), *b = two ? grow(g, 'F', depth - 1) : NULL;
 			return two ? arena_printf(g->arena, "%s(%s, %s)", g->fns2.data[roll(&g->dice, g->fns2.length)], a, b)
 			           : arena_printf(g->arena, "%s(%s)", g->fns1.data[roll(&g->dice, g->fns1.length)], a);
 		}
 		do t = roll(&g->dice, template_count);
-		while (templates[t].result != kind);
+		while (templates[t].result != kind || is_barred(g, t));
 	}
 	Text out = {.arena = g->arena};
 	expand(g, &out, templates[t].text, depth - 1);
 	return converted(g, out.data, templates[t].result, kind);
+}
+
+const char *grow_from(Generator *g, const Item *x, int depth) {
+	const char *text;
+	set_anchor(g, x);
+	if (x->kind == 'F') return grow(g, 'F', depth);
+	if (!is_real(x->kind)) return x->kind == 'S' ? x->name : grow(g, x->kind, depth);
+	g->real = x->kind;
+	WITH_ATOMS(g, ((const Atom[]){{'F', x->name}}), 1, text = grow(g, 'F', depth));
+	g->real = 0;
+	return text;
 }

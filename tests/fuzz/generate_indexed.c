@@ -68,8 +68,8 @@ static const char *affine(Indexing *x, Size s, unsigned *used, bool *outside) {
 	}
 }
 
-/* Item i with a subscript per axis.  row: the text of a subscript that depends on data, for axis `axis`. */
-static const char *subscripted(Indexing *x, Item *i, bool plain, const char *row, int axis) {
+/* Item i with a subscript per axis.  by_data: a bit for each axis whose subscript depends on data: a letter stands for it. */
+static const char *subscripted(Indexing *x, Item *i, bool plain, unsigned by_data) {
 	Generator *g = x->g;
 	Text text = {.arena = g->arena};
 	unsigned used = 0;
@@ -78,7 +78,9 @@ static const char *subscripted(Indexing *x, Item *i, bool plain, const char *row
 	if (i->shape.rank) text_add(&text, "[");
 	for (int a = 0; a < i->shape.rank; a++) {
 		Size s = i->shape.size[a];
-		const char *sub = row && a == axis ? row : !plain && one_in(&g->dice, 5) ? affine(x, s, &used, &outside) : NULL;
+		const char *sub = by_data >> a & 1                ? arena_printf(g->arena, "%c", '@' + a)
+		                  : !plain && one_in(&g->dice, 5) ? affine(x, s, &used, &outside)
+		                                                  : NULL;
 		int v = sub ? 0 : variable(x, s, &used);
 		if (!sub && v < 0) {
 			if (s.batch) return NULL;
@@ -245,14 +247,14 @@ void indexed_statement(Generator *g) {
 			item = add_item(g, new_param(g, s), 'F', s);
 		}
 		Indexing before = x;
-		const char *text = subscripted(&x, item, plain, NULL, 0);
+		const char *text = subscripted(&x, item, plain, 0);
 		if (text) atoms[n++] = (Atom){item->kind, text};
 		else x = before;
 	}
 	if (n && batch_known(&x)) finish(&x, atoms, n);
 }
 
-/* `i` subscripted by variables that stand for axes of `table` other than `axis`.  NULL: they do not fit. */
+/* `i` subscripted by variables that are there, or new ones.  NULL: there are too many. */
 static const char *row_subscript(Indexing *x, Item *i) {
 	Text text = {.arena = x->g->arena};
 	unsigned used = 0;
@@ -260,7 +262,8 @@ static const char *row_subscript(Indexing *x, Item *i) {
 	for (int a = 0; a < i->shape.rank; a++) {
 		int v = 0;
 		while (v < x->nvars && (used >> v & 1 || !size_same(x->var[v].size, i->shape.size[a]))) v++;
-		if (v == x->nvars) return NULL;
+		if (v == x->nvars && (v = variable(x, i->shape.size[a], &used)) < 0) return NULL;
+		x->var[v].in_data = true;
 		used |= 1u << v;
 		text_add(&text, "%s%c", a ? ", " : "", letters[v]);
 	}
@@ -269,22 +272,37 @@ static const char *row_subscript(Indexing *x, Item *i) {
 	return text.data;
 }
 
-/* One element per row: x[.., t[..], ..]. */
+/* A number for an axis of `size`, of some integers. */
+static const char *choose_row(Indexing *x, int rank, Size size) {
+	Generator *g = x->g;
+	for (int tries = 0; tries < 12; tries++) {
+		const Item *index = &g->items.data[roll(&g->dice, g->items.length)];
+		if (!strchr("IU", index->kind) || index->shape.rank >= rank) continue;
+		const char *row = row_subscript(x, (Item *)index);
+		if (!row) continue;
+		if (index->classes && index->classes <= size.n && !size.batch && one_in(&g->dice, 2)) return row;
+		return arena_printf(g->arena, one_in(&g->dice, 2) ? "%s %% %d" : "(%s + %d)", row, 1 + roll(&g->dice, size.n + 2));
+	}
+	return NULL;
+}
+
+/* One element per row: x[.., t[..], ..], or by two numbers: x[t[..], u[..], ..]. */
 void gather_statement(Generator *g) {
 	Indexing x = {.g = g};
 	Item *table = pick_item(g, "FFFI", 1, 3);
 	if (!table) return;
-	int axis = roll(&g->dice, table->shape.rank), n = table->shape.size[axis].n;
-	const char *text = subscripted(&x, table, true, "@", axis), *row = NULL;
-	if (!text || !batch_known(&x)) return;
-	for (int tries = 0; tries < 12 && !row; tries++) {
-		const Item *index = &g->items.data[roll(&g->dice, g->items.length)];
-		if (strchr("IU", index->kind) && index->shape.rank < table->shape.rank) row = row_subscript(&x, (Item *)index);
-		if (!row || (index->classes && index->classes <= n && !table->shape.size[axis].batch && one_in(&g->dice, 2))) continue;
-		row = arena_printf(g->arena, one_in(&g->dice, 2) ? "%s %% %d" : "(%s + %d)", row, 1 + roll(&g->dice, n + 2));
+	int rank = table->shape.rank, axis = roll(&g->dice, rank), other = roll(&g->dice, rank);
+	unsigned by_data = 1u << axis;
+	if (rank > 1 && one_in(&g->dice, 3)) by_data |= 1u << other;
+	const char *text = subscripted(&x, table, true, by_data);
+	if (!text) return;
+	for (int a = 0; a < rank; a++) {
+		if (!(by_data >> a & 1)) continue;
+		const char *row = choose_row(&x, rank, table->shape.size[a]), *at = strrchr(text, '@' + a);
+		if (!row) return;
+		text = arena_printf(g->arena, "%.*s%s%s", (int)(at - text), text, row, at + 1);
 	}
-	if (!row || !x.nvars) return;
-	const char *at = strchr(text, '@');
-	Atom atoms[] = {{table->kind, arena_printf(g->arena, "%.*s%s%s", (int)(at - text), text, row, at + 1)}};
+	if (!x.nvars || !batch_known(&x)) return;
+	Atom atoms[] = {{table->kind, text}};
 	finish(&x, atoms, 1);
 }

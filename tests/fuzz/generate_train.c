@@ -16,7 +16,7 @@ void write_functions(Generator *g) {
 		if (two) body = arena_printf(g->arena, "%s + 0.5 * z - 0.1 * x", body);
 		else body = arena_printf(g->arena, "%s + 0.2 * x", body);
 		text_add(&g->declarations, two ? "fn %s(x, z) = %s\n" : "fn %s(x) = %s\n", name, body);
-		if (one_in(&g->dice, 2)) {
+		if (!g->smooth && one_in(&g->dice, 2)) {
 			WITH_ATOMS(g, more, 4, first = grow(g, 'F', 2));
 			WITH_ATOMS(g, more, 4, second = grow(g, 'F', 1));
 			if (two)
@@ -102,6 +102,8 @@ static void write_penalty(Generator *g, const Item *results, int n) {
 static void write_rules(Generator *g, const char *indent) {
 	const char *rate = CHOOSE(g, "0.1", "0.01", "input(0.02)", "cosine(0.1, 5, 100)", "linear(0.1, 3, 50)", "step_decay(0.1, 7)",
 	                          "exponential_decay(0.1, 9)", "one_cycle(0.1, 60)");
+	if (g->has_input && strstr(rate, "input")) rate = "0.02";   /* two would have one name */
+	g->has_input = g->has_input || strstr(rate, "input");
 	const char *what = CHOOSE(g, "own", "own", "own", "sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam", "lion");
 	const char *more = "";
 	if (!strcmp(what, "sgd")) more = CHOOSE(g, "", ", momentum = 0.9", ", momentum = 0.9, nesterov = true", ", decay = 0.01");
@@ -112,7 +114,24 @@ static void write_rules(Generator *g, const char *indent) {
 	else text_add(&g->train, "%soptimizer = %s(lr = %s%s)\n", indent, what, rate, more);
 }
 
-void write_train(Generator *g, const Item *results, int n) {
+/* Several updates: of all parameters, of some, and of what the model gives with the parameters that the first one has made. */
+static void write_updates(Generator *g, const Item *results, int n, const char *arguments, const char *clip) {
+	text_add(&g->train, "  update one {\n    loss = l\n    params = %s\n", CHOOSE(g, "net", "net", "\"net/p*\""));
+	write_rules(g, "    ");
+	if (clip) text_add(&g->train, "    %s", clip);
+	text_add(&g->train, "  }\n");
+	int which = roll(&g->dice, n);
+	if (one_in(&g->dice, 2) && results[which].kind == 'F') {
+		text_add(&g->train, "  let ");
+		for (int i = 0; i < n; i++) text_add(&g->train, "%sa%d", i ? ", " : "", i);
+		text_add(&g->train, " = net(%s)\n  update again {\n    loss = mean(tanh(a%d)) * 0.5\n", arguments, which);
+		write_rules(g, "    ");
+		text_add(&g->train, "  }\n");
+	}
+	text_add(&g->train, "  update two {\n    loss = 0.3 * l2(net, decay_rank = 0)\n    optimizer = sgd(lr = 0.1)\n  }\n");
+}
+
+void write_train(Generator *g, const Item *results, int n, const char *arguments) {
 	for (int i = 0; i < n; i++) {
 		const char *term = loss_of(g, &results[i], arena_printf(g->arena, "o%d", i));
 		if (i) text_add(&g->train, "  l = l + 0.3 * %s\n", term);
@@ -120,16 +139,13 @@ void write_train(Generator *g, const Item *results, int n) {
 	}
 	if (one_in(&g->dice, 6)) write_penalty(g, results, n);
 	if (one_in(&g->dice, 6)) text_add(&g->train, "  l = l + 0.01 * %s(net)\n", CHOOSE(g, "l2", "l1"));
+	if (!g->smooth && one_in(&g->dice, 10)) text_add(&g->train, "  precision = bf16\n");
 	const char *clip = one_in(&g->dice, 4) ? "clip = norm(0.5)\n" : NULL;
 	if (one_in(&g->dice, 5)) text_add(&g->train, "  accumulate = %d\n", 2 + roll(&g->dice, 3));
 	if (one_in(&g->dice, 4)) text_add(&g->train, "  metric first = o0\n");
 	if (one_in(&g->dice, 4)) text_add(&g->train, "  metric ratio = total(o0 > 0) / (1 + total(o0 <= 0))\n");
 	if (one_in(&g->dice, 6)) {
-		text_add(&g->train, "  update one {\n    loss = l\n    params = net\n");
-		write_rules(g, "    ");
-		if (clip) text_add(&g->train, "    %s", clip);
-		text_add(&g->train,
-		         "  }\n  update two {\n    loss = 0.3 * l2(net, decay_rank = 0)\n    optimizer = sgd(lr = 0.1)\n  }\n");
+		write_updates(g, results, n, arguments, clip);
 		return;
 	}
 	text_add(&g->train, "  loss = l\n");

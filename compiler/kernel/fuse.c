@@ -16,12 +16,15 @@
 
 enum { TOO_LARGE = 200, MOST_ROOTS = 16, MOST_FILL = 40, MOST_WIDTH = 1 << 16 };
 
+typedef VEC(int) Numbers;
+
 typedef struct Fuse {
 	KernelProgram *kp;
 	int *uses;               /* by Val.id: how many values and outputs read it, directly or through views */
 	double *cost;            /* by Val.id: cycles per 16 elements of computing it inline */
 	bool *near_anchor;       /* by Val.id: an anchor's result is read inline, at the same index */
 	int *kernel_of;          /* by Val.id: the kernel it is a root of, or -1 */
+	Numbers *readers;        /* by Val.id: the kernels it is a leaf of */
 	char *seen;              /* by kernel: visited by a search */
 } Fuse;
 
@@ -266,19 +269,37 @@ static bool has_leaf(const LeafList *leaves, const Val *v) {
 	return false;
 }
 
-/* Do both read one tensor?  Only then is it worth computing them together: unrelated values of the same dims stay apart, so
- * that the layers of a deep net have kernels alike. */
-static bool share_leaf(const LeafList *a, const LeafList *b) {
-	for (int i = 0; i < a->length; i++)
-		if (a->data[i].val->type.rank && has_leaf(b, a->data[i].val)) return true;
-	return false;
+/* The latest kernel before `below` that computes one of the leaves (`computes`) or reads the same tensor (`shares`); or -1.
+ * Only such ones are worth computing together: unrelated values of the same dims stay apart, so that the layers of a deep net
+ * have kernels alike.  A few numbers, like the seed of what is random, are no tensor. */
+static int related_kernel(const Fuse *f, const LeafList *leaves, bool computes, bool shares, int below) {
+	int latest = -1;
+	for (int i = 0; i < leaves->length; i++) {
+		const Val *v = leaves->data[i].val;
+		int from = f->kernel_of[v->id];
+		if (computes && from < below) latest = MAX(latest, from);
+		const Numbers *readers = &f->readers[v->id];
+		for (int k = 0; k < readers->length && shares && type_count(v->type) > LANES; k++)
+			if (readers->data[k] < below) latest = MAX(latest, readers->data[k]);
+	}
+	return latest;
+}
+
+/* A copy of what can be written without reading anything: such ones are alike, whatever is copied beside them. */
+static bool copies_constant(const Val *v) {
+	if (v->op != OpMark) return false;
+	for (v = v->arg[0]; v->op == OpBroadcast; v = v->arg[0]) continue;
+	return v->op == OpConst;
 }
 
 static void add_root(Fuse *f, Val *root, const LeafList *leaves, int into) {
 	Kernel *k = &f->kp->kernels.data[into];
 	vec_push(f->kp->arena, &k->roots, root);
 	for (int i = 0; i < leaves->length; i++)   /* provisional: kernel_fuse() lists them again, with their axes */
-		if (!has_leaf(&k->leaves, leaves->data[i].val)) vec_push(f->kp->arena, &k->leaves, leaves->data[i]);
+		if (!has_leaf(&k->leaves, leaves->data[i].val)) {
+			vec_push(f->kp->arena, &k->leaves, leaves->data[i]);
+			vec_push(f->kp->arena, &f->readers[leaves->data[i].val->id], into);
+		}
 	f->kernel_of[root->id] = into;
 	for (int i = 0; i < leaves->length; i++) {
 		int from = f->kernel_of[leaves->data[i].val->id];
@@ -305,19 +326,15 @@ static bool takes(const Kernel *k, const Val *root) {
  * also joins one that reads what it reads. */
 static int find_rows(Fuse *f, Val *root, const LeafList *leaves) {
 	KernelProgram *kp = f->kp;
-	int into = -1;
-	for (int shares = 0; shares < (is_reduce(root) ? 2 : 1) && into < 0; shares++)
-		for (int k = kp->kernels.length - 1; k >= 0 && into < 0; k--) {
+	for (int shares = 0; shares < (is_reduce(root) ? 2 : 1); shares++)
+		for (int k = kp->kernels.length; (k = related_kernel(f, leaves, true, shares, k)) >= 0;) {
 			const Kernel *kernel = &kp->kernels.data[k];
 			if (!takes(kernel, root)) continue;
-			bool reads = shares && share_leaf(leaves, &kernel->leaves);
-			for (int i = 0; i < leaves->length; i++) reads = reads || f->kernel_of[leaves->data[i].val->id] == k;
-			if (!reads) continue;
 			LeafList of_rows = {0};
 			value_leaves(kp, root, -1, kernel->domain.rank, &of_rows);
-			if (may_join(f, &of_rows, k)) into = k;
+			if (may_join(f, &of_rows, k)) return k;
 		}
-	return into;
+	return -1;
 }
 
 static int new_kernel(Fuse *f, Val *root) {
@@ -346,7 +363,7 @@ static void place(Fuse *f, Val *root) {
 	LeafList leaves = {0};
 	value_leaves(kp, root, -1, -1, &leaves);
 	int into = root->op == OpProject ? find_scan(kp, root->arg[0]) : find_rows(f, root, &leaves);
-	if (!is_product(root) && !reduces_last(root) && !is_sequence(root) && root->op != OpProject) {
+	if (!is_product(root) && !reduces_last(root) && !is_sequence(root) && root->op != OpProject && !copies_constant(root)) {
 		for (int i = 0; i < leaves.length; i++) {
 			int from = f->kernel_of[leaves.data[i].val->id];
 			if (from <= into || !leaves.data[i].identity || kp->kernels.data[from].roots.length >= MOST_ROOTS) continue;
@@ -354,11 +371,11 @@ static void place(Fuse *f, Val *root) {
 			if (kp->kernels.data[from].kind == KERNEL_SEQUENCE && !sequence_streams(kp->kernels.data[from].anchor)) continue;
 			if (may_join(f, &leaves, from)) into = from;
 		}
-		for (int k = kp->kernels.length - 1; k >= 0 && into < 0; k--) {
+		for (int k = kp->kernels.length; into < 0 && (k = related_kernel(f, &leaves, false, true, k)) >= 0;) {
 			const Kernel *kernel = &kp->kernels.data[k];
 			if (kernel->kind != KERNEL_MAP || kernel->roots.length >= MOST_ROOTS || !type_same_dims(kernel->domain, root->type))
 				continue;
-			if (share_leaf(&leaves, &kernel->leaves) && may_join(f, &leaves, k)) into = k;
+			if (may_join(f, &leaves, k)) into = k;
 		}
 	}
 	if (into < 0) into = new_kernel(f, root);
@@ -440,12 +457,16 @@ static KernelProgram *fuse(KernelProgram *kp) {
 	          NEW_ARRAY(arena, double, n),
 	          NEW_ARRAY(arena, bool, n),
 	          NEW_ARRAY(arena, int, n),
+	          NEW_ARRAY(arena, Numbers, n),
 	          NEW_ARRAY(arena, char, n)};
 	for (int i = 0; i < n; i++) f.kernel_of[i] = -1;
 	count_uses(&f);
 	for (int i = 0; i < fn->vals.length; i++) decide(&f, fn->vals.data[i]);
 	if (kp->parent) store_body_outputs(&f);
 	else store_outputs(&f);
+	int most = kp->buffers.length + fn->outputs.length;   /* a kernel for each stored value, and for each copy */
+	kp->kernels.data = NEW_ARRAY(arena, Kernel, most);
+	kp->kernels.capacity = most;
 	for (int i = 0; i < fn->vals.length; i++) {
 		int buffer = kp->buffer_of[i];
 		if (fn->vals.data[i]->op != OpInput && buffer >= 0 && !kp->buffers.data[buffer].given) place(&f, fn->vals.data[i]);

@@ -76,11 +76,10 @@ static void plan_arena(KernelProgram *kp) {
 		Buffer *b = &kp->buffers.data[i];
 		if (b->kind == BUFFER_ARENA && b->first >= 0) live[n++] = b;
 	}
-	int end = kp->kernels.length;
-	for (int t = 0; t < end; t++) {
-		size_t sum = 0;
-		for (int i = 0; i < n; i++)
-			if (live[i]->first <= t && t <= live[i]->last) sum += live[i]->bytes;
+	size_t sum = 0, *more = NEW_ARRAY(kp->arena, size_t, kp->kernels.length + 2);   /* than before: it may wrap round */
+	for (int i = 0; i < n; i++) more[live[i]->first] += live[i]->bytes, more[live[i]->last + 1] -= live[i]->bytes;
+	for (int t = 0; t < kp->kernels.length; t++) {
+		sum += more[t];
 		kp->arena_bound = MAX(kp->arena_bound, sum);
 	}
 	qsort(live, (size_t)n, sizeof *live, larger_first);

@@ -52,14 +52,23 @@ static bool runs_after(const KernelProgram *kp, int kernel, int other, char *ans
 	return false;
 }
 
+/* By Val.id: the kernels that a value is a leaf of. */
+typedef VEC(int) Readers;
+
+static void add_readers(KernelProgram *kp, int kernel, Readers *readers) {
+	const Kernel *k = &kp->kernels.data[kernel];
+	for (int i = 0; i < k->leaves.length; i++) vec_push(kp->arena, &readers[k->leaves.data[i].val->id], kernel);
+}
+
 /* May kernel `writer` overwrite input `old`, which others (and itself, elsewhere) read?  Then it is made to run after them. */
-static bool overwrite(KernelProgram *kp, int writer, const Val *old) {
+static bool overwrite(KernelProgram *kp, int writer, const Val *old, const Readers *readers) {
 	const Leaf *own = find_leaf(&kp->kernels.data[writer], old);
 	if (own && !own->identity) return false;
 	char *answer = NEW_ARRAY(kp->arena, char, kp->kernels.length);
 	for (int turn = 0; turn < 2; turn++)   /* first look, then act */
-		for (int k = 0; k < kp->kernels.length; k++) {
-			if (k == writer || !find_leaf(&kp->kernels.data[k], old)) continue;
+		for (int i = 0; i < readers[old->id].length; i++) {
+			int k = readers[old->id].data[i];
+			if (k == writer) continue;
 			if (turn) ADD_UNIQUE(kp, kp->kernels.data[writer].after, k);
 			else if (runs_after(kp, k, writer, answer)) return false;
 		}
@@ -67,7 +76,7 @@ static bool overwrite(KernelProgram *kp, int writer, const Val *old) {
 }
 
 /* A kernel that copies `root` over input `old` at the end. */
-static void add_copy(KernelProgram *kp, Val *root, int writer, const Val *old) {
+static void add_copy(KernelProgram *kp, Val *root, int writer, const Val *old, Readers *readers) {
 	Fn *f = kp->fn;
 	Val *copy = ir_mark(f, root);
 	kp->buffer_of[copy->id] = kp->buffer_of[old->id];
@@ -76,7 +85,8 @@ static void add_copy(KernelProgram *kp, Val *root, int writer, const Val *old) {
 	vec_push(kp->arena, &k.after, writer);
 	kernel_leaves(kp, &k, &k.leaves);
 	vec_push(kp->arena, &kp->kernels, k);
-	if (!overwrite(kp, kp->kernels.length - 1, old)) die("a copy at the end cannot be too early");
+	add_readers(kp, kp->kernels.length - 1, readers);
+	if (!overwrite(kp, kp->kernels.length - 1, old, readers)) die("a copy at the end cannot be too early");
 }
 
 /* The input that this output replaces, or -1. */
@@ -89,17 +99,20 @@ static int replaced_input(const KernelProgram *kp, int output) {
 static void place_outputs(KernelProgram *kp) {
 	const Fn *f = kp->fn;
 	int *kernel_of = NEW_ARRAY(kp->arena, int, f->vals.length + 1);
-	for (int k = 0; k < kp->kernels.length; k++)
+	Readers *readers = NEW_ARRAY(kp->arena, Readers, f->vals.length + f->outputs.length + 1);
+	for (int k = 0; k < kp->kernels.length; k++) {
 		for (int r = 0; r < kp->kernels.data[k].roots.length; r++) kernel_of[kp->kernels.data[k].roots.data[r]->id] = k;
+		add_readers(kp, k, readers);
+	}
 	for (int i = 0; i < f->outputs.length; i++) {
 		const Output *out = &f->outputs.data[i];
 		int replaced = replaced_input(kp, i);
 		if (replaced < 0) continue;
 		const Val *old = f->inputs.data[replaced].val;
 		int writer = kernel_of[out->val->id];
-		if (overwrite(kp, writer, old)) kp->buffer_of[out->val->id] = kp->buffer_of[old->id];
+		if (overwrite(kp, writer, old, readers)) kp->buffer_of[out->val->id] = kp->buffer_of[old->id];
 		else if (kp->parent) scan_alternate(kp, i);
-		else add_copy(kp, out->val, writer, old);
+		else add_copy(kp, out->val, writer, old, readers);
 	}
 }
 
@@ -110,13 +123,13 @@ static void complete_kernels(KernelProgram *kp) {
 	}
 }
 
-/* Does nothing wait for this kernel, which one worker runs alone?  Then it may stand last, where it holds nobody up. */
-static bool can_wait(const KernelProgram *kp, int kernel) {
-	const Kernel *k = &kp->kernels.data[kernel];
-	if (k->partition >= 0) return false;
+/* By kernel: does nothing wait for it, and one worker run it alone?  Then it may stand last, where it holds nobody up. */
+static bool *can_wait(const KernelProgram *kp) {
+	bool *wait = NEW_ARRAY(kp->arena, bool, kp->kernels.length + 1);
+	for (int i = 0; i < kp->kernels.length; i++) wait[i] = kp->kernels.data[i].partition < 0;
 	for (int i = 0; i < kp->kernels.length; i++)
-		if (contains(kp->kernels.data[i].after.data, kp->kernels.data[i].after.length, kernel)) return false;
-	return true;
+		for (int a = 0; a < kp->kernels.data[i].after.length; a++) wait[kp->kernels.data[i].after.data[a]] = false;
+	return wait;
 }
 
 /* Kernels in an order that respects `after`, the earliest created first. */
@@ -124,11 +137,12 @@ static void order_kernels(KernelProgram *kp) {
 	int n = kp->kernels.length;
 	Kernel *old = kp->kernels.data, *sorted = NEW_ARRAY(kp->arena, Kernel, n + 1);
 	int *position = NEW_ARRAY(kp->arena, int, n + 1);
-	bool *wait = NEW_ARRAY(kp->arena, bool, n + 1);
-	for (int i = 0; i < n; i++) position[i] = -1, wait[i] = can_wait(kp, i);
-	for (int done = 0; done < n; done++) {
+	bool *wait = can_wait(kp);
+	for (int i = 0; i < n; i++) position[i] = -1;
+	for (int done = 0, first = 0; done < n; done++) {
 		int pick = -1;
-		for (int turn = 0; turn < 2 * n && pick < 0; turn++) {   /* first those that others wait for, then the rest */
+		while (first < n && (wait[first] || position[first] >= 0)) first++;
+		for (int turn = first; turn < 2 * n && pick < 0; turn++) {   /* first those that others wait for, then the rest */
 			int i = turn % n;
 			bool ready = position[i] < 0 && wait[i] == (turn >= n);
 			for (int a = 0; a < old[i].after.length && ready; a++) ready = position[old[i].after.data[a]] >= 0;

@@ -46,6 +46,7 @@ static void print_attributes(Text *out, const Names *n, const Val *v) {
 			text_add(out, " site #%d", site_name(n, v->list[0].data[0]));
 			continue;
 		}
+		if (n->key && v->op == OpMark) continue;   /* the number tells copies apart, and computes nothing */
 		text_add(out, " %s=", info->list[i]);
 		for (int k = 0; k < v->list[i].length; k++) text_add(out, k ? ",%lld" : "%lld", (long long)v->list[i].data[k]);
 	}

@@ -516,10 +516,11 @@ KernelCode lower_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel, 
 	Text key = {.arena = e->arena};
 	kernel_key(&key, kp, kernel, code.buffers, code.nbuffers, &code.sites);
 	code.key = key.data;
+	code.hash = hash_bytes(key.data, key.length, 0);
 	for (int i = 0; i < made->length && !code.function; i++)
-		if (strcmp(made->data[i].key, code.key) == 0) code.function = made->data[i].function;
-	const char *name = arena_printf(e->arena, "%s.k%d", made->prefix, made->length);
-	if (!code.function) code.function = write_kernel(e, kp, kernel, &code, name);
+		if (made->data[i].hash == code.hash && strcmp(made->data[i].key, code.key) == 0) code.function = made->data[i].function;
+	if (code.function) return code;
+	code.function = write_kernel(e, kp, kernel, &code, arena_printf(e->arena, "%s.k%d", made->prefix, made->length));
 	vec_push(e->arena, made, code);
 	return code;
 }

@@ -141,7 +141,14 @@ size_t sequence_scratch(const Val *v);
 
 /* kernels.c: a kernel as a local function (its buffers, scratch, sites, index, begin, end); one function serves all kernels with
  * the same key.  The index is a parameter only when the kernel reads it.  made: the codes so far; its own is added. */
-typedef struct KernelCode { Value function; int nbuffers; int *buffers; Sites sites; bool index; const char *key; } KernelCode;
+typedef struct KernelCode {
+	Value function;
+	int nbuffers, *buffers;
+	Sites sites;
+	bool index;
+	const char *key;
+	uint64_t hash;           /* of the key */
+} KernelCode;
 typedef struct KernelCodes { KernelCode *data; int length, capacity; const char *prefix; } KernelCodes;
 KernelCode lower_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel, KernelCodes *made);
 /* How many column panels workers should share instead of rows; 0: rows. */

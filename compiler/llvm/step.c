@@ -1,23 +1,29 @@
 /* step.c: in: a planned KernelProgram; out: its entry point  void NAME(Frame *, int64_t tid, int64_t nworkers),
- * which every worker runs: straight-line calls of kernels, each worker with its share of rows, and barriers; a scan is a loop
- * around such a line.
+ * which every worker runs: a line of calls of kernels, each worker with its share of rows, and barriers; a scan is a loop
+ * around such a line.  A long line is a table: one call of each function, in a loop over what the calls differ by, so that
+ * neither code nor its generation grows with the depth of a net whose blocks are alike.
  * Guarantees: no other loops, no allocation; the Frame is only read. */
 #include "lower.h"
+
+enum { MOST_WRITTEN_OUT = 64 };   /* calls of a line that is no table */
 
 typedef struct Entry {
 	Emit *e;
 	Value frame, tid, persistent, *io, scratch;
+	Value bases;             /* of a table: arena, persistent, io.. */
+	int base_bits;           /* of a word of the table that say which base; the others are the offset */
 } Entry;
 
 /* The kernels' functions of a program, and of the bodies of its scans, by kernel. */
 typedef struct ProgramCode { KernelCode *kernels; struct ProgramCode **bodies; } ProgramCode;
 
-/* A program where its calls are written.  Of a body: its turn's number (from 0) and index. */
+/* A program where its calls are written.  Of a body: its turn's number (from 0) and index.  record: of a table: the words of
+ * the present call. */
 typedef struct Scope {
 	Entry *entry;
 	const KernelProgram *kp;
 	const struct Scope *around;
-	Value arena, turn, index;
+	Value arena, turn, index, record;
 } Scope;
 
 enum { FRAME_PERSISTENT, FRAME_ARENA, FRAME_BARRIER, FRAME_CONTEXT, FRAME_IO };
@@ -48,6 +54,33 @@ static Value buffer_address(const Scope *s, int number) {
 	return emit_at_constant(entry->e, b->kind == BUFFER_ARENA ? s->arena : entry->persistent, entry->e->i8, (int64_t)b->offset);
 }
 
+/* ---- words of a table ---- */
+
+enum { BASE_ARENA, BASE_PERSISTENT, BASE_IO };
+
+static int64_t address_word(const Entry *entry, const Buffer *b) {
+	int64_t base = b->kind == BUFFER_ARENA ? BASE_ARENA : b->kind == BUFFER_IO ? BASE_IO + b->io : BASE_PERSISTENT;
+	int64_t offset = b->kind == BUFFER_IO ? 0 : (int64_t)b->offset;
+	return (int64_t)((uint64_t)offset << entry->base_bits) + base;
+}
+
+static Value record_word(const Scope *s, int word) {
+	Emit *e = s->entry->e;
+	return emit_load(e, e->i64, 1, emit_at_constant(e, s->record, e->i64, word));
+}
+
+static Value record_address(const Scope *s, int word) {
+	Emit *e = s->entry->e;
+	Value packed = record_word(s, word), bits = LLVMConstInt(e->i64, (unsigned)s->entry->base_bits, false);
+	Value mask = LLVMConstInt(e->i64, ((uint64_t)1 << s->entry->base_bits) - 1, false);
+	Value number = LLVMBuildAnd(e->builder, packed, mask, ""), offset = LLVMBuildLShr(e->builder, packed, bits, "");
+	number = LLVMBuildIntCast2(e->builder, number, e->index, false, "");
+	offset = LLVMBuildIntCast2(e->builder, offset, e->index, false, "");
+	return emit_at(e, emit_load(e, e->ptr, 1, emit_at(e, s->entry->bases, e->ptr, number)), e->i8, offset);
+}
+
+/* ---- calls ---- */
+
 static void call_kernel(const Scope *s, const Kernel *k, const KernelCode *code) {
 	Emit *e = s->entry->e;
 	Value tid = s->entry->tid;
@@ -64,10 +97,11 @@ static void call_kernel(const Scope *s, const Kernel *k, const KernelCode *code)
 	} else if (guarded) {
 		only = emit_if(e, LLVMBuildICmp(e->builder, LLVMIntEQ, tid, emit_index(e, 0), ""));
 	}
-	for (int i = 0; i < code->nbuffers; i++) args[i] = buffer_address(s, code->buffers[i]);
+	for (int i = 0; i < code->nbuffers; i++) args[i] = s->record ? record_address(s, i) : buffer_address(s, code->buffers[i]);
 	args[code->nbuffers] = s->entry->scratch;
 	for (int i = 0; i < code->sites.length; i++)
-		args[code->nbuffers + 1 + i] = LLVMConstInt(e->i64, (uint64_t)code->sites.data[i], false);
+		args[code->nbuffers + 1 + i] = s->record ? record_word(s, code->nbuffers + i)
+		                                         : LLVMConstInt(e->i64, (uint64_t)code->sites.data[i], false);
 	if (code->index) args[nargs - 3] = LLVMBuildIntCast2(e->builder, s->index, e->i32, true, "");
 	args[nargs - 2] = begin;
 	args[nargs - 1] = end;
@@ -124,6 +158,105 @@ static void call_kernels(const Scope *s, const ProgramCode *code) {
 	}
 }
 
+/* ---- a table ---- */
+
+/* A case: one of the functions, or a scan, and the first of its calls; length: words of each. */
+typedef struct Case { int first, length; } Case;
+typedef struct Table {
+	VEC(Case) cases;
+	VEC(Value) words;        /* of a call: twice its case, and one more after a barrier; addresses; sites */
+	bool barriers;
+} Table;
+
+static int find_case(const Scope *s, const ProgramCode *code, Table *t, int kernel) {
+	const KernelCode *own = &code->kernels[kernel];
+	for (int i = 0; i < t->cases.length && own->function; i++)
+		if (code->kernels[t->cases.data[i].first].function == own->function) return i;
+	Case c = {.first = kernel, .length = 1 + own->nbuffers + own->sites.length};
+	vec_push(s->entry->e->arena, &t->cases, c);
+	return t->cases.length - 1;
+}
+
+static Value make_table(const Scope *s, const ProgramCode *code, Table *t) {
+	Emit *e = s->entry->e;
+	for (int i = 0; i < s->kp->kernels.length; i++) {
+		const KernelCode *own = &code->kernels[i];
+		bool barrier = s->kp->kernels.data[i].barrier_before;
+		int64_t head = 2 * (int64_t)find_case(s, code, t, i) + barrier;
+		t->barriers = t->barriers || barrier;
+		vec_push(e->arena, &t->words, LLVMConstInt(e->i64, (uint64_t)head, false));
+		for (int k = 0; k < own->nbuffers; k++) {
+			int64_t word = address_word(s->entry, &s->kp->buffers.data[own->buffers[k]]);
+			vec_push(e->arena, &t->words, LLVMConstInt(e->i64, (uint64_t)word, false));
+		}
+		for (int k = 0; k < own->sites.length; k++)
+			vec_push(e->arena, &t->words, LLVMConstInt(e->i64, (uint64_t)own->sites.data[k], false));
+	}
+	Value array = LLVMConstArray2(e->i64, t->words.data, (uint64_t)t->words.length);
+	Value global = LLVMAddGlobal(e->module, LLVMTypeOf(array), arena_printf(e->arena, "%s.calls", s->kp->fn->name));
+	LLVMSetInitializer(global, array);
+	LLVMSetGlobalConstant(global, true);
+	LLVMSetLinkage(global, LLVMPrivateLinkage);
+	LLVMSetAlignment(global, 8);
+	return global;
+}
+
+static void store_bases(Scope *s) {
+	Entry *entry = s->entry;
+	Emit *e = entry->e;
+	int n = BASE_IO + s->kp->nio;
+	for (entry->base_bits = 1; (1 << entry->base_bits) < n;) entry->base_bits++;
+	entry->bases = emit_alloca(e, e->ptr, n, 16);
+	for (int i = 0; i < n; i++) {
+		Value base = i == BASE_ARENA ? s->arena : i == BASE_PERSISTENT ? entry->persistent : entry->io[i - BASE_IO];
+		emit_store(e, base, emit_at_constant(e, entry->bases, e->ptr, i));
+	}
+}
+
+static LLVMBasicBlockRef new_block(Emit *e) { return LLVMAppendBasicBlockInContext(e->context, e->function, ""); }
+
+/* for (at = 0; at < length; at += words of the call) switch (case) .. */
+static void call_by_table(Scope *s, const ProgramCode *code) {
+	Emit *e = s->entry->e;
+	Table t = {0};
+	store_bases(s);
+	Value table = make_table(s, code, &t);
+	LLVMBasicBlockRef before = LLVMGetInsertBlock(e->builder), body = new_block(e), never = new_block(e);
+	LLVMBasicBlockRef next = new_block(e), after = new_block(e);
+	LLVMBuildBr(e->builder, body);
+	LLVMPositionBuilderAtEnd(e->builder, never);
+	LLVMBuildUnreachable(e->builder);
+	LLVMPositionBuilderAtEnd(e->builder, next);
+	Value then = LLVMBuildPhi(e->builder, e->index, "");
+	LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntULT, then, emit_index(e, t.words.length), ""), body, after);
+	LLVMPositionBuilderAtEnd(e->builder, body);
+	Value at = LLVMBuildPhi(e->builder, e->index, "");
+	LLVMAddIncoming(at, (Value[]){emit_index(e, 0), then}, (LLVMBasicBlockRef[]){before, next}, 2);
+	s->record = emit_at(e, table, e->i64, at);
+	Value head = record_word(s, 0), one = LLVMConstInt(e->i64, 1, false);
+	s->record = emit_at_constant(e, s->record, e->i64, 1);
+	if (t.barriers) {
+		EmitIf meets = emit_if(e, LLVMBuildTrunc(e->builder, head, e->i1, ""));
+		call_barrier(s->entry);
+		emit_end_if(e, &meets);
+	}
+	Value choice = LLVMBuildSwitch(e->builder, LLVMBuildLShr(e->builder, head, one, ""), never, (unsigned)t.cases.length);
+	for (int i = 0; i < t.cases.length; i++) {
+		const Case *c = &t.cases.data[i];
+		const Kernel *k = &s->kp->kernels.data[c->first];
+		LLVMBasicBlockRef block = new_block(e);
+		LLVMAddCase(choice, LLVMConstInt(e->i64, (unsigned)i, false), block);
+		LLVMPositionBuilderAtEnd(e->builder, block);
+		if (k->body) call_scan(s, k, code->bodies[c->first]);
+		else call_kernel(s, k, &code->kernels[c->first]);
+		Value past = emit_add(e, at, emit_index(e, c->length));
+		LLVMBasicBlockRef end = LLVMGetInsertBlock(e->builder);
+		LLVMAddIncoming(then, &past, &end, 1);
+		LLVMBuildBr(e->builder, next);
+	}
+	LLVMPositionBuilderAtEnd(e->builder, after);
+}
+
 static ProgramCode *lower_program(Emit *e, const KernelProgram *kp, KernelCodes *made) {
 	ProgramCode *code = NEW(e->arena, ProgramCode);
 	code->kernels = NEW_ARRAY(e->arena, KernelCode, kp->kernels.length + 1);
@@ -151,6 +284,7 @@ void lower_entry(Emit *e, const KernelProgram *kp, const char *name) {
 	Value offset = emit_add(e, emit_mul(e, entry.tid, emit_index(e, (int64_t)kp->scratch_bytes)),
 	                        emit_index(e, (int64_t)kp->scratch_offset));
 	entry.scratch = emit_at(e, s.arena, e->i8, offset);
-	call_kernels(&s, code);
+	if (kp->kernels.length > MOST_WRITTEN_OUT) call_by_table(&s, code);
+	else call_kernels(&s, code);
 	LLVMBuildRetVoid(e->builder);
 }

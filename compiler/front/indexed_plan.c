@@ -219,13 +219,11 @@ IndexPlan *plan_enter(Elab *e, const IndexList *left, const Expr *body) {
 	IndexPlan *plan = NEW(e->arena, IndexPlan);
 	plan->outer = e->index_plan;
 	plan->activation = e->activation;
-	Walk *w = NEW(e->arena, Walk);
-	w->e = e;
-	w->plan = plan;
+	Walk w = {.e = e, .plan = plan};
 	if (left) add_binders(e, plan, left);
 	Frame frame = {NULL, left};
-	walk(w, body, left ? &frame : NULL, 0);
-	give_ids(w);
+	walk(&w, body, left ? &frame : NULL, 0);
+	give_ids(&w);
 	e->index_plan = plan;
 	return plan;
 }
@@ -279,12 +277,9 @@ Scope *bind_indices(Elab *e, Scope *scope, const IndexList *indices, bool infer,
 	bool fine = true;
 	for (int i = 0; i < indices->length; i++) fine &= bind_index(e, scope, inner, &indices->data[i]);
 	if (fine && infer) {
-		Walk *w = NEW(e->arena, Walk);
-		w->e = e;
-		w->plan = e->index_plan;
-		w->scope = inner;
+		Walk w = {.e = e, .plan = e->index_plan, .scope = inner};
 		Frame frame = {NULL, indices};
-		walk(w, body, &frame, 0);
+		walk(&w, body, &frame, 0);
 	}
 	return fine ? inner : NULL;
 }

@@ -131,15 +131,9 @@ static void die_problem(const Fn *f, const Val *v, const char *problem) {
 	die("%s(%s) -> %s: %s", op_info[v->op].text, text.data ? text.data : "", type_text(f->arena, v->type), problem);
 }
 
-Val *val_intern(Fn *f, const Val *candidate) {
+/* Of a value that is known to be well-formed. */
+static Val *intern(Fn *f, const Val *candidate) {
 	Val key = *candidate;
-	for (int i = 0; i < key.nargs; i++) {
-		const Val *a = key.arg[i];
-		if (!a || a->id < 0 || a->id >= f->vals.length || f->vals.data[a->id] != a)
-			die("operand %d of %s belongs to another function", i, op_info[key.op].text);
-	}
-	const char *problem = val_problem(&key);
-	if (problem) die_problem(f, &key, problem);
 	if (key.op == OpMark || key.op == OpCotangent || key.op == OpCustom)
 		f->next_mark = MAX(f->next_mark, (int)key.list[0].data[0] + 1);
 	key.hash = val_hash(&key);
@@ -156,8 +150,20 @@ Val *val_intern(Fn *f, const Val *candidate) {
 	Val *v = arena_copy(f->arena, &key, sizeof key);
 	*slot = v;
 	f->table_used++;
+	f->canonical = false;
 	vec_push(f->arena, &f->vals, v);
 	return v;
+}
+
+Val *val_intern(Fn *f, const Val *candidate) {
+	for (int i = 0; i < candidate->nargs; i++) {
+		const Val *a = candidate->arg[i];
+		if (!a || a->id < 0 || a->id >= f->vals.length || f->vals.data[a->id] != a)
+			die("operand %d of %s belongs to another function", i, op_info[candidate->op].text);
+	}
+	const char *problem = val_problem(candidate);
+	if (problem) die_problem(f, candidate, problem);
+	return intern(f, candidate);
 }
 
 Val *fn_rebuild(Fn *f, Val *v, Val **args) {
@@ -180,8 +186,27 @@ Val *fn_input(Fn *f, const char *name, InputKind kind, Type type) {
 int fn_output(Fn *f, const char *name, Val *val, int updates) {
 	if (!val || val->id >= f->vals.length || f->vals.data[val->id] != val) die("output '%s' is of another function", name);
 	Output output = {arena_intern(f->arena, name ? name : "", name ? strlen(name) : 0), val, updates};
+	f->canonical = false;
 	vec_push(f->arena, &f->outputs, output);
 	return f->outputs.length - 1;
+}
+
+Fn *fn_with_inputs(const Fn *from, Val **map) {
+	Fn *f = fn_new(from->arena, from->name);
+	f->table_size = from->table_size;
+	f->table = NEW_ARRAY(f->arena, Val *, f->table_size);
+	f->vals.capacity = from->vals.length;
+	f->vals.data = NEW_ARRAY(f->arena, Val *, f->vals.capacity + 1);
+	f->inputs.capacity = from->inputs.length;
+	f->inputs.data = NEW_ARRAY(f->arena, Input, f->inputs.capacity + 1);
+	for (int i = 0; i < from->inputs.length; i++) {
+		const Input *input = &from->inputs.data[i];
+		f->span = input->val ? input->val->span : (Span){0};
+		Val *v = fn_input(f, input->name, input->kind, input->type);
+		f->inputs.data[i].classes = input->classes;
+		if (input->val) map[input->val->id] = v;
+	}
+	return f;
 }
 
 typedef struct Canonical {
@@ -189,6 +214,7 @@ typedef struct Canonical {
 	Val **map;                    /* by old id */
 	int64_t *ids, *new_ids;       /* marks and cotangents: old id + 1 of each slot, and its new id */
 	int size;
+	bool in_place;                /* no copies: `to` collects the values themselves */
 } Canonical;
 
 /* Ids of marks and cotangents show the order of construction too: numbered again by first use. */
@@ -202,18 +228,32 @@ static int64_t canonical_id(Canonical *c, int64_t old) {
 	return c->new_ids[slot];
 }
 
-static void canonical_val(Canonical *c, const Val *v) {
+static bool is_numbered(const Val *v) { return v->op == OpMark || v->op == OpCotangent || v->op == OpCustom; }
+
+/* The numbers of the values do not count yet: the hashes are computed when all are known. */
+static void keep_val(Canonical *c, Val *v) {
+	if (is_numbered(v)) v->list[0].data[0] = canonical_id(c, v->list[0].data[0]);
+	if (v->op == OpScan && !v->body->canonical) v->body = fn_canonical(v->body);
+	c->map[v->id] = v;
+	vec_push(c->to->arena, &c->to->vals, v);
+}
+
+static void canonical_val(Canonical *c, Val *v) {
+	if (c->in_place) {
+		keep_val(c, v);
+		return;
+	}
 	Val key = *v;
 	Val *few[8], **args = v->nargs > 8 ? NEW_ARRAY(c->to->arena, Val *, v->nargs) : few;
 	for (int i = 0; i < v->nargs; i++) args[i] = c->map[v->arg[i]->id];
 	key.arg = args;
 	int64_t id;
-	if (v->op == OpMark || v->op == OpCotangent || v->op == OpCustom) {
+	if (is_numbered(v)) {
 		id = canonical_id(c, v->list[0].data[0]);
 		key.list[0].data = &id;
 	}
 	if (v->op == OpScan) key.body = fn_canonical(v->body);
-	c->map[v->id] = val_intern(c->to, &key);
+	c->map[v->id] = intern(c->to, &key);
 }
 
 /* Post-order from `root` with a stack of our own: chains are as long as the program. */
@@ -237,6 +277,14 @@ static void canonical_visit(Canonical *c, Val *root, Val **stack, int *next) {
 	}
 }
 
+bool fn_has(const Fn *f, Op op) {
+	for (int i = 0; i < f->vals.length; i++) {
+		const Val *v = f->vals.data[i];
+		if (v->op == op || (v->op == OpScan && fn_has(v->body, op))) return true;
+	}
+	return false;
+}
+
 int *fn_count_uses(const Fn *f) {
 	int *uses = NEW_ARRAY(f->arena, int, f->vals.length + 1);
 	for (int i = 0; i < f->vals.length; i++)
@@ -245,32 +293,55 @@ int *fn_count_uses(const Fn *f) {
 	return uses;
 }
 
-Fn *fn_canonical(Fn *f) {
-	Arena *arena = f->arena;
-	Fn *to = fn_new(arena, f->name);
-	Canonical c = {.to = to, .map = NEW_ARRAY(arena, Val *, f->vals.length), .size = 16};
+static Canonical canonical_start(const Fn *f) {
+	Canonical c = {.map = NEW_ARRAY(f->arena, Val *, f->vals.length + 1), .size = 16};
 	int marks = 0;
-	for (int i = 0; i < f->vals.length; i++) {
-		Op op = f->vals.data[i]->op;
-		marks += op == OpMark || op == OpCotangent || op == OpCustom;
-	}
+	for (int i = 0; i < f->vals.length; i++) marks += is_numbered(f->vals.data[i]);
 	while (c.size < 2 * marks) c.size *= 2;
-	c.ids = NEW_ARRAY(arena, int64_t, c.size);
-	c.new_ids = NEW_ARRAY(arena, int64_t, c.size);
-	for (int i = 0; i < f->inputs.length; i++) {
-		const Input *input = &f->inputs.data[i];
-		to->span = input->val->span;
-		c.map[input->val->id] = fn_input(to, input->name, input->kind, input->type);
-		to->inputs.data[i].classes = input->classes;
+	c.ids = NEW_ARRAY(f->arena, int64_t, c.size);
+	c.new_ids = NEW_ARRAY(f->arena, int64_t, c.size);
+	return c;
+}
+
+static void canonical_visit_all(Canonical *c, const Fn *f) {
+	Val **stack = NEW_ARRAY(f->arena, Val *, f->vals.length + 1);
+	int *next = NEW_ARRAY(f->arena, int, f->vals.length + 1);
+	for (int i = 0; i < f->outputs.length; i++) canonical_visit(c, f->outputs.data[i].val, stack, next);
+}
+
+Fn *fn_renumber(Fn *f) {
+	Canonical c = canonical_start(f);
+	Fn ordered = {.arena = f->arena};
+	c.to = &ordered;
+	c.in_place = true;
+	for (int i = 0; i < f->inputs.length; i++) keep_val(&c, f->inputs.data[i].val);
+	canonical_visit_all(&c, f);
+	memset(f->table, 0, sizeof *f->table * (size_t)f->table_size);
+	for (int i = 0; i < ordered.vals.length; i++) {
+		Val *v = ordered.vals.data[i];
+		v->id = i;
+		v->hash = val_hash(v);
+		Val **slot = &f->table[v->hash & (uint64_t)(f->table_size - 1)];
+		v->hash_next = *slot;
+		*slot = v;
 	}
-	Val **stack = NEW_ARRAY(arena, Val *, f->vals.length + 1);
-	int *next = NEW_ARRAY(arena, int, f->vals.length + 1);
+	memcpy(&f->vals, &ordered.vals, sizeof f->vals);
+	f->table_used = f->vals.length;
+	f->next_mark = ordered.next_mark;
+	f->canonical = true;
+	return f;
+}
+
+Fn *fn_canonical(Fn *f) {
+	Canonical c = canonical_start(f);
+	Fn *to = c.to = fn_with_inputs(f, c.map);
+	canonical_visit_all(&c, f);
 	for (int i = 0; i < f->outputs.length; i++) {
 		const Output *output = &f->outputs.data[i];
-		canonical_visit(&c, output->val, stack, next);
 		fn_output(to, output->name, c.map[output->val->id], output->updates);
 	}
 	to->span = f->span;
 	to->precision = f->precision;
+	to->canonical = true;
 	return to;
 }

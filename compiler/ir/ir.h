@@ -62,7 +62,7 @@ typedef struct IntList { int64_t *data; int length; } IntList;
 
 typedef struct Val {
 	Op op;
-	int id;                             /* index in fn->vals; canonical after fn_renumber() */
+	int id;                             /* index in fn->vals */
 	Type type;
 	int nargs;
 	struct Val **arg;
@@ -106,6 +106,7 @@ struct Fn {
 	DType precision;                    /* of activations, for the pass of that name; f32: all as it is */
 	Val **table;                        /* hash-consing */
 	int table_size, table_used, next_mark;
+	bool canonical;                     /* nothing has been added since fn_canonical() made it */
 };
 
 Fn *fn_new(Arena *arena, const char *name);
@@ -114,6 +115,12 @@ int fn_output(Fn *f, const char *name, Val *val, int updates);
 /* Drops what no output needs and renumbers in post-order from the outputs (operands first, left to right,
  * inputs first of all in their order), so that the order of construction never shows. */
 Fn *fn_canonical(Fn *f);
+/* The same without a copy, of a function that nobody else knows; returns f. */
+Fn *fn_renumber(Fn *f);
+/* An empty function with the inputs of `from`: map[old id] is the new input.  Room for as many values. */
+Fn *fn_with_inputs(const Fn *from, Val **map);
+/* Has it a value of this op, or the body of one of its scans? */
+bool fn_has(const Fn *f, Op op);
 /* By Val.id: how many operands and outputs of f each value is. */
 int *fn_count_uses(const Fn *f);
 /* cost.c: rough cycles per 16 elements: only their order of magnitude matters. */

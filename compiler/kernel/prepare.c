@@ -15,19 +15,6 @@
 
 typedef struct Groups { int batch[MAX_RANK], m[MAX_RANK], n[MAX_RANK], k[MAX_RANK]; int nbatch, nm, nn, nk; } Groups;
 
-/* An empty Fn with the inputs of `from`; now[id] stands for the value of `from`. */
-static Fn *with_inputs(const Fn *from, Val ***now) {
-	Fn *f = fn_new(from->arena, from->name);
-	*now = NEW_ARRAY(f->arena, Val *, from->vals.length + 1);
-	for (int i = 0; i < from->inputs.length; i++) {
-		const Input *in = &from->inputs.data[i];
-		Val *v = fn_input(f, in->name, in->kind, in->type);
-		f->inputs.data[i].classes = in->classes;
-		if (in->val) (*now)[in->val->id] = v;
-	}
-	return f;
-}
-
 /* The operands of `v` in `f`, whatever is built next being blamed on its place; `small` has room for four. */
 static Val **operands(Fn *f, const Val *v, Val *const *now, Val **small) {
 	Val **args = v->nargs <= 4 ? small : NEW_ARRAY(f->arena, Val *, v->nargs);
@@ -211,8 +198,8 @@ static Val *turned_constant(const Val *v, int carries) {
 
 /* The body reading its turned constants from operands of their own, which are added to `args`, in order before the scan. */
 static Fn *turn_before(Fn *f, const Fn *body, int carries, Val **args, int *nargs) {
-	Val **now;
-	Fn *to = with_inputs(body, &now);
+	Val **now = NEW_ARRAY(body->arena, Val *, body->vals.length + 1);
+	Fn *to = fn_with_inputs(body, now);
 	for (int i = 0; i < body->vals.length; i++) {
 		Val *b = turned_constant(body->vals.data[i], carries);
 		if (!b || now[b->id]) continue;
@@ -226,7 +213,7 @@ static Fn *turn_before(Fn *f, const Fn *body, int carries, Val **args, int *narg
 	}
 	for (int i = 0; i < body->outputs.length; i++)
 		fn_output(to, body->outputs.data[i].name, now[body->outputs.data[i].val->id], -1);
-	return fn_canonical(to);
+	return fn_renumber(to);
 }
 
 /* A scan with its body prepared.  An index of the scan around it, as an operand, is a value like any other. */
@@ -275,8 +262,8 @@ static Val **find_padded(const Fn *f) {
 }
 
 static Fn *share_padded(const Fn *from) {
-	Val **padded = find_padded(from), **now;
-	Fn *f = with_inputs(from, &now);
+	Val **padded = find_padded(from), **now = NEW_ARRAY(from->arena, Val *, from->vals.length + 1);
+	Fn *f = fn_with_inputs(from, now);
 	for (int i = 0; i < from->vals.length; i++) {
 		Val *v = from->vals.data[i], *pad = padded[v->id], *small[4];
 		if (v->op == OpInput || now[i]) continue;
@@ -290,16 +277,19 @@ static Fn *share_padded(const Fn *from) {
 		f->span = out->val->span;
 		fn_output(f, out->name, now[out->val->id], out->updates);
 	}
-	return fn_canonical(f);
+	return fn_renumber(f);
 }
 
-Fn *kernel_prepare(Fn *from) { return share_padded(prepare(from, -1)); }
+Fn *kernel_prepare(Fn *from) {
+	Fn *f = prepare(from, -1);
+	return fn_has(f, OpPad) ? share_padded(f) : f;
+}
 
 /* carries: of a body; else -1. */
 static Fn *prepare(Fn *from, int carries) {
 	int *uses = fn_count_uses(from);
-	Val **now;
-	Fn *f = with_inputs(from, &now);
+	Val **now = NEW_ARRAY(from->arena, Val *, from->vals.length + 1);
+	Fn *f = fn_with_inputs(from, now);
 	for (int i = 0; i < from->vals.length; i++) {
 		Val *v = from->vals.data[i], *small[4];
 		if (v->op == OpInput) continue;
@@ -318,5 +308,5 @@ static Fn *prepare(Fn *from, int carries) {
 		f->span = v->span;
 		fn_output(f, out->name, needs_copy(f, v, out, carries) ? ir_mark(f, v) : v, out->updates);
 	}
-	return fn_canonical(f);
+	return fn_renumber(f);
 }

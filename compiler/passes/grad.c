@@ -244,7 +244,7 @@ static Val *copy_with_body(Rebuild *r, Val *v, Fn *(*change)(Fn *f)) {
 
 /* Replaces the Grads.  A scan's body is a function of its own: no value of it is seen from outside. */
 static Fn *differentiate(Fn *f) {
-	f = fn_canonical(f);
+	if (!f->canonical) f = fn_canonical(f);
 	GradPass p = {.r = rebuild_start(f)};
 	p.swept = NEW_ARRAY(f->arena, bool, f->vals.length);
 	p.cotangents = NEW_ARRAY(f->arena, Val *, f->next_mark + 1);

@@ -19,7 +19,7 @@ void grad_project(Sweep *s, Val *y, Adjoint g) {
 }
 
 Fn *replace_scans(Fn *f, const Replacements *replacements) {
-	if (!replacements->length) return fn_canonical(f);
+	if (!replacements->length) return f;
 	Val **last = NEW_ARRAY(f->arena, Val *, f->vals.length + 1), **made = NEW_ARRAY(f->arena, Val *, f->vals.length + 1);
 	/* A replacement may be replaced in turn, later. */
 	for (int i = replacements->length - 1; i >= 0; i--) {

@@ -21,7 +21,7 @@ LsePart lse_part(Fn *f, Val *a, int axis, bool stopped) {
 	return p;
 }
 
-static Fn *write_out(Fn *f, bool *changed) {
+static Fn *write_out(Fn *f) {
 	Rebuild r = rebuild_start(f);
 	for (int i = 0; i < f->vals.length; i++) {
 		Val *v = f->vals.data[i];
@@ -30,10 +30,9 @@ static Fn *write_out(Fn *f, bool *changed) {
 		if (v->op == OpReduceLse) {
 			LsePart p = lse_part(r.to, args[0], (int)v->list[0].data[0], false);
 			r.map[i] = ir_Where(r.to, p.finite, ir_Add(r.to, p.m, ir_Log(r.to, p.sum)), p.m);
-			*changed = true;
 		} else if (v->op == OpScan) {
 			Val scan = *v;
-			scan.body = write_out(v->body, changed);
+			scan.body = write_out(v->body);
 			r.map[i] = fn_rebuild(r.to, &scan, args);
 		} else {
 			r.map[i] = rebuild_copy(&r, v);
@@ -43,7 +42,5 @@ static Fn *write_out(Fn *f, bool *changed) {
 }
 
 Fn *pass_logsumexp(Fn *f) {
-	bool changed = false;
-	Fn *out = write_out(f, &changed);
-	return changed ? pass_simplify(out) : f;
+	return fn_has(f, OpReduceLse) ? pass_simplify(write_out(f)) : f;
 }

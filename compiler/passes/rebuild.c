@@ -2,14 +2,8 @@
 #include "rebuild.h"
 
 Rebuild rebuild_start(const Fn *from) {
-	Rebuild r = {.from = from, .to = fn_new(from->arena, from->name)};
-	r.map = NEW_ARRAY(from->arena, Val *, from->vals.length + 1);
-	for (int i = 0; i < from->inputs.length; i++) {
-		const Input *input = &from->inputs.data[i];
-		r.to->span = input->val->span;
-		r.map[input->val->id] = fn_input(r.to, input->name, input->kind, input->type);
-		r.to->inputs.data[i].classes = input->classes;
-	}
+	Rebuild r = {.from = from, .map = NEW_ARRAY(from->arena, Val *, from->vals.length + 1)};
+	r.to = fn_with_inputs(from, r.map);
 	r.to->next_mark = from->next_mark;
 	r.to->precision = from->precision;
 	return r;
@@ -33,7 +27,7 @@ Fn *rebuild_finish(Rebuild *r) {
 		fn_output(r->to, output->name, r->map[output->val->id], output->updates);
 	}
 	r->to->span = r->from->span;
-	return fn_canonical(r->to);
+	return fn_renumber(r->to);
 }
 
 void post_order(Arena *arena, Val *root, bool *seen, Operands (*operands)(const Val *v), ValList *out) {

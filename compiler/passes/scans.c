@@ -318,21 +318,19 @@ static Fn *carry_out(Fn *f, const Plan *plans) {
 	return pass_simplify(rebuild_finish(&r));
 }
 
-static Fn *change_bodies(Fn *f, bool *any) {
+static Fn *change_bodies(Fn *f) {
 	Rebuild r = rebuild_start(f);
 	for (int i = 0; i < f->vals.length; i++) {
 		Val scan = *f->vals.data[i];
-		if (scan.op == OpScan) scan.body = pass_scans(scan.body), *any = true;
+		if (scan.op == OpScan) scan.body = pass_scans(scan.body);
 		r.map[i] = scan.op == OpInput ? r.map[i] : fn_rebuild(r.to, &scan, rebuild_args(&r, &scan));
 	}
 	return rebuild_finish(&r);
 }
 
 Fn *pass_scans(Fn *f) {
-	bool any = false;
-	Fn *changed = change_bodies(f, &any);
-	if (!any) return f;
-	f = changed;
+	if (!fn_has(f, OpScan)) return f;
+	f = change_bodies(f);
 	Plan *plans = NEW_ARRAY(f->arena, Plan, f->vals.length + 1);
 	for (int later = 0; later < f->vals.length; later++)
 		for (int before = 0; before < later && f->vals.data[later]->op == OpScan; before++)

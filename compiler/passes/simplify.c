@@ -287,15 +287,15 @@ static Fn *simplify_once(Fn *f, bool *changed) {
 		}
 		r.map[i] = y ? y : fn_rebuild(r.to, v, args);
 	}
-	return rebuild_finish(&r);
+	return *changed ? rebuild_finish(&r) : f;
 }
 
 Fn *pass_simplify(Fn *f) {
-	f = fn_canonical(f);
-	bool changed = true;
-	for (int round = 0; changed && round < 16; round++) {
-		changed = false;
+	if (!f->canonical) f = fn_canonical(f);
+	for (int round = 0; round < 16; round++) {
+		bool changed = false;
 		f = simplify_once(f, &changed);
+		if (!changed) break;
 	}
 	return f;
 }

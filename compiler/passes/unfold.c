@@ -193,6 +193,7 @@ static Fn *unfold(Fn *f, bool *changed) {
 }
 
 Fn *pass_unfold(Fn *f) {
+	if (!fn_has(f, OpFold)) return f;
 	bool changed = false;
 	Fn *out = unfold(f, &changed);
 	return changed ? pass_simplify(narrow(pass_simplify(out))) : f;

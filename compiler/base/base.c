@@ -180,6 +180,7 @@ void text_number(Text *text, double value) {
 	char buffer[40];
 	if (isnan(value)) snprintf(buffer, sizeof buffer, "nan");
 	else if (isinf(value)) snprintf(buffer, sizeof buffer, value > 0 ? "inf" : "-inf");
+	else if (fabs(value) < 1e15 && value == floor(value) && value != 0) snprintf(buffer, sizeof buffer, "%.0f", value);
 	else
 		for (int digits = 1; digits <= 17; digits++) {
 			snprintf(buffer, sizeof buffer, "%.*g", digits, value);

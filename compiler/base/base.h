@@ -57,7 +57,8 @@ typedef struct Text { Arena *arena; char *data; size_t length, capacity; } Text;
 void text_add(Text *text, const char *format, ...) PRINTF_LIKE(2, 3);
 void text_vadd(Text *text, const char *format, va_list args);
 void text_bytes(Text *text, const char *data, size_t length);
-/* The shortest decimal that reads back as the same double ("1", "0.1", "1e-07", "inf", "-inf", "nan"). */
+/* The shortest decimal that reads back as the same double, whole numbers below 10^15 digit by digit ("1", "300", "0.1", "1e-07",
+ * "inf", "-inf", "nan"). */
 void text_number(Text *text, double value);
 
 /* Our own bug: prints where, aborts. */

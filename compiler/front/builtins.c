@@ -299,9 +299,10 @@ static bool slot_optional(const Builtin *b, int slot) {
 	return last == '?' || last == '.';
 }
 
-/* "it is `concat(x, others.., axis = ..)`" */
-static void show_signature(Elab *e, const Builtin *b) {
-	Text text = {.arena = e->arena};
+/* "concat(x, others, .., axis = ..)" */
+const char *builtin_text(Arena *arena, const Builtin *b) {
+	Text text = {.arena = arena};
+	text_add(&text, "%s(", b->name);
 	for (const char *p = b->signature; *p;) {
 		size_t length = strcspn(p, " ?."), whole = strcspn(p, " ");
 		text_add(&text, "%s%.*s%s", p == b->signature ? "" : ", ", (int)length, p,
@@ -311,8 +312,11 @@ static void show_signature(Elab *e, const Builtin *b) {
 		p += whole;
 		p += *p == ' ';
 	}
-	elab_help(e, "it is `%s(%s)`", b->name, text.data);
+	text_add(&text, ")");
+	return text.data;
 }
+
+static void show_signature(Elab *e, const Builtin *b) { elab_help(e, "it is `%s`", builtin_text(e->arena, b)); }
 
 static void too_many(Elab *e, const Builtin *b, Span span) {
 	elab_error(e, span, "`%s` takes fewer arguments", b->name);

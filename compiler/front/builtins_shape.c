@@ -232,6 +232,13 @@ Value builtin_flip(Elab *e, Call *c) {
 	return value_like(value_tensor(e, ir_flip(fn_of(e), x.as.tensor.val, 1, axes), x.as.tensor.dims, c->span), x);
 }
 
+/* A scalar that is computed where `padded`, which holds 0 there, is not x. */
+static Val *fill_padding(Fn *f, Val *x, Val *padded, Val *fill, const int64_t *lo, const int64_t *hi) {
+	Val *ones = ir_broadcast(f, ir_const(f, DTYPE_F32, 1), x->type.rank, x->type.dim, NULL);
+	Val *inside = ir_pad(f, ones, lo, hi, NULL, 0), *all = ir_broadcast(f, fill, padded->type.rank, padded->type.dim, NULL);
+	return ir_Where(f, ir_Eq(f, inside, ir_like(f, inside, 1)), padded, all);
+}
+
 Value builtin_pad(Elab *e, Call *c) {
 	Value x = c->slot[0];
 	Dim side[2];
@@ -252,9 +259,14 @@ Value builtin_pad(Elab *e, Call *c) {
 		*(i ? &hi[axis] : &lo[axis]) = n;
 	}
 	Value fill = c->slot[3];
-	if (c->given[3] && fill.kind != VALUE_INT && fill.kind != VALUE_REAL)
-		return elab_error(e, c->slot_span[3], "`pad` wants a number as value, not %s", value_text(e, fill));
-	if (c->given[3]) value = fill.kind == VALUE_INT ? (double)dim_value(e, fill.as.integer) : fill.as.real;
+	bool computed = c->given[3] && fill.kind == VALUE_TENSOR && !fill.as.tensor.nlabels && !fill.as.tensor.rank;
+	if (computed && value_dtype(&fill) != value_dtype(&x)) fill = to_tensor(e, fill, value_dtype(&x), c->slot_span[3]);
+	if (c->given[3] && !value_ok(fill)) return value_poison();
+	if (c->given[3] && !computed && fill.kind != VALUE_INT && fill.kind != VALUE_REAL)
+		return elab_error(e, c->slot_span[3], "`pad` wants one number as value, not %s", value_text(e, fill));
+	if (c->given[3] && !computed) value = fill.kind == VALUE_INT ? (double)dim_value(e, fill.as.integer) : fill.as.real;
 	if (!check_count(e, rank, dims, c->at)) return value_poison();
-	return value_tensor(e, ir_pad(fn_of(e), x.as.tensor.val, lo, hi, NULL, value), dims, c->span);
+	Val *y = ir_pad(fn_of(e), x.as.tensor.val, lo, hi, NULL, value);
+	if (computed) y = fill_padding(fn_of(e), x.as.tensor.val, y, fill.as.tensor.val, lo, hi);
+	return value_tensor(e, y, dims, c->span);
 }

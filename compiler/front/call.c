@@ -204,9 +204,11 @@ static Value check_result(Elab *e, Scope *scope, const Decl *decl, Value v, Span
 		return tag_result(e, decl, decl->results.data[0].type,
 		                  match_type(e, scope, decl->results.data[0].type, v, who, at, MATCH_ALL), v, call);
 	}
+	if (v.kind == VALUE_LIST && v.as.list.count == n)   /* as of `split`; the list itself stays as it is */
+		v = value_list(VALUE_TUPLE, n, arena_copy(e->arena, v.as.list.items, sizeof(Value) * (size_t)n), v.span);
 	if (v.kind != VALUE_TUPLE || v.as.list.count != n)
 		return elab_error(e, at, "`%s` declares %d results and returns %s", decl->name.text, n,
-		                  v.kind == VALUE_TUPLE ? value_text(e, v) : "one");
+		                  v.kind == VALUE_TUPLE || v.kind == VALUE_LIST ? value_text(e, v) : "one");
 	for (int i = 0; i < n; i++) match_type(e, scope, decl->results.data[i].type, v.as.list.items[i], who, at, MATCH_NAMES);
 	for (int i = 0; i < n; i++) {
 		const Result *r = &decl->results.data[i];

@@ -206,6 +206,7 @@ struct Builtin {
 extern const Builtin builtins[];
 extern const int builtin_count;
 const Builtin *find_builtin(const char *name);
+const char *builtin_text(Arena *arena, const Builtin *b);   /* how it is called: "sum(x, axis = ..)" */
 enum { MAX_SLOTS = 6 };
 typedef struct Call {
 	const Builtin *self;

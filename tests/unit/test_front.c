@@ -13,6 +13,7 @@
 
 #include "passes.h"
 #include "program.h"
+#include "session.h"
 
 typedef struct Outcome { Arena *arena; Diag *diag; Program *program; char *text; } Outcome;
 
@@ -426,8 +427,32 @@ static void test_hostile(void **unused) {
 	}
 }
 
+/* The first column of the reference's table of what is built in holds every function, as messages write it, and nothing else. */
+static void test_reference(void **state) {
+	(void)state;
+	Arena *arena = arena_new();
+	static char page[1 << 17];
+	FILE *file = fopen(NNC_SOURCE_DIR "/grammar/LANGUAGE.md", "r");
+	assert_non_null(file);
+	page[fread(page, 1, sizeof page - 1, file)] = 0;
+	fclose(file);
+	char *table = strstr(page, "| function | is |");
+	assert_non_null(table);
+	*strstr(table, "\n\n") = 0;
+	int written = 0;
+	for (char *row = strstr(table, "\n| `"); row; row = strstr(row + 1, "\n| `"))
+		for (char *at = row, *end = strstr(row + 3, " |"); at < end; at++) written += *at == '`';
+	for (int i = 0; i < builtin_count; i++) {
+		const char *entry = arena_printf(arena, "`%s`", builtin_text(arena, &builtins[i]));
+		if (!strstr(table, entry)) fail_msg("LANGUAGE.md has no %s", entry);
+	}
+	assert_int_equal(written, 2 * builtin_count);
+	arena_free(arena);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_reference),
 	    cmocka_unit_test(test_paths),      cmocka_unit_test(test_step),    cmocka_unit_test(test_gradients),
 	    cmocka_unit_test(test_accumulate), cmocka_unit_test(test_metrics), cmocka_unit_test(test_axes),
 	    cmocka_unit_test(test_updates),

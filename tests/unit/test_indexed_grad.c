@@ -50,6 +50,8 @@ static const Case cases[] = {
 	{"x[6]", "", "let y = gather(x, argsort(x)) * (iota(6) as f32)"},
 	{"x[2, 6]", "", "let o = argsort(-x)\nlet y[b, i < 3] = x[b, o[b, i]]"},
 	{"x[2, 6]", "", "let y = flip(pad(x, 1, 2, 0.5), axis = 0)"},
+	{"x[2, 6]", "", "let y = pad(x, 1, 2, value = x[0, 0] * x[1, 2])"},
+	{"x[3, 2]", "", "let y = pad(x * x, -1, 2, value = sum(x), axis = 0)"},
 };
 
 /* A model of a scalar that every element of y moves otherwise, and its gradient; of that gradient, when `second`. */

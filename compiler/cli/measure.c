@@ -37,8 +37,11 @@ static double flops_of(const Val *v) {
 
 double contract_flops(const Fn *f) {
 	double flops = 0;
-	for (int i = 0; i < f->vals.length; i++)
-		if (f->vals.data[i]->op == OpContract) flops += flops_of(f->vals.data[i]);
+	for (int i = 0; i < f->vals.length; i++) {
+		const Val *v = f->vals.data[i];
+		if (v->op == OpContract) flops += flops_of(v);
+		if (v->op == OpScan) flops += (double)scan_count(v) * contract_flops(v->body);
+	}
 	return flops;
 }
 

@@ -28,6 +28,9 @@ Fn *pass_logsumexp(Fn *f);
 /* precision: what contracts read and derivatives read again, rounded to bf16, where the Fn says so. */
 Fn *pass_precision(Fn *f);
 
+/* blocks: large values between small ones block by block. */
+Fn *pass_blocks(Fn *f);
+
 /* Runs passes[from .. to) on f with verification. */
 Fn *run_passes(Fn *f, int from, int to);
 int pass_index(const char *name);   /* -1: unknown; "elab" is the state before the first pass: index 0 means none run */

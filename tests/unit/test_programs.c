@@ -114,7 +114,7 @@ static void test_every_pass(void **state) {
 /* tests/golden/pipeline/NAME.nn, its step after each pass: NAME.PASS.txt.  NNC_ACCEPT=1 writes what is printed now. */
 static void test_recorded(void **state) {
 	(void)state;
-	static const char *const names[] = {"line", "network", "windows", "rounded", "recurrent"};
+	static const char *const names[] = {"line", "network", "windows", "rounded", "recurrent", "blocks"};
 	for (size_t n = 0; n < COUNT(names); n++) {
 		Arena *arena = arena_new();
 		size_t length;

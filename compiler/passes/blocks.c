@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-enum { DEEPEST_FREE = 32 };
+enum { LARGEST_FREE = 256 };   /* operations of a function of the index, each reader counting its own */
 
 static void add(Region *g, Val *v, Member member, const Label *label) {
 	g->member[v->id] = member;
@@ -192,15 +192,16 @@ static void find_stages(Region *g) {
 
 static bool *find_free(const Fn *f) {
 	bool *free = NEW_ARRAY(f->arena, bool, f->vals.length + 1);
-	int *depth = NEW_ARRAY(f->arena, int, f->vals.length + 1);
+	int64_t *size = NEW_ARRAY(f->arena, int64_t, f->vals.length + 1);
 	for (int i = 0; i < f->vals.length; i++) {
 		const Val *v = f->vals.data[i];
+		size[i] = 1;
 		free[i] = v->op == OpConst || v->op == OpIota || v->op == OpBroadcast || v->op == OpCast || op_info[v->op].pointwise;
 		for (int k = 0; k < v->nargs; k++) {
 			free[i] = free[i] && free[v->arg[k]->id];
-			depth[i] = MAX(depth[i], depth[v->arg[k]->id] + 1);
+			size[i] = MIN(LARGEST_FREE + 1, size[i] + size[v->arg[k]->id]);
 		}
-		free[i] = free[i] && depth[i] <= DEEPEST_FREE;
+		free[i] = free[i] && size[i] <= LARGEST_FREE;
 	}
 	return free;
 }

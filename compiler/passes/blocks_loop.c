@@ -12,7 +12,11 @@
 enum { MAX_LEVELS = MAX_RANK + 1 };
 
 /* A value from outside in the bodies: at level l it has the parallel atoms from the l-th on. */
-typedef struct Import { Val *arranged, *at[MAX_LEVELS]; bool atoms[MAX_RANK], rows; } Import;
+typedef struct Import {
+	Val *arranged, *at[MAX_LEVELS];
+	bool atoms[MAX_RANK], rows;
+	int along;               /* the axis of (rows, the rest) that windows see a part of, or -1 */
+} Import;
 
 /* Of each level: the body (0: the function around), its index, and the operands of the scan whose body it is. */
 typedef struct Nest {
@@ -27,10 +31,10 @@ typedef struct Nest {
 	ValList totals;                          /* of each result so far, at the innermost of those levels */
 } Nest;
 
-/* Blocks of rows from `start` on, and the body of one. */
+/* The blocks of a window, and the body of one. */
 typedef struct Segment {
 	Nest *nest;
-	int64_t start, block, count;
+	Window window;
 	Fn *body;
 	Val *index, *number;                     /* number: of each row */
 	ValList operands;
@@ -54,12 +58,16 @@ static int body_axes(const BlockPlan *p, const Label *l, int rank, int *to, int 
 	return n;
 }
 
+/* Is it the axis that windows see a part of? */
+static bool is_skipped(const BlockPlan *p, const Axis *axis) { return p->skip >= 0 && axis->n == 1 && axis->atom[0] == p->skip; }
+
 static Type body_type(const Segment *s, Type t, const Label *l) {
 	int to[MAX_RANK], row;
 	Type out = {.dtype = t.dtype};
 	out.rank = body_axes(s->nest->p, l, t.rank, to, &row);
 	for (int i = 0; i < t.rank; i++)
-		if (to[i] >= 0) out.dim[to[i]] = to[i] == row ? s->block : t.dim[i];
+		if (to[i] >= 0 && is_skipped(s->nest->p, &l->axis[i])) out.dim[to[i]] = s->window.high - s->window.low;
+		else if (to[i] >= 0) out.dim[to[i]] = to[i] == row ? s->window.block : t.dim[i];
 	return out;
 }
 
@@ -99,7 +107,7 @@ static Import arrange(const Nest *nest, Val *x, const Label *l) {
 	Pieces c = cut(g, nest->p, x->type, l);
 	Import out = {0};
 	int64_t perm[3 * MAX_RANK], dim[MAX_RANK + 1], with[3 * MAX_RANK], at[3 * MAX_RANK];
-	int rank = 0, nrows = 0, have = 0;
+	int rank = 0, nrows = 0, have = 0, own = x->type.rank;
 	sorted_pieces(g, &c, perm);
 	x = ir_transpose(f, ir_reshape(f, x, c.n, c.dim), perm);
 	for (int i = 0; i < c.n; i++) nrows += c.kind[i] == ROW;
@@ -122,6 +130,13 @@ static Import arrange(const Nest *nest, Val *x, const Label *l) {
 		if (c.kind[i] == REST) dim[rank++] = c.dim[i];
 	out.arranged = ir_reshape(f, x, rank, dim);
 	out.rows = nrows > 0;
+	out.along = -1;
+	for (int i = 0, k = out.rows; i < own; i++) {
+		const Axis *axis = &l->axis[i];
+		if (axis->n && kind_of(nest->p, axis->atom[0]) != REST) continue;
+		if (is_skipped(nest->p, axis)) out.along = k;
+		k++;
+	}
 	return out;
 }
 
@@ -135,7 +150,7 @@ static int import(Nest *nest, Val *x, const Label *l) {
 	Import new = arrange(nest, x, l);
 	for (int i = 0; i < nest->imports.length; i++) {
 		const Import *known = &nest->imports.data[i];
-		bool same = known->arranged == new.arranged && known->rows == new.rows;
+		bool same = known->arranged == new.arranged && known->rows == new.rows && known->along == new.along;
 		if (same && !memcmp(known->atoms, new.atoms, sizeof new.atoms)) return i;
 	}
 	new.at[0] = new.arranged;
@@ -148,7 +163,7 @@ static int import(Nest *nest, Val *x, const Label *l) {
 	return nest->imports.length - 1;
 }
 
-/* Its rows of this block, and the rest. */
+/* Its rows of this block, and what they see of the rest. */
 static Val *imported(Segment *s, int number) {
 	const Nest *nest = s->nest;
 	const Import *import = &nest->imports.data[number];
@@ -158,11 +173,15 @@ static Val *imported(Segment *s, int number) {
 	if (*at) return *at;
 	Val *x = import->at[nest->nloops];
 	if (s->body == around) return *at = x;
+	const Window *w = &s->window;
+	int64_t start[MAX_RANK] = {0}, size[MAX_RANK], dim[MAX_RANK + 1] = {w->count, w->block};
+	for (int i = 0; i < x->type.rank; i++) size[i] = x->type.dim[i];
+	if (import->rows) start[0] = w->start, size[0] = w->count * w->block;
+	if (import->along >= 0) start[import->along] = w->low, size[import->along] = w->high - w->low;
+	x = ir_slice(around, x, start, size, NULL);
 	if (!import->rows) return *at = pass_in(s->body, &s->operands, x);
-	int64_t start[MAX_RANK] = {s->start}, size[MAX_RANK], dim[MAX_RANK + 1] = {s->count, s->block};
-	for (int i = 0; i < x->type.rank; i++) size[i] = i ? x->type.dim[i] : s->count * s->block;
 	for (int i = 1; i < x->type.rank; i++) dim[i + 1] = x->type.dim[i];
-	x = ir_reshape(around, ir_slice(around, x, start, size, NULL), x->type.rank + 1, dim);
+	x = ir_reshape(around, x, x->type.rank + 1, dim);
 	return *at = ir_gather(s->body, pass_in(s->body, &s->operands, x), s->index, 0);
 }
 
@@ -192,11 +211,11 @@ static Val *index_of(Segment *s, int atom) {
 static Val *row_numbers(Segment *s) {
 	if (s->number) return s->number;
 	Fn *f = s->body;
-	Type t = type_make(DTYPE_I32, 1, &s->block);
+	Type t = type_make(DTYPE_I32, 1, &s->window.block);
 	s->number = ir_iota(f, t, 0);
-	if (s->start) s->number = ir_Add(f, s->number, ir_like(f, s->number, (double)s->start));
+	if (s->window.start) s->number = ir_Add(f, s->number, ir_like(f, s->number, (double)s->window.start));
 	if (!s->index) return s->number;
-	Val *first = ir_Mul(f, s->index, ir_const(f, DTYPE_I32, (double)s->block));
+	Val *first = ir_Mul(f, s->index, ir_const(f, DTYPE_I32, (double)s->window.block));
 	return s->number = ir_Add(f, s->number, ir_broadcast(f, first, 1, t.dim, NULL));
 }
 
@@ -219,8 +238,12 @@ static Val *iota(Segment *s, const Val *v, const Label *l) {
 	int to[MAX_RANK], row, along = (int)v->list[0].data[0];
 	const Axis *axis = &l->axis[along];
 	body_axes(s->nest->p, l, v->type.rank, to, &row);
-	if (!axis->n || kind_of(s->nest->p, axis->atom[0]) == REST) return ir_iota(s->body, t, to[along]);
 	Val *x = NULL;
+	if (!axis->n || kind_of(s->nest->p, axis->atom[0]) == REST) {
+		x = ir_iota(s->body, t, to[along]);
+		bool later = is_skipped(s->nest->p, axis) && s->window.low;
+		return later ? ir_Add(s->body, x, ir_like(s->body, x, (double)s->window.low)) : x;
+	}
 	for (int k = 0; k < axis->n; k++) {
 		int atom = axis->atom[k];
 		Val *i = s->nest->p->parallel[atom] ? index_of(s, atom) : digit(s, atom);
@@ -352,7 +375,7 @@ static void compute_members(Segment *s) {
 
 /* All rows in one: no scan. */
 static void one_block(Nest *nest) {
-	Segment s = {.nest = nest, .block = nest->p->rows, .count = 1, .body = nest->body[nest->nloops]};
+	Segment s = {.nest = nest, .window = nest->p->window[0], .body = nest->body[nest->nloops]};
 	compute_members(&s);
 	for (int i = 0; i < nest->p->results.length; i++) {
 		const Val *v = nest->p->results.data[i];
@@ -360,22 +383,71 @@ static void one_block(Nest *nest) {
 	}
 }
 
-/* A scan over `count` blocks; its results are put to those of the segments before. */
-static void add_segment(Nest *nest, int64_t start, int64_t block, int64_t count) {
+/* Does the window see less of this result than there is? */
+static bool is_part(const Segment *s, const Val *v) {
+	Type t = body_type(s, v->type, s->nest->g->label[v->id]);
+	const Label *l = s->nest->g->label[v->id];
+	int to[MAX_RANK], row;
+	body_axes(s->nest->p, l, v->type.rank, to, &row);
+	for (int i = 0; i < v->type.rank; i++)
+		if (is_skipped(s->nest->p, &l->axis[i]) && t.dim[to[i]] < v->type.dim[i]) return true;
+	return false;
+}
+
+/* The sum of one window, with zeros where the window does not reach. */
+static Val *pad_part(const Segment *s, const Val *v, Val *x) {
+	const Label *l = s->nest->g->label[v->id];
+	int to[MAX_RANK], row;
+	int64_t lo[MAX_RANK] = {0}, hi[MAX_RANK] = {0};
+	body_axes(s->nest->p, l, v->type.rank, to, &row);
+	for (int i = 0; i < v->type.rank; i++)
+		if (is_skipped(s->nest->p, &l->axis[i])) lo[to[i]] = s->window.low, hi[to[i]] = v->type.dim[i] - s->window.high;
+	return ir_pad(s->nest->body[s->nest->nloops], x, lo, hi, NULL, 0);
+}
+
+/* Carries, one for each result that sums over the rows: they go on from the window before, unless they are a part. */
+static void start_sums(Segment *s, ValList *carries, ValList *args) {
+	Nest *nest = s->nest;
+	Fn *around = nest->body[nest->nloops];
+	for (int i = 0; i < nest->p->results.length; i++) {
+		const Val *v = nest->p->results.data[i];
+		if (has_rows(nest, v)) continue;
+		Type t = body_type(s, v->type, nest->g->label[v->id]);
+		Val *first = ir_broadcast(around, ir_const(around, t.dtype, 0), t.rank, t.dim, NULL);
+		if (s->window.start && !is_part(s, v)) first = nest->totals.data[i];
+		vec_push(around->arena, args, first);
+		vec_push(around->arena, carries, fn_input(s->body, arena_printf(around->arena, "sum%d", i), INPUT_DATA, t));
+	}
+}
+
+/* Result `i` of the window put to those before. */
+static void add_total(const Segment *s, int i, Val *y) {
+	Nest *nest = s->nest;
+	Fn *around = nest->body[nest->nloops];
+	const Val *v = nest->p->results.data[i];
+	Val **total = &nest->totals.data[i];
+	if (has_rows(nest, v)) {
+		int64_t dim[MAX_RANK] = {y->type.dim[0] * y->type.dim[1]};
+		for (int k = 2; k < y->type.rank; k++) dim[k - 1] = y->type.dim[k];
+		y = ir_reshape(around, y, y->type.rank - 1, dim);
+		*total = *total ? ir_concat(around, 2, (Val *[]){*total, y}, 0) : y;
+	} else if (is_part(s, v)) {
+		y = pad_part(s, v, y);
+		*total = *total ? ir_Add(around, *total, y) : y;
+	} else {
+		*total = y;
+	}
+}
+
+/* A scan over the blocks of a window; its results are put to those of the windows before. */
+static void add_window(Nest *nest, Window window) {
 	Arena *arena = nest->g->f->arena;
 	const ValList *results = &nest->p->results;
 	Fn *around = nest->body[nest->nloops];
-	Segment s = {.nest = nest, .start = start, .block = block, .count = count, .body = fn_new(arena, "block")};
+	Segment s = {.nest = nest, .window = window, .body = fn_new(arena, "block")};
 	ValList carries = {0}, args = {0};
 	s.index = fn_input(s.body, "block", INPUT_DATA, type_scalar(DTYPE_I32));
-	for (int i = 0; i < results->length; i++) {
-		const Val *v = results->data[i];
-		if (has_rows(nest, v)) continue;
-		Type t = body_type(&s, v->type, nest->g->label[v->id]);
-		Val *first = start ? nest->totals.data[i] : ir_broadcast(around, ir_const(around, t.dtype, 0), t.rank, t.dim, NULL);
-		vec_push(arena, &args, first);
-		vec_push(arena, &carries, fn_input(s.body, arena_printf(arena, "sum%d", i), INPUT_DATA, t));
-	}
+	start_sums(&s, &carries, &args);
 	compute_members(&s);
 	for (int emitted = 0, carry = 0; emitted < 2; emitted++)
 		for (int i = 0; i < results->length; i++) {
@@ -386,21 +458,11 @@ static void add_segment(Nest *nest, int64_t start, int64_t block, int64_t count)
 			fn_output(s.body, arena_printf(arena, "y%d", i), x, -1);
 		}
 	for (int i = 0; i < s.operands.length; i++) vec_push(arena, &args, s.operands.data[i]);
-	Val *scan = ir_scan(around, fn_canonical(s.body), count, false, carries.length, args.length, args.data);
+	Val *scan = ir_scan(around, fn_canonical(s.body), window.count, false, carries.length, args.length, args.data);
+	while (nest->totals.length < results->length) vec_push(arena, &nest->totals, NULL);
 	for (int emitted = 0, n = 0; emitted < 2; emitted++)
-		for (int i = 0; i < results->length; i++) {
-			const Val *v = results->data[i];
-			if (has_rows(nest, v) != emitted) continue;
-			Val *y = ir_project(around, scan, n++), **total;
-			while (nest->totals.length <= i) vec_push(arena, &nest->totals, NULL);
-			total = &nest->totals.data[i];
-			if (emitted) {
-				int64_t dim[MAX_RANK] = {count * block};
-				for (int k = 2; k < y->type.rank; k++) dim[k - 1] = y->type.dim[k];
-				y = ir_reshape(around, y, y->type.rank - 1, dim);
-			}
-			*total = emitted && start ? ir_concat(around, 2, (Val *[]){*total, y}, 0) : y;
-		}
+		for (int i = 0; i < results->length; i++)
+			if (has_rows(nest, results->data[i]) == emitted) add_total(&s, i, ir_project(around, scan, n++));
 }
 
 /* (parallel atoms.., rows, the rest) back to the axes of `v`. */
@@ -424,13 +486,8 @@ void blocks_loop(const Region *g, int stage, Rebuild *r) {
 		nest.body[nest.nloops] = fn_new(r->to->arena, "turn");
 		nest.index[nest.nloops] = fn_input(nest.body[nest.nloops], "turn", INPUT_DATA, type_scalar(DTYPE_I32));
 	}
-	int64_t whole = p.rows / p.block;
-	if (p.block == p.rows) {
-		one_block(&nest);
-	} else {
-		add_segment(&nest, 0, p.block, whole);
-		if (p.rows % p.block) add_segment(&nest, whole * p.block, p.rows % p.block, 1);
-	}
+	if (p.block == p.rows) one_block(&nest);
+	for (int i = 0; i < p.nwindows && p.block < p.rows; i++) add_window(&nest, p.window[i]);
 	for (int level = nest.nloops; level > 0; level--) {
 		Fn *body = nest.body[level], *around = nest.body[level - 1];
 		for (int i = 0; i < p.results.length; i++) fn_output(body, arena_printf(body->arena, "y%d", i), nest.totals.data[i], -1);

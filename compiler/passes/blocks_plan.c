@@ -134,13 +134,15 @@ static bool can_build(const Region *g, const BlockPlan *p) {
 }
 
 bool block_plan(const Region *g, int stage, BlockPlan *p) {
-	*p = (BlockPlan){.stage = stage};
+	*p = (BlockPlan){.stage = stage, .skip = -1};
 	p->needed = find_needed(g, stage, p);
 	if (!p->results.length) return true;
 	choose_atoms(g, p);
 	p->rows = extent_of(g, p->row);
 	p->block = block_rows(g, p, extent_of(g, p->parallel));
-	return (extent_of(g, p->parallel) > 1 || p->block < p->rows) && can_build(g, p);
+	if ((extent_of(g, p->parallel) == 1 && p->block == p->rows) || !can_build(g, p)) return false;
+	block_windows(g, p);
+	return true;
 }
 
 bool blocks_may_loop(const Region *g, int stage) {

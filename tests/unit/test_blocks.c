@@ -79,6 +79,49 @@ static void attention_steps(void **state) {
 	check(NET(ATTENTION("true"), 12, "mse(net(x), y)"), large, 2 * 2 * 12 * 12, 0, "small attention");
 }
 
+/* How many products of scores [rows, keys] with that many keys there are, in all bodies. */
+static int count_keys(const Fn *f, int64_t keys) {
+	int n = 0;
+	for (int i = 0; i < f->vals.length; i++) {
+		const Val *v = f->vals.data[i];
+		n += v->op == OpExp && v->type.rank == 2 && v->type.dim[1] == keys;
+		if (v->op == OpScan) n += count_keys(v->body, keys);
+	}
+	return n;
+}
+
+#define NEAR \
+	"fn near(x: [B, T, 8], a: [8, 8]) {\n" \
+	"  let q = x @ a\n" \
+	"  let s[b, i, j] = sum[k](q[b, i, k] * x[b, j, k])\n" \
+	"  let m[b, i, j] = where(j <= i and i - 9 < j, s[b, i, j], -inf)\n" \
+	"  let p = softmax(0.5 * m)\n" \
+	"  let y[b, i, e] = sum[j](p[b, i, j] * x[b, j, e])\n" \
+	"  return y\n" \
+	"}\n" \
+	"model net(x: [B, T, 8]) -> [B, T, 8] {\n" \
+	"  param a: [8, 8] = glorot_uniform(shape)\n" \
+	"  param c: [8, 8] = glorot_uniform(shape)\n" \
+	"  return near(near(x, a), c)\n" \
+	"}\n"
+
+/* Keys that no row of a block sees are left out, before and after those that some row sees. */
+static void unseen_keys(void **state) {
+	(void)state;
+	BlockLimits limits = {.wide = 100, .growth = 1, .block = 64, .rows = 8};
+	check(NET(ATTENTION("true"), 40, "mse(net(x), y)"), limits, 2 * 40 * 24, 12, "blocks of causal attention");
+	check(NET(ATTENTION("true"), 43, "mse(net(x), y)"), limits, 2 * 43 * 24, 14, "blocks of 43");
+	check(NET(NEAR, 40, "mse(net(x), y)"), limits, 2 * 40 * 8, 15, "near keys");   /* the second goes back at once */
+	Arena *arena = arena_new();
+	Fn *f = blocks_within(step_of(arena, NET(ATTENTION("true"), 40, "mse(net(x), y)")), limits);
+	assert_int_equal(count_keys(f, 16), 4);   /* rows 0 .. 7, 8 .. 15; forward and backward */
+	assert_int_equal(count_keys(f, 32), 2);
+	assert_int_equal(count_keys(f, 40), 2);
+	f = blocks_within(step_of(arena, NET(NEAR, 40, "mse(net(x), y)")), limits);
+	assert_int_equal(count_keys(f, 40), 0);
+	arena_free(arena);
+}
+
 #define HEAD(more) "model net(x: [B, T, 8]) -> [B, T, 60] { return dense(x, 60" more ") }\n"
 
 static void heads_with_loss(void **state) {
@@ -124,7 +167,7 @@ static void memory(void **state) {
 }
 
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(attention_steps), cmocka_unit_test(heads_with_loss),
-	                                   cmocka_unit_test(memory)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(attention_steps), cmocka_unit_test(unseen_keys),
+	                                   cmocka_unit_test(heads_with_loss), cmocka_unit_test(memory)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -256,7 +256,7 @@ static void write_tile(Emit *e, void *context, const ContractTile *tile) {
 	}
 	level_open(k, &rows, tile->row, emit_add(e, tile->row, tile->rows), 1, c->rows.extent, false);
 	k->tile_row_level = k->depth;
-	w->flat = tile_is_flat(c, k->kernel->domain.rank);
+	w->flat = c->columns.extent > 1 && tile_is_flat(c, k->kernel->domain.rank);   /* a lone column has no lanes */
 	if (!w->flat) tile_index(k, c, &at);
 	const Val *skip = k->kp->buffer_of[k->tile_value->id] >= 0 ? k->tile_value : NULL;
 	Value past = emit_add(e, tile->column, tile->columns);

@@ -206,9 +206,24 @@ static void channel_by_channel(void **state) {
 		}
 }
 
+/* A single column whose rows are two axes in one, and something that is added to it. */
+static void lone_columns(void **state) {
+	(void)state;
+	for (int rows = 1; rows < 20; rows += 3) {
+		Arena *arena = arena_new();
+		Fn *f = fn_new(arena, "column");
+		Val *w = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 2, (int64_t[]){1, 3}));
+		Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 3, (int64_t[]){4, rows, 3}));
+		Val *y = ir_contract(f, w, (int64_t[]){0, 1}, x, (int64_t[]){2, 3, 1}, 3, (int64_t[]){2, 3, 0});
+		fn_output(f, "y", ir_Add(f, y, fn_input(f, "z", INPUT_DATA, y->type)), -1);
+		expect_same(arena, fn_canonical(f), 0, false, "a lone column");
+		arena_free(arena);
+	}
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(random_contracts), cmocka_unit_test(convolutions),
 	                                   cmocka_unit_test(turned_taps), cmocka_unit_test(one_filter),
-	                                   cmocka_unit_test(channel_by_channel)};
+	                                   cmocka_unit_test(channel_by_channel), cmocka_unit_test(lone_columns)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

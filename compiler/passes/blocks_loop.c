@@ -3,8 +3,8 @@
  * Scans over the parallel atoms one within the other, and in the innermost a scan over blocks of rows, or several where the last
  * block is smaller.  A value from outside is brought to the form (parallel atoms.., rows, the rest); each scan takes its row of
  * it.
- * In the body of a block a value has its own axes, without those of parallel atoms, and one axis for all atoms of the rows, where
- * the last of them was. */
+ * In the body of a block a value has its own axes, without those of parallel atoms, and one axis for all atoms of the rows,
+ * where the last of these atoms is. */
 #include "blocks_loop.h"
 
 #include <string.h>
@@ -46,10 +46,11 @@ typedef struct Segment {
 
 /* to[i]: the axis that axis i of a value with this label has in the body, or -1; *row: the one of the rows, or -1. */
 static int body_axes(const BlockPlan *p, const Label *l, int rank, int *to, int *row) {
-	int last = -1, n = 0;
+	int last = -1, n = 0, most = -1;
 	*row = -1;
 	for (int i = 0; i < rank; i++)
-		if (l->axis[i].n && p->row[l->axis[i].atom[0]]) last = i;
+		for (int k = 0; k < l->axis[i].n; k++)
+			if (p->row[l->axis[i].atom[k]] && l->axis[i].atom[k] > most) most = l->axis[i].atom[k], last = i;
 	for (int i = 0; i < rank; i++) {
 		bool rows = l->axis[i].n && p->row[l->axis[i].atom[0]], gone = l->axis[i].n && p->parallel[l->axis[i].atom[0]];
 		if (i == last) *row = n;

@@ -13,6 +13,8 @@ static Fn *step_of(Arena *arena, const char *text) {
 	return run_passes(f, 0, blocks);
 }
 
+enum { ROUNDS = 200 };
+
 static int64_t largest(const Fn *f) {
 	int64_t most = 0;
 	for (int i = 0; i < f->vals.length; i++) {
@@ -166,8 +168,162 @@ static void memory(void **state) {
 	}
 }
 
+/* ---- random regions ---- */
+
+/* Wide values of one shape, of axes that are `extent` long, and what is made of them. */
+typedef struct Wide { Arena *arena; Fn *f; Random *r; Type type; ValList wide; int leaves; } Wide;
+
+static bool chance(Wide *p, int n) { return random_below(p->r, n) == 0; }
+static Val *any(Wide *p) { return p->wide.data[random_below(p->r, p->wide.length)]; }
+static void put(Wide *p, Val *v) { vec_push(p->arena, &p->wide, v); }
+
+/* A new input with the axes of the mask, and `more` after them. */
+static Val *new_leaf(Wide *p, unsigned mask, int64_t more) {
+	Type t = {.dtype = DTYPE_F32};
+	for (int i = 0; i < p->type.rank; i++)
+		if (mask >> i & 1) t.dim[t.rank++] = p->type.dim[i];
+	if (more) t.dim[t.rank++] = more;
+	int number = p->leaves++;
+	return fn_input(p->f, arena_printf(p->arena, "leaf%d", number), number % 2 ? INPUT_DATA : INPUT_PARAM, t);
+}
+
+static Val *spread_axes(Wide *p, Val *v, unsigned mask) {
+	int64_t at[MAX_RANK];
+	int n = 0;
+	for (int i = 0; i < p->type.rank; i++)
+		if (mask >> i & 1) at[n++] = i;
+	return ir_broadcast(p->f, v, p->type.rank, p->type.dim, at);
+}
+
+static Val *new_product(Wide *p) {
+	int rank = p->type.rank, n[2] = {0, 0};
+	unsigned all = (1u << rank) - 1, of[2];
+	of[0] = (unsigned)random_below(p->r, (int)all) + 1;
+	of[1] = (all & ~of[0]) | (of[0] & (unsigned)random_below(p->r, (int)all + 1));
+	int64_t depth = 1 + random_below(p->r, 5), labels[2][MAX_RANK], y[MAX_RANK];
+	Val *leaf[2];
+	for (int k = 0; k < 2; k++) {
+		for (int i = 0; i < rank; i++)
+			if (of[k] >> i & 1) labels[k][n[k]++] = i;
+		labels[k][n[k]++] = rank;
+		leaf[k] = new_leaf(p, of[k], depth);
+	}
+	for (int i = 0; i < rank; i++) y[i] = i;
+	return ir_contract(p->f, leaf[0], labels[0], leaf[1], labels[1], rank, y);
+}
+
+/* A function of the index, of two axes. */
+static Val *new_mask(Wide *p) {
+	int a = random_below(p->r, p->type.rank), b = random_below(p->r, p->type.rank);
+	Type t = p->type;
+	t.dtype = DTYPE_I32;
+	Val *i = ir_iota(p->f, t, a), *j = ir_iota(p->f, t, b);
+	if (chance(p, 2)) j = ir_Add(p->f, j, ir_like(p->f, j, random_below(p->r, 5) - 2));
+	return chance(p, 2) ? ir_Le(p->f, i, j) : ir_Lt(p->f, j, i);
+}
+
+static Val *reduced(Wide *p, Val *v, Op op, unsigned mask) {
+	int64_t axes[MAX_RANK];
+	int n = 0;
+	for (int i = 0; i < p->type.rank; i++)
+		if (mask >> i & 1) axes[n++] = i;
+	return ir_reduce(p->f, op, v, n, axes);
+}
+
+static Val *grown(Wide *p) {
+	Fn *f = p->f;
+	Val *a = any(p), *b = any(p);
+	unsigned all = (1u << p->type.rank) - 1, axis = 1u << random_below(p->r, p->type.rank);
+	switch (random_below(p->r, 9)) {
+	case 0: return ir_Tanh(f, a);
+	case 1: return ir_Mul(f, a, b);
+	case 2: return ir_Add(f, a, spread_axes(p, new_leaf(p, axis, 0), axis));
+	case 3: return ir_Where(f, new_mask(p), a, chance(p, 2) ? ir_like(f, a, 0) : b);
+	case 4: return ir_Add(f, a, new_product(p));
+	case 5: return ir_Sub(f, a, spread_axes(p, reduced(p, b, chance(p, 2) ? OpReduceMax : OpReduceSum, axis), all & ~axis));
+	case 6: {   /* a softmax, perhaps of what a mask leaves */
+		Val *s = chance(p, 2) ? a : ir_Where(f, new_mask(p), a, ir_like(f, a, -INFINITY));
+		Val *m = reduced(p, s, OpReduceMax, axis);
+		m = ir_Where(f, ir_Eq(f, m, ir_like(f, m, -INFINITY)), ir_like(f, m, 0), m);
+		Val *e = ir_Exp(f, ir_Sub(f, s, spread_axes(p, m, all & ~axis)));
+		Val *sum = ir_Add(f, reduced(p, e, OpReduceSum, axis), ir_like(f, m, 0.5));
+		return ir_Div(f, e, spread_axes(p, sum, all & ~axis));
+	}
+	case 7: {
+		int64_t perm[MAX_RANK], dim[1] = {type_count(p->type)};
+		for (int i = 0; i < p->type.rank; i++) perm[i] = p->type.rank - 1 - i;
+		if (chance(p, 2)) return ir_reshape(f, ir_Neg(f, ir_reshape(f, a, 1, dim)), p->type.rank, p->type.dim);
+		return ir_transpose(f, ir_Sin(f, ir_transpose(f, a, perm)), perm);
+	}
+	default: return ir_Sub(f, a, ir_Mul(f, b, ir_like(f, b, 0.5)));
+	}
+}
+
+/* A product with a leaf that sums over some axes, a sum, a largest, or a row's element. */
+static Val *result(Wide *p) {
+	Val *a = any(p);
+	int rank = p->type.rank;
+	unsigned all = (1u << rank) - 1, axes = (unsigned)random_below(p->r, (int)all) + 1;
+	switch (random_below(p->r, 4)) {
+	case 0: return reduced(p, a, OpReduceSum, axes);
+	case 1: return reduced(p, a, OpReduceMax, 1u << (rank - 1));
+	default: {
+		unsigned with = axes | (unsigned)random_below(p->r, (int)all + 1);
+		int64_t la[MAX_RANK], lb[MAX_RANK], y[MAX_RANK];
+		int nb = 0, ny = 0;
+		for (int i = 0; i < rank; i++) {
+			la[i] = i;
+			if (with >> i & 1) lb[nb++] = i;
+			if (!(axes >> i & 1)) y[ny++] = i;
+		}
+		lb[nb++] = rank, y[ny++] = rank;
+		Val *leaf = new_leaf(p, with, 1 + random_below(p->r, 2));
+		return chance(p, 2) ? ir_contract(p->f, a, la, leaf, lb, ny, y) : ir_contract(p->f, leaf, lb, a, la, ny, y);
+	}
+	}
+}
+
+static Fn *random_region(Arena *arena, Random *r) {
+	Wide p = {.arena = arena, .f = fn_new(arena, "region"), .r = r, .type = {.dtype = DTYPE_F32}};
+	p.type.rank = 2 + random_below(r, 3);
+	for (int i = 0; i < p.type.rank; i++) p.type.dim[i] = 1 + random_below(r, p.type.rank > 2 ? 7 : 40);
+	put(&p, new_product(&p));
+	for (int stage = 1 + random_below(r, 2); stage > 0; stage--) {
+		Val *y = NULL;
+		for (int i = random_below(r, 7); i >= 0; i--) put(&p, grown(&p));
+		for (int i = random_below(r, 3); i >= 0 && p.leaves < 12; i--)
+			fn_output(p.f, arena_printf(arena, "y%d", p.f->outputs.length), y = result(&p), -1);
+		if (!y) break;
+		while (y->type.rank) y = ir_reduce(p.f, OpReduceSum, y, 1, (int64_t[]){0});   /* what comes later needs all of it */
+		put(&p, ir_Add(p.f, any(&p), spread_axes(&p, ir_Tanh(p.f, y), 0)));
+	}
+	return fn_canonical(p.f);
+}
+
+static void random_regions(void **state) {
+	(void)state;
+	int cut = 0, compiled = 0;
+	for (int round = 0; round < ROUNDS; round++) {
+		Arena *arena = arena_new();
+		Random r = {(uint64_t)round * 1000 + 1};
+		Fn *f = random_region(arena, &r);
+		BlockLimits limits = {.wide = 20, .growth = 1, .block = 1 + random_below(&r, 64), .rows = 1 + random_below(&r, 8)};
+		limits.growth = 0;
+		Fn *g = blocks_within(f, limits);
+		fn_verify(g, "blocks");
+		cut += count_scans(g) > 0;
+		const char *name = arena_printf(arena, "region %d", round);
+		if (f->inputs.length < 16) expect_equal(arena, f, g, &r, name);
+		if (f->inputs.length < 16 && count_scans(g) && compiled++ % 4 == 0) expect_same(arena, g, 3, false, name);
+		arena_free(arena);
+	}
+	if (getenv("NNC_TEST_SHOW")) printf("%d of %d regions became loops\n", cut, ROUNDS);
+	assert_true(cut > ROUNDS / 3);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(attention_steps), cmocka_unit_test(unseen_keys),
-	                                   cmocka_unit_test(heads_with_loss), cmocka_unit_test(memory)};
+	                                   cmocka_unit_test(heads_with_loss), cmocka_unit_test(memory),
+	                                   cmocka_unit_test(random_regions)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,7 +14,6 @@ typedef struct Target {
 	bool is_host;                          /* this process can run the code */
 	bool has_fma;                          /* false: fma is a separate multiplication and addition */
 	bool has_mask;                         /* masked loads and stores are instructions */
-	bool plain;                            /* code as it comes, in half the time: for tests of what LLVM is given */
 	int pointer_bits;
 	int lanes;                             /* f32 lanes of a vector register; 1: scalar machine */
 	int vector_bytes;                      /* lanes * 4 */

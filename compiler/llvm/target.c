@@ -33,8 +33,7 @@ LLVMTargetMachineRef target_machine(const Target *target) {
 	LLVMTargetRef found;
 	char *error = NULL;
 	if (LLVMGetTargetFromTriple(target->triple, &found, &error)) die("no code generator for %s: %s", target->triple, error);
-	LLVMCodeGenOptLevel level = target->plain ? LLVMCodeGenLevelNone : LLVMCodeGenLevelDefault;
-	return LLVMCreateTargetMachine(found, target->triple, target->cpu, target->features, level, LLVMRelocPIC,
+	return LLVMCreateTargetMachine(found, target->triple, target->cpu, target->features, LLVMCodeGenLevelDefault, LLVMRelocPIC,
 	                               LLVMCodeModelDefault);
 }
 
@@ -274,7 +273,7 @@ const Target *target_named(Arena *arena, Diag *diag, const char *name, const cha
 
 const char *target_text(Arena *arena, const Target *t) {
 	return arena_printf(
-	    arena, "%s%s cpu %s features %s fma %d mask %d pointer %d lanes %d registers %d multipliers %d caches %lld %lld %lld",
-	    t->triple, t->plain ? " plain" : "", t->cpu, t->features, t->has_fma, t->has_mask, t->pointer_bits, t->lanes,
-	    t->vector_registers, t->multipliers, (long long)t->l1, (long long)t->l2, (long long)t->l3);
+	    arena, "%s cpu %s features %s fma %d mask %d pointer %d lanes %d registers %d multipliers %d caches %lld %lld %lld",
+	    t->triple, t->cpu, t->features, t->has_fma, t->has_mask, t->pointer_bits, t->lanes, t->vector_registers, t->multipliers,
+	    (long long)t->l1, (long long)t->l2, (long long)t->l3);
 }

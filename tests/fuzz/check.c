@@ -4,8 +4,7 @@
  * interpreter and as machine code for two targets and 1 to 3 workers; all bits must agree, and nothing outside of the
  * program's memory may change.  Workers run one after the other between barriers, in both orders, so that a missing barrier
  * shows every time; then freely, with jitter.  On a sample, each pass's text is read back.  Of most programs (is_thorough()) one
- * Fn is checked, for one target or, one in eight, for both.  In a campaign three programs in four are plain code, which LLVM
- * makes in half the time: it takes what it is given as literally as it can. */
+ * Fn is checked, for one target or, one in eight, for both. */
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -440,12 +439,6 @@ static int choose_fns(Check *c, bool one, Fn **fns) {
 	return n;
 }
 
-static const Target *plain(Arena *arena, const Target *target) {
-	Target *t = arena_copy(arena, target, sizeof *target);
-	t->plain = true;
-	return t;
-}
-
 const char *check_program(Arena *arena, const char *text, uint64_t seed, bool plan, Coverage *coverage, Tally *tally) {
 	Check c = {.arena = arena, .coverage = coverage, .tally = tally, .plan = plan};
 	c.dice.state = hash_mix(seed ^ 0xf00d);
@@ -455,7 +448,6 @@ const char *check_program(Arena *arena, const char *text, uint64_t seed, bool pl
 	c.host = target_host(arena);
 	c.portable = target_named(arena, diag, "x86-64", "x86-64-v3", NULL);
 	if (!c.portable || !c.portable->is_host) c.portable = c.host;
-	if (seed >= CAMPAIGN && seed % 4) c.host = plain(arena, c.host), c.portable = plain(arena, c.portable), tally->plain++;
 	ElabOptions options = {0};
 	c.program = elab_program(arena, diag, diag_source(diag, "fuzz.nn", text, strlen(text), false), &options);
 	if (!c.program) {

@@ -76,7 +76,7 @@ int compare_coverage(const Coverage *c, const char *path);
 
 /* What was checked: programs, and how many of them in each way; Fns by what they are; and how much of it all. */
 #define FUZZ_TALLY(T)                                                                                                        \
-	T(programs, "programs") T(small, "small") T(two_targets, "with two targets") T(plain, "as plain code")                   \
+	T(programs, "programs") T(small, "small") T(two_targets, "with two targets")                   \
 	T(texts, "with every pass read back")                                                                                    \
 	T(step, "steps") T(infer, "inferences") T(eval, "evaluations") T(loss, "gradients") T(init, "initial values")            \
 	T(simplified, "compared with their text before the simplifier")                                                          \

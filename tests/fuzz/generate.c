@@ -410,7 +410,7 @@ static void packed_statement(Generator *g, int t) {
 }
 
 static void directed_statement(Generator *g, uint64_t seed) {
-	int t = (int)(seed % (uint64_t)template_count), place = (int)(seed / (uint64_t)template_count % 6);
+	int t = (int)(seed % (uint64_t)template_count), place = (int)(seed / (uint64_t)template_count % 8);
 	Item *i = pick_item(g, "F", 2, 3);
 	if (place == 5) {
 		packed_statement(g, t);
@@ -430,6 +430,7 @@ static void directed_statement(Generator *g, uint64_t seed) {
 		const char *w = new_param(g, ws);
 		source = *bind_item(g, arena_printf(g->arena, "%s @ %s", source.name, w), 'F', s);
 	}
+	if (place == 6) source = *bind_item(g, arena_printf(g->arena, "cumsum(%s, axis = 0)", source.name), 'F', source.shape);
 	set_anchor(g, &source);
 	if (one_in(&g->dice, 3) && last_is_fixed(&source) && g->in_model) {   /* something moved beside it */
 		Shape s = {.rank = 1, .size = {source.shape.size[source.shape.rank - 1]}};
@@ -445,6 +446,13 @@ static void directed_statement(Generator *g, uint64_t seed) {
 		    kind == 'F' ? CHOOSE(g, "sum", "mean", "max", "min", "logsumexp", "prod") : CHOOSE(g, "sum", "max", "min");
 		bind_item(g, arena_printf(g->arena, kind == 'F' ? "%s(%s, axis = %d)" : "%s(%s, axis = %d) as i32", what, value, axis),
 		     kind == 'F' ? 'F' : 'I', without(source.shape, 1u << axis));
+	} else if (place == 7) {   /* inside a running sum, or before an order */
+		if (kind == 'C') value = converted(g, value, 'C', 'F'), kind = 'F';
+		bool sorts = one_in(&g->dice, 3);
+		int axis = roll(&g->dice, source.shape.rank);
+		value = arena_printf(g->arena, "%s(%s, axis = %d)", sorts ? "argsort" : "cumsum", value, axis);
+		Item *y = bind_item(g, value, sorts ? 'I' : kind, source.shape);
+		if (sorts && !source.shape.size[axis].batch) y->classes = source.shape.size[axis].n;
 	} else {
 		bind_item(g, value, kind, source.shape);
 	}

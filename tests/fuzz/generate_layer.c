@@ -206,6 +206,7 @@ static void typed_sum(Generator *g, const Item *x, const char *value) {
 		bind_item(g, arena_printf(g->arena, "cumsum(%s, axis = %d)", value, axis), x->kind, s);
 	} else if (form == 3) {
 		bind_item(g, arena_printf(g->arena, "argsort(%s, axis = %d)", value, axis), 'I', s);
+		if (!s.size[axis].batch) g->items.data[g->items.length - 1].classes = s.size[axis].n;
 	} else if (x->kind == 'S' || !g->in_model || !last_is_fixed(x)) {
 		return;
 	} else if (form == 4) {

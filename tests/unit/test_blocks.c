@@ -168,6 +168,30 @@ static void memory(void **state) {
 	}
 }
 
+/* With the limits of the pass itself: one set of bits for any number of workers, that of the interpreter. */
+static void workers(void **state) {
+	(void)state;
+	static const char *const texts[] = {
+		"const T = 1024\nmodel net(x: [B, T, 8]) -> [B, T, 8] { return x |> attention(1, causal = true, bias = false) }\n"
+		"data made { x: f32[T, 8] = npy(\"x.npy\"); y: f32[T, 8] = npy(\"y.npy\") }\n"
+		"train { data = made; batch = 1; epochs = 1; loss = mse(net(x), y); optimizer = sgd(lr = 0.1) }\n",
+		"const V = 1100\nmodel net(x: [B, 8]) -> logits[B, V] { return dense(x, V) }\n"
+		"data made { x: f32[8] = npy(\"x.npy\"); t: class[V] = npy(\"t.npy\") }\n"
+		"train { data = made; batch = 1000; epochs = 1; loss = cross_entropy(net(x), t); optimizer = sgd(lr = 0.1) }\n",
+	};
+	for (size_t i = 0; i < COUNT(texts); i++)
+		for (int workers = 1; workers <= 8; workers += workers < 3 ? 1 : 5) {
+			Arena *arena = arena_new();
+			Fn *f = pass_blocks(step_of(arena, texts[i]));
+			char *dense[16];
+			assert_true(count_scans(f) > 0);
+			for (int k = 0; k < f->inputs.length; k++) dense[k] = random_input(arena, f->inputs.data[k].type, 1000, false);
+			const char *problem = compare_compiled(arena, f, dense, target_host(arena), workers, NULL);
+			if (problem) fail_msg("program %d, %d workers: %s", (int)i, workers, problem);
+			arena_free(arena);
+		}
+}
+
 /* ---- random regions ---- */
 
 /* Wide values of one shape, of axes that are `extent` long, and what is made of them. */
@@ -323,7 +347,7 @@ static void random_regions(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(attention_steps), cmocka_unit_test(unseen_keys),
-	                                   cmocka_unit_test(heads_with_loss), cmocka_unit_test(memory),
+	                                   cmocka_unit_test(heads_with_loss), cmocka_unit_test(memory), cmocka_unit_test(workers),
 	                                   cmocka_unit_test(random_regions)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
  * reader on damaged text.  link: nnc_ir */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -117,6 +118,11 @@ static char *build_plan(Arena *arena, const Plan *plan) {
 	fn_verify(canonical, "fn_canonical");
 	char *text = print(arena, canonical);
 	assert_string_equal(print(arena, fn_canonical(canonical)), text);
+	assert_ptr_equal(fn_renumber(f), f);   /* the same in place, and what is built again is found */
+	fn_verify(f, "fn_renumber");
+	assert_string_equal(print(arena, f), text);
+	for (int i = 0; i < f->vals.length; i++)
+		if (f->vals.data[i]->nargs) assert_ptr_equal(fn_rebuild(f, f->vals.data[i], f->vals.data[i]->arg), f->vals.data[i]);
 	return text;
 }
 
@@ -313,8 +319,26 @@ static void test_deep_text(void **state) {
 	arena_free(arena);
 }
 
+/* Numbers as texts: the shortest that reads back, whole ones digit by digit. */
+static void numbers(void **state) {
+	(void)state;
+	static const struct { double value; const char *text; } cases[] = {
+	    {300, "300"}, {-1e6, "-1000000"}, {999999999999999, "999999999999999"}, {1e15, "1e+15"}, {0, "0"}, {0.1, "0.1"},
+	    {1e-7, "1e-07"}, {1.0 / 3, "0.3333333333333333"}, {123456.75, "123456.75"}, {-INFINITY, "-inf"}, {NAN, "nan"},
+	};
+	Arena *arena = arena_new();
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		Text text = {.arena = arena};
+		text_number(&text, cases[i].value);
+		assert_string_equal(text.data, cases[i].text);
+		if (cases[i].value == cases[i].value) assert_true(strtod(text.data, NULL) == cases[i].value);
+	}
+	arena_free(arena);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(numbers),
 		cmocka_unit_test(test_hash_consing), cmocka_unit_test(test_what_changes_nothing), cmocka_unit_test(test_canonical),
 		cmocka_unit_test(test_long), cmocka_unit_test(test_rebuild), cmocka_unit_test(test_verify), cmocka_unit_test(test_names),
 		cmocka_unit_test(test_damaged_text), cmocka_unit_test(test_deep_text),

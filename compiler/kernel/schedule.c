@@ -155,7 +155,8 @@ static void order_kernels(KernelProgram *kp) {
 	}
 	for (int i = 0; i < n; i++)
 		for (int a = 0; a < sorted[i].after.length; a++) sorted[i].after.data[a] = position[sorted[i].after.data[a]];
-	memcpy(old, sorted, sizeof *old * (size_t)n);
+	kp->kernels.data = sorted;
+	kp->kernels.capacity = n + 1;
 }
 
 /* Drops kernels whose roots all became inline. */

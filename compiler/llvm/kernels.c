@@ -513,13 +513,14 @@ static Value write_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel
 KernelCode lower_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel, KernelCodes *made) {
 	KernelCode code = {.index = kernel->leaves.index};
 	code.nbuffers = kernel_buffers(e->arena, kernel, &code.buffers);
-	Text key = {.arena = e->arena};
-	kernel_key(&key, kp, kernel, code.buffers, code.nbuffers, &code.sites);
-	code.key = key.data;
-	code.hash = hash_bytes(key.data, key.length, 0);
+	Text *key = &made->key;
+	key->arena = e->arena, key->length = 0;
+	kernel_key(key, kp, kernel, code.buffers, code.nbuffers, &code.sites);
+	code.hash = hash_bytes(key->data, key->length, 0);
 	for (int i = 0; i < made->length && !code.function; i++)
-		if (made->data[i].hash == code.hash && strcmp(made->data[i].key, code.key) == 0) code.function = made->data[i].function;
+		if (made->data[i].hash == code.hash && strcmp(made->data[i].key, key->data) == 0) code.function = made->data[i].function;
 	if (code.function) return code;
+	code.key = arena_text(e->arena, key->data, key->length);
 	code.function = write_kernel(e, kp, kernel, &code, arena_printf(e->arena, "%s.k%d", made->prefix, made->length));
 	vec_push(e->arena, made, code);
 	return code;

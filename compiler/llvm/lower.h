@@ -140,7 +140,8 @@ void lower_line(Lower *k, Val *v, const At *line, Value scratch);
 size_t sequence_scratch(const Val *v);
 
 /* kernels.c: a kernel as a local function (its buffers, scratch, sites, index, begin, end); one function serves all kernels with
- * the same key.  The index is a parameter only when the kernel reads it.  made: the codes so far; its own is added. */
+ * the same key.  The index is a parameter only when the kernel reads it.  made: the codes so far; its own is added.
+ * Its key is where keys are written, one after the other. */
 typedef struct KernelCode {
 	Value function;
 	int nbuffers, *buffers;
@@ -149,7 +150,7 @@ typedef struct KernelCode {
 	const char *key;
 	uint64_t hash;           /* of the key */
 } KernelCode;
-typedef struct KernelCodes { KernelCode *data; int length, capacity; const char *prefix; } KernelCodes;
+typedef struct KernelCodes { KernelCode *data; int length, capacity; const char *prefix; Text key; } KernelCodes;
 KernelCode lower_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel, KernelCodes *made);
 /* How many column panels workers should share instead of rows; 0: rows. */
 int64_t kernel_panels(const void *target, const KernelProgram *kp, const Kernel *kernel);

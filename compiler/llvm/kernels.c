@@ -139,6 +139,51 @@ static void write_axes(KernelWriter *w, At *at, int axis, int naxes, Inside *ins
 	level_close(k, &loop);
 }
 
+/* May lanes run along any axis of v: is nothing below it computed along its own last one? */
+static bool any_lanes(const KernelProgram *kp, const Val *v, bool *seen) {
+	if (seen[v->id]) return true;
+	seen[v->id] = true;
+	bool column = is_reduce(v) && v->list[0].data[0] < v->arg[0]->type.rank - 1;
+	bool product = v->op == OpContract && contract_is_element_wise(v);
+	if (v->nargs && !is_pointwise(v) && !is_view(v) && v->op != OpPad && v->op != OpConcat && !column && !product) return false;
+	for (int i = 0; i < v->nargs; i++)
+		if (kp->buffer_of[v->arg[i]->id] < 0 && !any_lanes(kp, v->arg[i], seen)) return false;
+	return true;
+}
+
+/* The axis that lanes run along: the last one, or, where that has one element, the last one that has more. */
+static int lane_axis(const KernelProgram *kp, const Kernel *kernel) {
+	Type d = kernel->domain;
+	int axis = d.rank - 1;
+	while (axis > 0 && d.dim[axis] == 1) axis--;
+	if (axis == d.rank - 1 || d.dim[axis] == 1 || kernel->kind != KERNEL_MAP) return d.rank - 1;
+	bool *seen = NEW_ARRAY(kp->arena, bool, kp->fn->vals.length + 1);
+	for (int i = 0; i < kernel->roots.length; i++) {
+		int64_t stride[MAX_RANK];
+		buffer_strides(&kp->buffers.data[kp->buffer_of[kernel->roots.data[i]->id]], stride);
+		if (stride[axis] != 1 || !any_lanes(kp, kernel->roots.data[i], seen)) return d.rank - 1;
+	}
+	return axis;
+}
+
+/* Along an axis that only axes of one element follow: its rows are not padded, so what is left after whole 16s is done one by
+ * one. */
+static void write_unpadded(KernelWriter *w, At *at, int axis, Value begin, Value end) {
+	Lower *k = &w->lower;
+	Emit *e = k->e;
+	int64_t n = k->kernel->domain.dim[axis];
+	EmitLoop loop;
+	Value whole = LLVMBuildAnd(e->builder, emit_sub(e, end, begin), emit_index(e, -LANES), ""), stop = emit_add(e, begin, whole);
+	level_open(k, &loop, begin, stop, LANES, n, true);
+	set_lanes(w, at, axis);
+	write_each(w, at, NULL);
+	level_close(k, &loop);
+	level_open(k, &loop, stop, end, 1, n, false);
+	at->axis[axis] = index_variable(k->depth);
+	write_each(w, at, NULL);
+	level_close(k, &loop);
+}
+
 static void write_map_row(KernelWriter *w, At *at) {
 	Lower *k = &w->lower;
 	Type d = k->kernel->domain;
@@ -146,16 +191,21 @@ static void write_map_row(KernelWriter *w, At *at) {
 		write_each(w, at, NULL);
 		return;
 	}
-	int last = d.rank - 1;
-	bool shared = last == k->kernel->partition;
-	int64_t n = d.dim[last];
+	int axis = lane_axis(k->kp, k->kernel);
+	bool shared = axis == k->kernel->partition;
+	int64_t n = d.dim[axis];
+	Value begin = shared ? w->begin : emit_index(k->e, 0), end = shared ? w->end : emit_index(k->e, n);
+	for (int i = axis + (n > 1); i < d.rank; i++) at->axis[i] = index_constant(0);
 	if (n == 1) {   /* rows of one element are not padded: no lanes */
-		at->axis[last] = index_constant(0);
 		write_each(w, at, NULL);
 		return;
 	}
+	if (axis < d.rank - 1) {
+		write_unpadded(w, at, axis, begin, end);
+		return;
+	}
 	w->split = needs_split(k->kp, k->kernel, n);
-	write_lanes(w, at, last, n, shared ? w->begin : emit_index(k->e, 0), shared ? w->end : emit_index(k->e, n), NULL);
+	write_lanes(w, at, axis, n, begin, end, NULL);
 }
 
 /* A running sum and what is computed of it, element by element; along the lanes as many sums as there are lanes. */
@@ -501,7 +551,7 @@ static Value write_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel
 	w->along = -1;
 	At at = {0};
 	switch (kernel->kind) {
-	case KERNEL_MAP: write_axes(w, &at, 0, MAX(kernel->domain.rank - 1, 0), write_map_row); break;
+	case KERNEL_MAP: write_axes(w, &at, 0, MAX(lane_axis(kp, kernel), 0), write_map_row); break;
 	case KERNEL_SEQUENCE: write_sequence(w); break;
 	case KERNEL_ROWS: lower_rows(&w->lower, w->begin, w->end, w->scratch); break;
 	default: write_contract(w); break;

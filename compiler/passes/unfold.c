@@ -73,13 +73,14 @@ static bool reads_windows(const Val *v) {
 	return v->op == OpWindow;
 }
 
-/* Sums over windows whose last axis stays, the other operand having no axis of its own but of length 1: not a dot for each
- * element, but all of the last axis at once.  The gradient of the weights of a convolution with one filter is a product of a row
- * and a matrix; one with a filter for each channel is element by element. */
+/* A sum of products whose last axis stays, the other operand having no axis of its own but of length 1: not a dot for each
+ * element, but all of the last axis at once.  The gradient of the weights of a layer with one output, or of a convolution with
+ * one filter, is a product of a row and a matrix; windows with a filter for each channel are element by element. */
 Val *unfold_keep_last_axis(Fn *f, const Val *v, Val **args) {
 	const IntList *la = &v->list[0], *lb = &v->list[1], *ly = &v->list[2];
-	if (!contract_order(v).dot || !reads_windows(v->arg[0]) || ly->length == 0) return NULL;
-	int64_t labels[2][MAX_RANK], dim[MAX_RANK], last = la->data[la->length - 1];
+	int64_t labels[2][MAX_RANK], dim[MAX_RANK], last = la->length ? la->data[la->length - 1] : -1;
+	if (!contract_order(v).dot || ly->length == 0) return NULL;
+	if (!reads_windows(v->arg[0]) && (find(lb, last) >= 0 || la->length == 2)) return NULL;   /* a matrix is as good as it is */
 	int nb = 0, ny = 0;
 	for (int i = 0; i < lb->length; i++)
 		if (find(la, lb->data[i]) >= 0) labels[0][nb] = lb->data[i], dim[nb++] = args[1]->type.dim[i];

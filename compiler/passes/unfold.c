@@ -194,7 +194,7 @@ static Fn *unfold(Fn *f, bool *changed) {
 }
 
 Fn *pass_unfold(Fn *f) {
-	if (!fn_has(f, OpFold)) return f;
+	if (!fn_has(f, OpFold) && !fn_has(f, OpContract)) return f;
 	bool changed = false;
 	Fn *out = unfold(f, &changed);
 	return changed ? pass_simplify(narrow(pass_simplify(out))) : f;

@@ -319,8 +319,8 @@ static size_t code_of_randoms(int n) {
 	return bytes;
 }
 
-/* Kernels that differ by their random numbers' sites alone are one function, and many calls of it a loop over a table: a deep net's
- * initialisation stays small. */
+/* Kernels that differ by their random numbers' sites alone are one function, and many calls of it a loop over a table: a deep
+ * net's initialisation stays small. */
 static void many_randoms(void **state) {
 	(void)state;
 	assert_true(code_of_randoms(256) < code_of_randoms(16) * 3 / 2);

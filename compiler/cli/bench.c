@@ -176,6 +176,8 @@ static void print_json(const Bench *b) {
 		json_object_set_new(j, "peak_best_gflops", json_real(b->peak_best));
 		json_object_set_new(j, "percent_of_peak", json_real(100 * gflops / b->peak));
 	}
+	if (s->costs.line > 0) json_object_set_new(j, "shared_line_ns", json_real(s->costs.line));
+	if (s->costs.barrier > 0) json_object_set_new(j, "barrier_ns", json_real(s->costs.barrier));
 	json_object_set_new(j, "first_step_s", json_real(b->first_step));
 	json_object_set_new(j, "first_step_memory", json_integer((json_int_t)b->first_memory));
 	json_object_set_new(j, "peak_memory", json_integer((json_int_t)peak_memory()));

@@ -44,6 +44,7 @@ typedef struct Session {
 	Layout layout;
 	const Target *target;
 	int workers;
+	WorkerCosts costs;                                    /* measured before a step is compiled */
 	Pool *pool;                                           /* made by session_pool() */
 	WeightsInfo info;                                     /* of the weights file read last */
 } Session;
@@ -63,6 +64,8 @@ int session_report(Session *s);
 const Executable *session_compile(Session *s, Fn *raw);
 Compiled session_compiled(Session *s, Fn *raw);           /* the same with the kernels; error already reported */
 Pool *session_pool(Session *s);
+/* Learns what workers cost each other here, in about a millisecond: before a step is compiled, while nothing else runs. */
+void session_measure(Session *s);
 /* The train block of --name, or the only one; the exit code, negated, after reporting. */
 int session_train(Session *s);
 /* A new persistent block, filled by the init Fn with `seed`; NULL after reporting. */

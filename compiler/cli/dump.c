@@ -17,6 +17,8 @@ static void print_fn(Session *s, Fn *f, int from, int to, bool kernels) {
 	Text text = {.arena = s->arena};
 	if (kernels) {
 		CompileOptions options = {.target = s->target, .workers = s->workers, .no_cache = true};
+		session_measure(s);
+		options.costs = s->costs;
 		options.always_share = getenv("NNC_FORCE_THREADS") != NULL;
 		kernel_print(&text, compile_kernels(s->arena, f, s->program, &s->layout, &options));
 	} else {

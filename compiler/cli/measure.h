@@ -12,6 +12,8 @@ void peak_free(Peak *peak);
 
 double seconds_now(void);
 double median_of(double *values, int count);       /* sorts */
+/* worker_costs.c: what the workers of a pool cost each other; zeros: it could not be measured. */
+WorkerCosts measure_workers(Pool *pool);
 /* Multiplications and additions of all contracts of a Fn after all passes. */
 double contract_flops(const Fn *f);
 /* The most memory this process has held, in bytes; 0 where the system does not say. */

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli.h"
+#include "measure.h"
 
 enum { LARGEST_SOURCE = 64 << 20 };
 
@@ -155,12 +155,19 @@ void session_close(Session *s) {
 
 Pool *session_pool(Session *s) {
 	if (!s->pool) s->pool = pool_new(s->workers, 0);
+	else pool_pin_caller(s->pool, true);
 	return s->pool;
+}
+
+void session_measure(Session *s) {
+	if (s->workers < 2 || s->options->run_interpreted || s->costs.line > 0) return;
+	s->costs = measure_workers(session_pool(s));
+	pool_pin_caller(s->pool, false);   /* the threads that read and compile go where there is room */
 }
 
 Compiled session_compiled(Session *s, Fn *raw) {
 	Fn *f = run_passes(raw, 0, pass_count);
-	CompileOptions options = {.target = s->target, .workers = s->workers, .no_cache = s->options->no_cache};
+	CompileOptions options = {.target = s->target, .workers = s->workers, .costs = s->costs, .no_cache = s->options->no_cache};
 	options.always_share = getenv("NNC_FORCE_THREADS") != NULL; /* for tests */
 	Compiled c = compile_fn(s->arena, f, s->program, &s->layout, &options);
 	if (c.unsupported)

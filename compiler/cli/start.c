@@ -82,6 +82,7 @@ int start_training(Session *s, int number, bool validate, int64_t made_up_sample
 		diag->sources.data = s->diag->sources.data;
 		diag->sources.length = s->diag->sources.length;
 	}
+	session_measure(s);   /* while nothing else runs */
 	DataLoad *load = data_start(s->arena, diag, s->files, &p->data.data[t->data], data_wanted(s->arena, p, t, false)),
 	         *check = NULL;
 	if (validate && t->validate >= 0)

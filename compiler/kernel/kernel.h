@@ -120,10 +120,13 @@ typedef struct KernelProgram {
 	bool barrier_between;            /* all workers meet between one turn and the next */
 } KernelProgram;
 
+/* Nanoseconds; 0: not known.  line: of a store to a line that another core has read; barrier: until all workers have met. */
+typedef struct WorkerCosts { double line, barrier; } WorkerCosts;
 /* What the planner needs to know of the machine. */
 typedef struct Machine {
 	int lanes;
 	int64_t own_cache;               /* bytes of a core's own caches: what another core may have to be waited for */
+	WorkerCosts costs;
 	bool always_share;               /* workers share whatever they can, even where that is slower: for tests */
 	/* How many column panels the workers of a contract should share, or 0 for its rows; asks the code generator. */
 	int64_t (*panels)(const void *target, const KernelProgram *kp, const Kernel *kernel);

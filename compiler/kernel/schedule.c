@@ -332,10 +332,14 @@ static void share_product_rows(Kernel *k, int workers) {
 	k->rows = c->rows.extent;
 }
 
-/* Nanoseconds that the workers lose to each other: a store to a line which another core has read waits for that core, and
- * nothing hides it.  In a bare loop 7 ns where the cores are near, 28 where they are not (two of a virtual machine, at
- * different times); in updates of whole steps 30 to 85. */
-enum { SHARED_LINE = 56, BARRIER = 500, LINE_BYTES = 64 };
+/* What workers lose to each other.  A store to a line which another core has read waits for that core, and nothing hides it:
+ * in a bare loop 6 ns where the cores are near, 28 where they are not (two of a virtual machine, at different times); in updates
+ * of whole steps about twice as much, because reading it there waits as well.  Not known, it is that of distant cores. */
+enum { DISTANT_LINE = 28, DISTANT_BARRIER = 500, LINE_BYTES = 64 };
+
+static double shared_line(const Machine *m) { return 2 * (m->costs.line > 0 ? m->costs.line : DISTANT_LINE); }
+
+static double barrier_cost(const Machine *m) { return m->costs.barrier > 0 ? m->costs.barrier : DISTANT_BARRIER; }
 
 /* May `reader` read lines of `buffer` that another worker wrote in `writer`? */
 static bool reads_of_others(const KernelProgram *kp, const Kernel *writer, const Kernel *reader, int buffer) {
@@ -369,17 +373,18 @@ typedef struct Times { double alone, shared; } Times;
 /* Of a step, or of a turn: with one worker and with these.  Meant for the worse place of the cores.  Another core holds no more
  * lines than its caches have: the rest of a large step has gone back to memory before it is written again. */
 static Times estimate(KernelProgram *kp, const Machine *machine) {
-	double alone = 0, shared = kp->parent ? 2.0 * BARRIER / (double)scan_count(kp->scan) : 2 * BARRIER;
-	double waiting = 0, most = SHARED_LINE * (double)machine->own_cache / LINE_BYTES;
+	double line = shared_line(machine), barrier = barrier_cost(machine), alone = 0, waiting = 0;
+	double shared = kp->parent ? 2 * barrier / (double)scan_count(kp->scan) : 2 * barrier;
+	double most = line * (double)machine->own_cache / LINE_BYTES;
 	place_barriers(kp);
-	if (kp->barrier_between) shared += BARRIER;
+	if (kp->barrier_between) shared += barrier;
 	for (int i = 0; i < kp->kernels.length; i++) {
 		const Kernel *k = &kp->kernels.data[i];
 		double part = k->workers > 1 ? MIN(1, (double)kernel_share(k) / (double)k->rows) : 1;
 		alone += k->cost;
 		if (k->kind == KERNEL_SCAN) shared += k->workers > 1 ? k->shared_cost : k->cost;
-		else shared += part * k->cost, waiting += part * SHARED_LINE * lines_shared(kp, k);
-		shared += k->barrier_before ? BARRIER : 0;
+		else shared += part * k->cost, waiting += part * line * lines_shared(kp, k);
+		shared += k->barrier_before ? barrier : 0;
 	}
 	return (Times){alone, shared + MIN(waiting, most)};
 }

@@ -25,8 +25,12 @@ static size_t most_scratch(const Target *t, const KernelProgram *kp) {
 
 KernelProgram *compile_kernels(Arena *arena, Fn *f, const Program *p, const Layout *layout, const CompileOptions *options) {
 	const Target *t = options->target;
-	Machine machine = {
-	    .lanes = t->lanes, .own_cache = t->l2, .always_share = options->always_share, .panels = kernel_panels, .target = t};
+	Machine machine = {.lanes = t->lanes,
+	                   .own_cache = t->l2,
+	                   .costs = options->costs,
+	                   .always_share = options->always_share,
+	                   .panels = kernel_panels,
+	                   .target = t};
 	Fn *prepared = kernel_prepare(f);
 	InputPlace *places = NEW_ARRAY(arena, InputPlace, prepared->inputs.length + 1);
 	for (int i = 0; i < prepared->inputs.length; i++) {

@@ -9,6 +9,7 @@
 typedef struct CompileOptions {
 	const Target *target;      /* a host target when the result is to run here */
 	int workers;               /* at most so many; fewer where more would not help */
+	WorkerCosts costs;         /* of the machine that it is for; zeros: not known */
 	bool always_share;         /* workers share whatever they can, even where that is slower: for tests */
 	bool no_cache;
 } CompileOptions;

@@ -3,8 +3,9 @@
  * simplified too; passes repeat until nothing changes.
  *
  * Each rule is an identity of IEEE arithmetic in every rounding and precision (x - 0 = x, but not x + 0, which turns -0
- * into 0), with one exception: sum_to_contract() gives a sum of products the order of a contraction.  It happens before
- * any interpreter or code generator sees the program, so all of them agree on what the program means. */
+ * into 0), with two exceptions: sum_to_contract() gives a sum of products the order of a contraction, and a contraction that is
+ * turned takes the order of what it becomes (contract_order() in ir.h).  It happens before any interpreter or code generator
+ * sees the program, so all of them agree on what the program means. */
 #include "simplify.h"
 
 #include <math.h>

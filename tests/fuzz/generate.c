@@ -78,11 +78,24 @@ bool may_be_tagged(const char *value) {
 	       strstr(value, "fn");
 }
 
+static bool names_tagged(const Generator *g, const char *value) {
+	static const char word[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
+	for (const char *p = value; *p;) {
+		size_t length = strspn(p, word);
+		for (int i = 0; i < g->items.length && length; i++) {
+			const Item *x = &g->items.data[i];
+			if (x->tagged && strlen(x->name) == length && !strncmp(x->name, p, length)) return true;
+		}
+		p += length ? length : 1;
+	}
+	return false;
+}
+
 Item *bind_item(Generator *g, const char *value, char kind, Shape s) {
 	const char *name = new_name(g, "v");
 	text_add(&g->body, "  let %s = %s\n", name, value);
 	Item *i = add_item(g, name, kind, s);
-	i->tagged = may_be_tagged(value);
+	i->tagged = may_be_tagged(value) || names_tagged(g, value);
 	return i;
 }
 

@@ -281,7 +281,9 @@ static const char *choose_row(Indexing *x, int rank, Size size) {
 		const char *row = row_subscript(x, (Item *)index);
 		if (!row) continue;
 		if (index->classes && index->classes <= size.n && !size.batch && one_in(&g->dice, 2)) return row;
-		return arena_printf(g->arena, one_in(&g->dice, 2) ? "%s %% %d" : "(%s + %d)", row, 1 + roll(&g->dice, size.n + 2));
+		int n = 1 + roll(&g->dice, size.n + 2);
+		const char *form = one_in(&g->dice, 2) ? "%s %% %d" : "(%s + %d)";
+		return arena_printf(g->arena, form, row, index->kind == 'U' ? MIN(n, 255) : n);
 	}
 	return NULL;
 }

@@ -59,6 +59,13 @@ extern const OpInfo op_info[OP_COUNT];
 
 typedef struct Fn Fn;
 typedef struct IntList { int64_t *data; int length; } IntList;
+/* Where `label` stands among the labels of a contract's operand or result; -1: it does not. */
+static inline int label_at(const int64_t *labels, int count, int64_t label) {
+	for (int i = 0; i < count; i++)
+		if (labels[i] == label) return i;
+	return -1;
+}
+static inline int label_axis(IntList labels, int64_t label) { return label_at(labels.data, labels.length, label); }
 
 typedef struct Val {
 	Op op;

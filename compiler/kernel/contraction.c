@@ -11,12 +11,6 @@
 
 enum { ENOUGH_ROWS = 8 };
 
-static int label_axis(IntList labels, int64_t label) {
-	for (int i = 0; i < labels.length; i++)
-		if (labels.data[i] == label) return i;
-	return -1;
-}
-
 static bool has_both(const Val *v, int64_t label) {
 	return label_axis(v->list[0], label) >= 0 && label_axis(v->list[1], label) >= 0;
 }

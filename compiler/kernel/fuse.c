@@ -78,7 +78,7 @@ int kernel_add_buffer(KernelProgram *kp, Type type, Buffer b) {
 	b.type = type;
 	if (b.kind == BUFFER_IO) b.exact = true;
 	int64_t elements = type_count(type) / last * b.row;
-	if (type.rank) elements = (elements + LANES - 1) / LANES * LANES;   /* the last vector is written whole */
+	if (type.rank) elements = round_up(elements, LANES);   /* the last vector is written whole */
 	int64_t bytes = elements * dtype_info[type.dtype].bytes;
 	if (b.kind != BUFFER_OUTER) b.bytes = (size_t)((bytes + 63) / 64 * 64);
 	b.first = b.last = -1;

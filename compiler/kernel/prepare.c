@@ -29,12 +29,6 @@ static bool has_label(IntList list, int64_t label) {
 	return false;
 }
 
-static int label_axis(IntList list, int64_t label) {
-	for (int i = 0; i < list.length; i++)
-		if (list.data[i] == label) return i;
-	die("contract: label %d is missing", (int)label);
-}
-
 /* Labels by role: summed ones in the order of a, the others in that of the result. */
 static Groups label_groups(const Val *v) {
 	IntList la = v->list[0], lb = v->list[1], ly = v->list[2];

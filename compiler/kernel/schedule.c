@@ -204,7 +204,7 @@ static double tree_cost(const KernelProgram *kp, const Val *v, bool top, double 
 static double kernel_cost(const KernelProgram *kp, const Kernel *k, const Machine *m, double *known) {
 	double per_vector = 0, elements = (double)type_count(k->domain);
 	if (k->kind == KERNEL_ROWS) {
-		double vectors = (double)((k->width + LANES - 1) / LANES * LANES) / MAX(m->lanes, 1);
+		double vectors = (double)round_up(k->width, LANES) / MAX(m->lanes, 1);
 		return 5 + elements * (20 + 10 * (k->passes - 1) + vectors * k->element_cost) / 3.5;
 	}
 	if (k->kind == KERNEL_SEQUENCE) {   /* mostly one element at a time */
@@ -216,7 +216,7 @@ static double kernel_cost(const KernelProgram *kp, const Kernel *k, const Machin
 	double ns = 5 + elements / MAX(m->lanes, 1) * per_vector / 3.5;
 	if (k->kind == KERNEL_CONTRACT) {
 		const Contraction *c = &k->contraction;
-		double products = (double)((c->columns.extent + LANES - 1) / LANES * LANES) * (double)c->rows.extent * (double)c->terms;
+		double products = (double)round_up(c->columns.extent, LANES) * (double)c->rows.extent * (double)c->terms;
 		for (int i = 0; i < c->nouter; i++) products *= (double)c->outer[i].extent;
 		ns += products / (m->lanes * 3.5 * (m->lanes >= 16 ? 1 : 2));
 	}

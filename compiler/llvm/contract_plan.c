@@ -11,8 +11,6 @@
 enum { MOST_VECTORS = 8, MOST_HEIGHT = 28, WANTED_CHAINS = 8 };
 static const double big_product = 5e8;
 
-static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 
 /* Rows that fit the registers beside `vectors` of B and a broadcast element of A. */
 static int most_rows(const Target *target, int vectors) {

@@ -400,7 +400,7 @@ static Contract contract_of(const Target *target, const KernelProgram *kp, const
 		contract.c_pad = c->columns.extent > 1 ? columns_past(&kp->buffers.data[out], c->columns.extent) : 0;
 	} else {
 		contract.c_dropped = true;
-		contract.c_row = (c->columns.extent + LANES - 1) / LANES * LANES;
+		contract.c_row = round_up(c->columns.extent, LANES);
 	}
 	int64_t rows = turns_per_share(kernel, &c->rows);
 	if (rows) {

@@ -16,7 +16,7 @@ typedef struct Rows {
 enum { AHEAD = 4 };            /* vectors that are combined before they meet the largest so far */
 
 static int64_t kept_bytes(const Kernel *k, const Val *v) {
-	int64_t bytes = (k->width + LANES - 1) / LANES * LANES * dtype_info[v->type.dtype].bytes;
+	int64_t bytes = round_up(k->width, LANES) * dtype_info[v->type.dtype].bytes;
 	return (bytes + 63) / 64 * 64;
 }
 

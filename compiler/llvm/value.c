@@ -274,12 +274,6 @@ static Value reduce_loop(Lower *k, Val *v, const At *at, Value mask) {
 	return result;
 }
 
-static int label_axis(const IntList *labels, int64_t label) {
-	for (int i = 0; i < labels->length; i++)
-		if (labels->data[i] == label) return i;
-	return -1;
-}
-
 /* A contract whose result ends with an axis of both operands, element by element: lanes run along that axis. */
 typedef struct Chain {
 	Lower *k;
@@ -363,13 +357,13 @@ static Value chain_loops(Lower *k, Val *v, const At *at, Value mask) {
 	Chain c = {.k = k, .v = v, .lane_level = k->lane_level, .lanes = k->lane_level >= 0 ? LANES : 1, .mask = mask};
 	for (int o = 0; o < 2; o++)
 		for (int i = 0; i < v->list[o].length; i++) {
-			int y = label_axis(&v->list[2], v->list[o].data[i]);
+			int y = label_axis(v->list[2], v->list[o].data[i]);
 			if (y >= 0) c.at[o].axis[i] = at->axis[y];
 		}
 	for (int i = 0; i < v->list[0].length; i++) {
-		if (label_axis(&v->list[2], v->list[0].data[i]) >= 0) continue;
+		if (label_axis(v->list[2], v->list[0].data[i]) >= 0) continue;
 		c.axis[c.count] = i;
-		c.other[c.count++] = label_axis(&v->list[1], v->list[0].data[i]);
+		c.other[c.count++] = label_axis(v->list[1], v->list[0].data[i]);
 	}
 	int64_t inside = 1;   /* terms of the axes within the one that is cut */
 	for (c.cut = MAX(c.count - 1, 0); c.cut > 0; c.cut--) {
@@ -388,8 +382,8 @@ static Value dot_lanes(Lower *k, Val *v, At at[2], Value begin, Value end, int t
 	int64_t extent = 1;
 	int axis[2] = {-1, -1};
 	for (int i = 0; i < v->list[0].length; i++) {
-		if (label_axis(&v->list[2], v->list[0].data[i]) >= 0) continue;
-		axis[0] = i, axis[1] = label_axis(&v->list[1], v->list[0].data[i]);
+		if (label_axis(v->list[2], v->list[0].data[i]) >= 0) continue;
+		axis[0] = i, axis[1] = label_axis(v->list[1], v->list[0].data[i]);
 		extent = v->arg[0]->type.dim[i];
 	}
 	level_open(k, &loop, begin, end, LANES, extent, true);
@@ -415,7 +409,7 @@ static Value dot_loops(Lower *k, Val *v, const At *at) {
 	At of[2] = {{0}, {0}};
 	for (int o = 0; o < 2; o++)
 		for (int i = 0; i < v->list[o].length; i++) {
-			int y = label_axis(&v->list[2], v->list[o].data[i]);
+			int y = label_axis(v->list[2], v->list[o].data[i]);
 			if (y >= 0) of[o].axis[i] = at->axis[y];
 		}
 	Value start = reduce_start(e, OpReduceSum, v->type.dtype, LANES);

@@ -113,12 +113,6 @@ static void print_reduction(Print *p, const Val *v) {
 
 typedef struct Factor { const char *name; int rank; int64_t dim[MAX_RANK], label[MAX_RANK]; } Factor;
 
-static int find(const int64_t *labels, int n, int64_t label) {
-	for (int i = 0; i < n; i++)
-		if (labels[i] == label) return i;
-	return -1;
-}
-
 static Factor factor_of(const Print *p, const Val *v, int k) {
 	Factor x = {.name = p->name[v->arg[k]->id], .rank = v->arg[k]->type.rank};
 	memcpy(x.dim, v->arg[k]->type.dim, sizeof x.dim);
@@ -132,15 +126,15 @@ static Factor reordered(Print *p, Factor x, int n, const int64_t *order) {
 	for (int pass = 0; pass < 2; pass++)
 		for (int i = 0; i < (pass ? x.rank : n); i++) {
 			int64_t label = pass ? x.label[i] : order[i];
-			int at = find(x.label, x.rank, label);
-			if (at < 0 || find(y.label, y.rank, label) >= 0) continue;
+			int at = label_at(x.label, x.rank, label);
+			if (at < 0 || label_at(y.label, y.rank, label) >= 0) continue;
 			y.label[y.rank] = label;
 			y.dim[y.rank++] = x.dim[at];
 		}
 	if (!memcmp(x.label, y.label, sizeof *x.label * (size_t)x.rank)) return x;
 	Indices all = choose_indices(p, x.rank, x.dim);
 	const char *left[MAX_RANK];
-	for (int i = 0; i < y.rank; i++) left[i] = all.name[find(x.label, x.rank, y.label[i])];
+	for (int i = 0; i < y.rank; i++) left[i] = all.name[label_at(x.label, x.rank, y.label[i])];
 	Text text = {.arena = p->arena};
 	print_read(&text, x.name, x.rank, all.name, &all);
 	print_indexed(p, y.name, y.rank, left, &all);
@@ -163,7 +157,7 @@ static bool is_matmul(const Val *v) {
 static bool agrees(const Factor *x, const Factor *y) {
 	int last = -1;
 	for (int i = 0; i < x->rank; i++) {
-		int at = find(y->label, y->rank, x->label[i]);
+		int at = label_at(y->label, y->rank, x->label[i]);
 		if (at >= 0 && at < last) return false;
 		if (at >= 0) last = at;
 	}
@@ -171,14 +165,14 @@ static bool agrees(const Factor *x, const Factor *y) {
 }
 
 static bool summed_last(const Factor *x, const Val *v) {
-	return x->rank && find(v->list[2].data, v->type.rank, x->label[x->rank - 1]) < 0;
+	return x->rank && label_at(v->list[2].data, v->type.rank, x->label[x->rank - 1]) < 0;
 }
 
 /* Labels of x that y keeps (`kept`) or sums. */
 static int labels_that(const Factor *x, const Val *v, bool kept, int64_t *labels) {
 	int n = 0;
 	for (int i = 0; i < x->rank; i++)
-		if ((find(v->list[2].data, v->type.rank, x->label[i]) >= 0) == kept) labels[n++] = x->label[i];
+		if ((label_at(v->list[2].data, v->type.rank, x->label[i]) >= 0) == kept) labels[n++] = x->label[i];
 	return n;
 }
 
@@ -187,8 +181,8 @@ static int labels_that(const Factor *x, const Val *v, bool kept, int64_t *labels
 static void order_factors(Print *p, const Val *v, Factor *a, Factor *b) {
 	int64_t order[2 * MAX_RANK] = {0};
 	int own_a = 0, own_b = 0, n;
-	for (int i = 0; i < a->rank; i++) own_a += find(b->label, b->rank, a->label[i]) < 0;
-	for (int i = 0; i < b->rank; i++) own_b += find(a->label, a->rank, b->label[i]) < 0;
+	for (int i = 0; i < a->rank; i++) own_a += label_at(b->label, b->rank, a->label[i]) < 0;
+	for (int i = 0; i < b->rank; i++) own_b += label_at(a->label, a->rank, b->label[i]) < 0;
 	if (!own_b && !summed_last(a, v)) {
 		n = labels_that(a, v, true, order);
 		*a = reordered(p, *a, n, order);
@@ -208,15 +202,15 @@ static void print_product(Print *p, const char *name, const Factor *a, const Fac
 	int count = 0;
 	for (int i = 0; i < a->rank; i++) label[count] = a->label[i], extent[count++] = a->dim[i];
 	for (int i = 0; i < b->rank; i++)
-		if (find(label, count, b->label[i]) < 0) label[count] = b->label[i], extent[count++] = b->dim[i];
+		if (label_at(label, count, b->label[i]) < 0) label[count] = b->label[i], extent[count++] = b->dim[i];
 	Indices all = choose_indices(p, count, extent);
 	const char *ia[MAX_RANK], *ib[MAX_RANK], *left[MAX_RANK];
-	for (int i = 0; i < a->rank; i++) ia[i] = all.name[find(label, count, a->label[i])];
-	for (int i = 0; i < b->rank; i++) ib[i] = all.name[find(label, count, b->label[i])];
-	for (int i = 0; i < ny; i++) left[i] = all.name[find(label, count, ly[i])];
+	for (int i = 0; i < a->rank; i++) ia[i] = all.name[label_at(label, count, a->label[i])];
+	for (int i = 0; i < b->rank; i++) ib[i] = all.name[label_at(label, count, b->label[i])];
+	for (int i = 0; i < ny; i++) left[i] = all.name[label_at(label, count, ly[i])];
 	Text body = {.arena = p->arena}, sums = {.arena = p->arena};
 	for (int i = 0; i < a->rank; i++)
-		if (find(ly, ny, a->label[i]) < 0) text_add(&sums, "%s%s", sums.length ? ", " : "", ia[i]);
+		if (label_at(ly, ny, a->label[i]) < 0) text_add(&sums, "%s%s", sums.length ? ", " : "", ia[i]);
 	print_read(&body, a->name, a->rank, ia, &all);
 	text_add(&body, " * ");
 	print_read(&body, b->name, b->rank, ib, &all);
@@ -249,7 +243,7 @@ static void print_sum_of_products(Print *p, const Val *v) {
 	Factor a = factor_of(p, v, 0), b = factor_of(p, v, 1);
 	int64_t summed[MAX_RANK];
 	bool same = a.rank == b.rank && a.rank < MAX_RANK && labels_that(&a, v, false, summed) > 0;
-	for (int i = 0; i < a.rank; i++) same &= find(b.label, b.rank, a.label[i]) >= 0;
+	for (int i = 0; i < a.rank; i++) same &= label_at(b.label, b.rank, a.label[i]) >= 0;
 	if (!same) order_factors(p, v, &a, &b);
 	else if (!agrees(&b, &a)) b = reordered(p, b, a.rank, a.label);
 	if (same) print_dot_of_rows(p, v, &a, b);

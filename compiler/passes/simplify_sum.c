@@ -96,12 +96,6 @@ Val *sum_to_contract(Fn *f, const Val *v, Val *a) {
 
 /* ---- contractions of views ---- */
 
-static int find(const int64_t *labels, int n, int64_t label) {
-	for (int i = 0; i < n; i++)
-		if (labels[i] == label) return i;
-	return -1;
-}
-
 /* Labels of transpose(x) for x.  The order of summed labels in a is the order of the sum and must not change. */
 static Val *without_transpose(Fn *f, const Val *v, Val *a, Val *b, int which) {
 	Val *view = which ? b : a, *x = view->arg[0];
@@ -109,7 +103,7 @@ static Val *without_transpose(Fn *f, const Val *v, Val *a, Val *b, int which) {
 	int64_t inner[MAX_RANK], last = -1;
 	for (int i = 0; i < x->type.rank; i++) inner[view->list[0].data[i]] = labels[i];
 	for (int i = 0; !which && i < x->type.rank; i++) {
-		if (find(v->list[2].data, v->type.rank, inner[i]) >= 0) continue;
+		if (label_at(v->list[2].data, v->type.rank, inner[i]) >= 0) continue;
 		if (inner[i] < last) return NULL; /* a's labels ascend */
 		last = inner[i];
 	}
@@ -125,13 +119,14 @@ static Val *without_broadcast(Fn *f, const Val *v, Val *a, Val *b, int which) {
 	int64_t inner[MAX_RANK], before = 1, after = 1;
 	for (int i = 0; i < x->type.rank; i++) inner[i] = labels[view->list[0].data[i]];
 	for (int i = 0; i < view->type.rank; i++) {
-		if (find(inner, x->type.rank, labels[i]) >= 0) continue;
-		if (find(others, other->type.rank, labels[i]) < 0 || find(v->list[2].data, v->type.rank, labels[i]) < 0) return NULL;
+		if (label_at(inner, x->type.rank, labels[i]) >= 0) continue;
+		if (label_at(others, other->type.rank, labels[i]) < 0 || label_at(v->list[2].data, v->type.rank, labels[i]) < 0)
+			return NULL;
 	}
 	for (int i = 0; i < b->type.rank; i++) {
 		int64_t label = v->list[1].data[i], n = b->type.dim[i];
-		if (find(v->list[0].data, a->type.rank, label) < 0) before *= n;
-		if (!which && find(inner, x->type.rank, label) < 0) after *= n;
+		if (label_at(v->list[0].data, a->type.rank, label) < 0) before *= n;
+		if (!which && label_at(inner, x->type.rank, label) < 0) after *= n;
 	}
 	if (!which && (before == 1) != (after == 1)) return NULL;
 	return which ? ir_contract(f, a, v->list[0].data, x, inner, v->type.rank, v->list[2].data)

@@ -11,8 +11,6 @@
 
 #include <string.h>
 
-static int find(const IntList *labels, int64_t label) { return unfold_find(labels->data, labels->length, label); }
-
 /* `v` as windows over axis `axis` for t < total and r < size: element (t, r) is the one at t - (size - 1 - r) * dilation, 0
  * outside. */
 static Val *reversed_windows(Fn *f, Val *v, int axis, int64_t total, int64_t size, int64_t dilation) {
@@ -37,10 +35,11 @@ static int insert_label(const IntList *labels, int at, int64_t added, int64_t *o
 static Val *fold_of_contract(Fn *f, const Val *fold, const Val *c) {
 	int axis = (int)fold->list[0].data[0];
 	int64_t position = c->list[2].data[axis], tap = c->list[2].data[axis + 1], size = c->type.dim[axis + 1];
-	int with = find(&c->list[0], position) >= 0 ? 0 : 1;   /* the operand that has the position */
-	if (find(&c->list[1 - with], position) >= 0 || find(&c->list[with], tap) >= 0 || c->arg[with]->type.rank == MAX_RANK)
+	int with = label_axis(c->list[0], position) >= 0 ? 0 : 1;   /* the operand that has the position */
+	if (label_axis(c->list[1 - with], position) >= 0 || label_axis(c->list[with], tap) >= 0 ||
+	    c->arg[with]->type.rank == MAX_RANK)
 		return NULL;
-	int at = find(&c->list[with], position), tap_at = find(&c->list[1 - with], tap);
+	int at = label_axis(c->list[with], position), tap_at = label_axis(c->list[1 - with], tap);
 	Val *arg[2];
 	int64_t labels[2][MAX_RANK], result[MAX_RANK];
 	arg[with] = reversed_windows(f, c->arg[with], at, fold->type.dim[axis], size, fold->list[2].data[0]);
@@ -80,15 +79,16 @@ Val *unfold_keep_last_axis(Fn *f, const Val *v, Val **args) {
 	const IntList *la = &v->list[0], *lb = &v->list[1], *ly = &v->list[2];
 	int64_t labels[2][MAX_RANK], dim[MAX_RANK], last = la->length ? la->data[la->length - 1] : -1;
 	if (!contract_order(v).dot || ly->length == 0) return NULL;
-	if (!reads_windows(v->arg[0]) && (find(lb, last) >= 0 || la->length == 2)) return NULL;   /* a matrix is as good as it is */
+	if (!reads_windows(v->arg[0]) && (label_axis(*lb, last) >= 0 || la->length == 2))
+		return NULL; /* a matrix is as good as it is */
 	int nb = 0, ny = 0;
 	for (int i = 0; i < lb->length; i++)
-		if (find(la, lb->data[i]) >= 0) labels[0][nb] = lb->data[i], dim[nb++] = args[1]->type.dim[i];
+		if (label_axis(*la, lb->data[i]) >= 0) labels[0][nb] = lb->data[i], dim[nb++] = args[1]->type.dim[i];
 	for (int i = 0; i < ly->length; i++)
-		if (find(la, ly->data[i]) >= 0) labels[1][ny++] = ly->data[i];
+		if (label_axis(*la, ly->data[i]) >= 0) labels[1][ny++] = ly->data[i];
 	if (ny == 0 || labels[1][ny - 1] != last) return NULL;
 	Val *b = ir_reshape(f, args[1], nb, dim), *y;
-	if (find(lb, last) < 0) y = ir_contract(f, b, labels[0], args[0], la->data, ny, labels[1]);
+	if (label_axis(*lb, last) < 0) y = ir_contract(f, b, labels[0], args[0], la->data, ny, labels[1]);
 	else y = ir_contract(f, args[0], la->data, b, labels[0], ny, labels[1]);
 	return contract_order(y).dot ? NULL : ir_reshape(f, y, v->type.rank, v->type.dim);
 }
@@ -101,7 +101,7 @@ static Val *turned_contract(Fn *f, const Val *flip) {
 		int64_t axes[MAX_RANK];
 		int n = 0;
 		for (int i = 0; i < flip->list[0].length; i++) {
-			int at = find(&c->list[k], c->list[2].data[flip->list[0].data[i]]);
+			int at = label_axis(c->list[k], c->list[2].data[flip->list[0].data[i]]);
 			if (at >= 0) axes[n++] = at;
 		}
 		arg[k] = n ? ir_flip(f, c->arg[k], n, axes) : c->arg[k];
@@ -150,7 +150,7 @@ static Val *part_of_contract(Fn *f, const Val *slice, const Val *c) {
 	Val *arg[2] = {c->arg[0], c->arg[1]};
 	for (int i = 0; i < slice->type.rank; i++) {
 		for (int k = 0; k < 2; k++) {
-			int at = find(&c->list[k], c->list[2].data[i]);
+			int at = label_axis(c->list[k], c->list[2].data[i]);
 			if (at >= 0) arg[k] = part_of(f, arg[k], at, slice->list[0].data[i], slice->type.dim[i], slice->list[1].data[i]);
 		}
 	}

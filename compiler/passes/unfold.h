@@ -4,8 +4,6 @@
 
 #include "rebuild.h"
 
-/* Where the label stands among `count`, or -1. */
-int unfold_find(const int64_t *labels, int count, int64_t label);
 /* unfold_phases.c: what stands for `v`, folds of a contract or a slice of them, at least one of a stride that its taps overlap;
  * NULL when it is anything else.  uses: fn_count_uses() of r->from. */
 Val *unfold_phases(Rebuild *r, const Val *v, const int *uses);

@@ -42,16 +42,7 @@ typedef struct Gather {
 	bool turned[MAX_RANK];         /* by axis: its taps are reversed */
 } Gather;
 
-int unfold_find(const int64_t *labels, int count, int64_t label) {
-	for (int i = 0; i < count; i++)
-		if (labels[i] == label) return i;
-	return -1;
-}
-
-static int find(IntList labels, int64_t label) { return unfold_find(labels.data, labels.length, label); }
-
 static int64_t divisor(int64_t a, int64_t b) { return b ? divisor(b, a % b) : a; }
-static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static int64_t tap_step(const Axis *x) { return x->stride / divisor(x->stride, x->dilation); }
 /* How far apart its taps are in positions. */
 static int64_t reach(const Axis *x) { return tap_step(x) * x->dilation / x->stride; }
@@ -105,11 +96,11 @@ static bool read_chain(Gather *g, const Val *v, const int *uses) {
 	memcpy(g->labels, v->list[2].data, sizeof *g->labels * (size_t)g->nlabels);
 	while (n > 0) read_fold(g, fold[--n]);
 	bool strided = false;
-	g->with = find(v->list[0], g->axis[0].position) >= 0 ? 0 : 1;
+	g->with = label_axis(v->list[0], g->axis[0].position) >= 0 ? 0 : 1;
 	for (int i = 0; i < g->naxes; i++) {
 		Axis *x = &g->axis[i];
-		if (find(v->list[g->with], x->position) < 0 || find(v->list[1 - g->with], x->position) >= 0) return false;
-		if (find(v->list[1 - g->with], x->tap) < 0 || find(v->list[g->with], x->tap) >= 0) return false;
+		if (label_axis(v->list[g->with], x->position) < 0 || label_axis(v->list[1 - g->with], x->position) >= 0) return false;
+		if (label_axis(v->list[1 - g->with], x->tap) < 0 || label_axis(v->list[g->with], x->tap) >= 0) return false;
 		strided = strided || (x->stride > 1 && (x->dilation > 1 || x->size > x->stride));
 	}
 	for (int i = 0; i < g->nlabels && slice; i++) {
@@ -129,7 +120,7 @@ static bool read_chain(Gather *g, const Val *v, const int *uses) {
 /* The axis of the window, whose tap leaves the list of the operand's labels. */
 static void read_window(Gather *g, const Val *window, const bool *flipped) {
 	int at = (int)window->list[0].data[0];
-	int tap = find(g->contract->list[g->with], g->base[at + 1]);
+	int tap = label_axis(g->contract->list[g->with], g->base[at + 1]);
 	g->turned[g->naxes] = flipped[tap];
 	g->axis[g->naxes++] = (Axis){.position = g->base[at], .tap = g->base[at + 1], .total = window->type.dim[at],
 	                             .dilation = window->list[2].data[0], .size = window->type.dim[at + 1]};
@@ -171,9 +162,10 @@ static bool read_spread(Gather *g, const Val *v, int with) {
 	if (!g->naxes || a->op != OpPad || a->number != 0) return false;
 	for (int i = 0; i < g->naxes; i++) {
 		const Axis *x = &g->axis[i];
-		bool position = find(v->list[2], x->position) >= 0, tap = find(v->list[2], x->tap) >= 0;
+		bool position = label_axis(v->list[2], x->position) >= 0, tap = label_axis(v->list[2], x->tap) >= 0;
 		IntList other = v->list[1 - with];
-		if (position == tap || (find(other, x->position) >= 0) == position || (find(other, x->tap) >= 0) == tap) return false;
+		if (position == tap || (label_axis(other, x->position) >= 0) == position || (label_axis(other, x->tap) >= 0) == tap)
+			return false;
 		taps += tap, flips -= g->turned[i];
 	}
 	g->form = taps ? SPREAD_TAPS : SPREAD;
@@ -198,7 +190,7 @@ static void pad_image(Gather *g, Val *v) {
 	int64_t lo[MAX_RANK] = {0}, hi[MAX_RANK] = {0};
 	for (int i = 0; i < g->naxes; i++) {
 		Axis *x = &g->axis[i];
-		int at = unfold_find(g->base, g->nbase, x->position);
+		int at = label_at(g->base, g->nbase, x->position);
 		for (int64_t k = 0; k < x->phases; k++) {
 			set_phase(g->form, x, k);
 			if (!x->count || !x->length) continue;
@@ -218,7 +210,7 @@ static Val *other_part(Gather *g) {
 	for (int i = 0; i < MAX_RANK; i++) step[i] = 1;
 	for (int i = 0; i < g->naxes; i++) {
 		const Axis *x = &g->axis[i];
-		int at = find(labels, g->form == SPREAD_TAPS ? x->position : x->tap);
+		int at = label_axis(labels, g->form == SPREAD_TAPS ? x->position : x->tap);
 		if (g->form == SPREAD_TAPS) start[at] = x->element, size[at] = x->length, step[at] = x->stride;
 		else start[at] = x->first, size[at] = x->count, step[at] = tap_step(x);
 		if (g->form == FOLD) turned[flips++] = at;
@@ -236,14 +228,14 @@ static Val *phase(Gather *g, Type type) {
 	memcpy(labels, g->base, sizeof labels);
 	for (int i = 0; i < g->naxes; i++) {
 		const Axis *x = &g->axis[i];
-		int at = unfold_find(g->base, n, x->position);
+		int at = label_at(g->base, n, x->position);
 		if (!x->count || !x->length) return ir_broadcast(f, ir_const(f, type.dtype, 0), type.rank, type.dim, NULL);
 		start[at] = x->low + x->from, size[at] = cover(x);
 	}
 	Val *a = ir_slice(f, g->padded, start, size, NULL), *b = other_part(g);
 	for (int i = 0; i < g->naxes; i++) {
 		const Axis *x = &g->axis[i];
-		int at = unfold_find(labels, n, x->position);
+		int at = label_at(labels, n, x->position);
 		a = ir_window(f, a, at, x->length, x->count, 1, reach(x));
 		memmove(labels + at + 2, labels + at + 1, sizeof *labels * (size_t)(n - at - 1));
 		labels[at + 1] = x->tap;
@@ -274,7 +266,7 @@ static Val *deal(Fn *f, Val **parts, int count, int axis, int64_t total) {
 
 /* Which axis of the result the phases are of. */
 static int result_axis(const Gather *g, const Axis *x) {
-	return unfold_find(g->labels, g->nlabels, g->form == SPREAD_TAPS ? x->tap : x->position);
+	return label_at(g->labels, g->nlabels, g->form == SPREAD_TAPS ? x->tap : x->position);
 }
 
 /* All phases of axes `level` and on; type: of a phase, but for the axes dealt out. */
@@ -299,7 +291,7 @@ static Val *gather_all(Gather *g, Rebuild *r, Type whole) {
 	int64_t turned[MAX_RANK];
 	int flips = 0;
 	for (int i = 0; i < g->naxes; i++)
-		if (g->turned[i] && g->form == SPREAD) turned[flips++] = find(g->contract->list[1 - g->with], g->axis[i].tap);
+		if (g->turned[i] && g->form == SPREAD) turned[flips++] = label_axis(g->contract->list[1 - g->with], g->axis[i].tap);
 	if (flips) g->other = ir_flip(g->f, g->other, flips, turned);
 	Val *y = gather(g, 0, whole);
 	flips = 0;

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { ENOUGH_ROWS = 8 };
+enum { ENOUGH_ROWS = 8, MOST_WIDENED = 1 << 16 };
 
 static bool has_both(const Val *v, int64_t label) {
 	return label_axis(v->list[0], label) >= 0 && label_axis(v->list[1], label) >= 0;
@@ -96,15 +96,37 @@ static void merge_sums(Contraction *c, ContractOrder order) {
 	c->per_block = MAX(1, order.block / within);
 }
 
+static void reach(const ContractLoop *l, bool of_b, int64_t *low, int64_t *high) {
+	int64_t to = (l->extent - 1) * (of_b ? l->b : l->a);
+	*low += MIN(to, 0), *high += MAX(to, 0);
+}
+
+/* As far out as few elements are reached; within the innermost loop around the sum's last one is too late, since microkernels run
+ * that.  What is nowhere few is left to the packers, unless they would pack it again for each turn of an outer loop. */
+static Widening choose_widening(const Contraction *c, bool of_b) {
+	const View *view = of_b ? &c->b : &c->a;
+	if (view->through == DTYPE_F32 || (c->fill && !of_b) || c->nsum == 1) return (Widening){.level = WIDEN_NOT};
+	for (int level = 0; level <= c->nouter + c->nsum - 2 && !c->dot; level++) {
+		int64_t low = 0, high = 0;
+		for (int i = level; i < c->nouter; i++) reach(&c->outer[i], of_b, &low, &high);
+		for (int i = MAX(level - c->nouter, 0); i < c->nsum; i++) reach(&c->sum[i], of_b, &low, &high);
+		reach(of_b ? &c->columns : &c->rows, of_b, &low, &high);
+		if (high - low < MOST_WIDENED) return (Widening){level, low, high - low + 1};
+	}
+	bool again = c->dot;
+	for (int i = 0; i < c->nouter; i++) again = again || !(of_b ? c->outer[i].in_b : c->outer[i].in_a);
+	return (Widening){.level = again ? WIDEN_NOWHERE : WIDEN_NOT};
+}
+
 bool contract_describe(const KernelProgram *kp, const Val *v, bool epilogue, Contraction *c) {
 	ContractOrder order = contract_order(v);
 	*c = (Contraction){.rows = {.extent = 1}, .columns = {.extent = 1}, .terms = order.terms, .dot = order.dot};
 	c->swapped = contract_is_swapped(v);
 	int first = c->swapped ? 1 : 0;
 	c->a = (View){.buffer = -1};
-	bool stored = view_resolve(kp, v->arg[first], &c->a);
+	bool stored = operand_resolve(kp, v->arg[first], &c->a);
 	if (!stored) c->fill = v->arg[first], memset(c->a.stride, 0, sizeof c->a.stride);
-	if (!view_resolve(kp, v->arg[1 - first], &c->b)) return false;
+	if (!operand_resolve(kp, v->arg[1 - first], &c->b)) return false;
 	if (c->fill) buffer_strides(&(Buffer){.type = c->fill->type, .row = last_dim(c->fill->type)}, c->a.stride);
 	int64_t stride[MAX_RANK];
 	result_strides(kp, v, stride);
@@ -130,6 +152,8 @@ bool contract_describe(const KernelProgram *kp, const Val *v, bool epilogue, Con
 	bool columns = v->list[2].length && !order.dot;
 	choose_rows(c, columns, epilogue);
 	merge_sums(c, order);
+	c->wide_a = choose_widening(c, false);
+	c->wide_b = choose_widening(c, true);
 	return true;
 }
 

@@ -92,6 +92,35 @@ static void store(Fuse *f, Val *v) {
 	if (f->kp->buffer_of[v->id] < 0) add_buffer(f->kp, v, (Buffer){.kind = BUFFER_ARENA});
 }
 
+/* The short numbers that `v` is the same as, or cheaply computed of and of constants; or v. */
+static Val *short_source(Val *v) {
+	Val *source = v;
+	while (!is_widening(source)) {
+		Val *from = NULL;
+		bool cheap =
+		    source->op == OpNeg || source->op == OpAbs || source->op == OpAdd || source->op == OpSub || source->op == OpMul;
+		for (int k = 0; cheap && k < source->nargs; k++) {
+			if (is_splat(source->arg[k], NULL)) continue;
+			cheap = !from;
+			from = source->arg[k];
+		}
+		if (!cheap || !from) return v;
+		source = from;
+	}
+	return source->arg[0];
+}
+
+/* Stores `v`, or its short source; what is computed of that is then cheap. */
+static void store_short(Fuse *f, Val *v) {
+	Val *source = short_source(v);
+	if (f->kp->buffer_of[v->id] >= 0) return;
+	store(f, source);
+	for (int k = 0; v != source; v = v->arg[k]) {
+		for (k = 0; is_splat(v->arg[k], NULL);) k++;
+		f->cost[v->id] = DEAR / 2, f->near_anchor[v->id] = false;
+	}
+}
+
 /* Makes `v` addressable by strides: stores the value under its outermost views.  Under windows rows are not padded, so that taps
  * and channels are one run. */
 static void store_operand(Fuse *f, Val *v) {
@@ -103,11 +132,24 @@ static void store_operand(Fuse *f, Val *v) {
 	add_buffer(f->kp, v, (Buffer){.kind = BUFFER_ARENA, .row = windows ? last_dim(v->type) : 0});
 }
 
+/* The same for what a product reads: casts of short numbers are made while they are read. */
+static void store_factor(Fuse *f, Val *v) { store_operand(f, operand_base(f->kp, v)); }
+
+/* How many read `v`, or the short numbers that it is the same as. */
+static int uses_of(const Fuse *f, const Val *v) {
+	if (!is_widening(v)) return f->uses[v->id];
+	const Val *base = v->arg[0];
+	while (is_view(base)) base = base->arg[0];
+	return MAX(f->uses[v->id], f->uses[base->id]);
+}
+
 /* Can operand `k` be computed while its tiles are packed, so that it needs no memory?  Only the one whose rows the workers
  * share: each of its elements is then packed once. */
 static bool may_fill(const Fuse *f, const Val *contract, int k) {
-	const Val *a = contract->arg[k];
-	if (contract_is_swapped(contract) != (k == 1) || contract_order(contract).dot || f->uses[a->id] > 1 || !is_pointwise(a))
+	Val *a = contract->arg[k];
+	View view;
+	if (operand_resolve(f->kp, a, &view)) return false;
+	if (contract_is_swapped(contract) != (k == 1) || contract_order(contract).dot || uses_of(f, a) > 1 || !is_pointwise(a))
 		return false;
 	return f->kp->buffer_of[a->id] < 0 && f->cost[a->id] <= MOST_FILL && !f->near_anchor[a->id];
 }
@@ -131,12 +173,14 @@ static void store_operands(Fuse *f, Val *contract) {
 	bool swapped = contract_is_swapped(contract);
 	Val *a = contract->arg[swapped], *b = contract->arg[!swapped];
 	Contraction c;
-	store_operand(f, b);
-	if (!may_fill(f, contract, swapped)) store_operand(f, a);
+	store_factor(f, b);
+	if (!may_fill(f, contract, swapped)) store_factor(f, a);
 	for (int epilogue = 0; epilogue < 2; epilogue++) {   /* what joins the kernel is not known yet */
 		if (!contract_describe(f->kp, contract, epilogue, &c)) die("contract operand is not addressable");
-		if (c.fill && (c.nouter > 0 || c.nsum > 1)) store_operand(f, a);   /* packers know rows and one k */
-		if (better_turned(&c)) store(f, b);
+		if (c.fill && (c.nouter > 0 || c.nsum > 1)) store_factor(f, a);   /* packers know rows and one k */
+		if (better_turned(&c)) store_short(f, b);
+		if (c.wide_a.level == WIDEN_NOWHERE) store(f, a);
+		if (c.wide_b.level == WIDEN_NOWHERE) store(f, b);
 		if (!has_scattered_runs(&c)) continue;
 		if (c.sum[c.nsum - 1].a != 1) store(f, a);
 		if (c.sum[c.nsum - 1].b != 1) store(f, b);
@@ -220,13 +264,13 @@ static void decide(Fuse *f, Val *v) {
 		if (f->cost[v->arg[k]->id] >= DEAR) store_operand(f, v->arg[k]);
 	if (v->op == OpBroadcast) {
 		Val *a = v->arg[0];
-		if (a->type.rank && f->cost[a->id] >= DEAR && kp->buffer_of[a->id] < 0) store(f, a);
+		if (a->type.rank && f->cost[a->id] >= DEAR && kp->buffer_of[a->id] < 0) store_short(f, a);
 	}
 	bool view = op_cost(v) == 0;
 	bool twice = f->uses[v->id] > 1 && !view;
 	if (is_anchor(v) || cost > TOO_LARGE || (twice && type_count(v->type) > 1 && cost >= DEAR) ||
 	    (twice && (near || (computed && cost >= DEAR))))
-		store(f, v);
+		store_short(f, v);
 }
 
 static bool depends(const KernelProgram *kp, int kernel, int on, char *seen) {

@@ -32,8 +32,9 @@ typedef struct Buffer {
 	int first, last;                 /* ARENA: live from schedule position first to last */
 } Buffer;
 
-/* A strided window on a buffer: element (i0, i1, ..) of a value is at offset + sum stride[k] * ik, in elements. */
-typedef struct View { int buffer; int64_t offset; int64_t stride[MAX_RANK]; } View;
+/* A strided window on a buffer: element (i0, i1, ..) of a value is at offset + sum stride[k] * ik, in elements.  through: what a
+ * product reads is a cast of it, to this shorter type and from that to f32; F32: it is read as it lies. */
+typedef struct View { int buffer; int64_t offset; int64_t stride[MAX_RANK]; DType through; } View;
 
 typedef enum KernelKind {
 	KERNEL_MAP,      /* roots element by element; column reductions run inside each element */
@@ -50,6 +51,11 @@ extern const char *const kernel_kind_text[KERNEL_KINDS];
  */
 typedef struct ContractLoop { int64_t extent, a, b, y; bool in_a, in_b; int axis[MAX_RANK], naxes; } ContractLoop;
 
+/* An operand of short numbers that no packer sees, since the sum has several loops: within `level` of the loops, outer[] and then
+ * sum[], the elements from low on, `count` of them, counted from where it then stands, are made f32 in the worker's scratch. */
+typedef struct Widening { int level; int64_t low, count; } Widening;
+enum { WIDEN_NOT = -1, WIDEN_NOWHERE = -2 };   /* levels: the packers do it, or nobody has to; there are too many elements */
+
 /* A contract as loops:  for outer.. { y[row, column] = sum over sum.. of a[row, ..] * b[.., column] }.  rows and columns have
  * extent 1 where there are none.  Columns are adjacent in y.  Sum loops run outermost first; a chain of products covers
  * `per_block` indices of sum loop `cut` (contract_order() in ir.h). */
@@ -59,6 +65,7 @@ typedef struct Contraction {
 	int64_t terms, per_block;
 	bool dot;                        /* 16 lanes instead of a chain */
 	View a, b;                       /* where element 0 stands; strides say nothing */
+	Widening wide_a, wide_b;
 	bool swapped;                    /* a here is the IR's second operand */
 	Val *fill;                       /* a is not stored: this value is computed while its tiles are packed; a says nothing then */
 } Contraction;
@@ -196,6 +203,12 @@ static inline bool is_strided_view(const Val *v) {
 }
 /* The strided window by which v can be read from a stored value, through views only; false when it cannot. */
 bool view_resolve(const KernelProgram *kp, const Val *v, View *out);
+/* A cast to f32 from a shorter type, which loses nothing and costs next to nothing? */
+bool is_widening(const Val *v);
+/* What has to lie in memory for a product to read `v`: v, or what it widens; of an input that is only rounded, the input. */
+Val *operand_base(const KernelProgram *kp, Val *v);
+/* The same as view_resolve() for what a product reads. */
+bool operand_resolve(const KernelProgram *kp, Val *v, View *out);
 /* All leaves of computing `root` (root itself is not a leaf) in a kernel with that partition axis.  rank: of the domain of a
  * kernel of rows, or -1. */
 void value_leaves(const KernelProgram *kp, Val *root, int partition, int rank, LeafList *out);

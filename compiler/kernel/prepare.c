@@ -6,8 +6,9 @@
  *   - what a product reads padded and others read as it is stored once, padded: the others read a slice;
  *   - every output a computed value of its own (no bare input, no value shared by two outputs, no row of an operand of a scan, no
  *     last carry of one);
+ *   - casts of short numbers to f32 after the views of them;
  *   - the first value of each carry of a scan read by the scan alone, which overwrites it;
- *   - a constant of a scan that a product of its body reads transposed, transposed before the scan.
+ *   - a constant of a scan that a product of its body reads transposed or rounded, made so before the scan.
  * Guarantees: the same inputs and outputs in the same order, the same bits. */
 #include "kernel.h"
 
@@ -178,16 +179,107 @@ static Val *sink_reshape(Fn *f, const Val *v, Val *const *now, int rank, const i
 	return ir_pointwise(f, v->op, args);
 }
 
+/* A view `v` of what `a` is: of its short numbers, or of the input that it rounds. */
+static Val *view_below(Fn *f, Val *v, Val *a) {
+	const Val *given = a->op == OpCast ? a->arg[0] : a;
+	while (is_view(given)) given = given->arg[0];
+	bool rounded = a->op == OpCast && a->arg[0]->type.dtype == DTYPE_F32 && dtype_info[a->type.dtype].bytes < 4;
+	if (is_widening(a) || (rounded && given->op == OpInput)) return ir_cast(f, view_below(f, v, a->arg[0]), a->type.dtype);
+	Val moved = *v;
+	moved.type.dtype = a->type.dtype;
+	return fn_rebuild(f, &moved, &a);
+}
+
+static Val *gather_below(Fn *f, const Val *v, Val **args) {
+	Val *wide = args[0], gather = *v;
+	args[0] = wide->arg[0];
+	gather.type.dtype = args[0]->type.dtype;
+	return ir_cast(f, fn_rebuild(f, &gather, args), DTYPE_F32);
+}
+
+static bool has_widening(const Fn *f) {
+	for (int i = 0; i < f->vals.length; i++)
+		if (is_widening(f->vals.data[i])) return true;
+	return false;
+}
+
+static Fn *widen_last(Fn *from);
+
+/* The body of a scan of which some operands, no carries, are given as the short numbers they were made from. */
+static Fn *with_short_operands(const Fn *body, Val **args, int nargs, int carries) {
+	Val **now = NEW_ARRAY(body->arena, Val *, body->vals.length + 1);
+	Fn *to = fn_new(body->arena, body->name);
+	for (int i = 0; i < body->inputs.length; i++) {
+		const Input *input = &body->inputs.data[i];
+		Type t = input->type;
+		bool narrow = i > carries && i <= nargs && is_widening(args[i - 1]);
+		if (narrow) t.dtype = args[i - 1]->arg[0]->type.dtype;
+		Val *x = fn_input(to, input->name, input->kind, t);
+		to->inputs.data[i].classes = input->classes;
+		if (input->val) now[input->val->id] = narrow ? ir_cast(to, x, DTYPE_F32) : x;
+	}
+	for (int i = 0; i < body->vals.length; i++) {
+		Val *v = body->vals.data[i], *small[4];
+		if (v->op != OpInput) now[i] = fn_rebuild(to, v, operands(to, v, now, small));
+	}
+	for (int i = 0; i < body->outputs.length; i++)
+		fn_output(to, body->outputs.data[i].name, now[body->outputs.data[i].val->id], -1);
+	return widen_last(fn_renumber(to));
+}
+
+static Val *shorten_scan(Fn *f, const Val *v, Val **args) {
+	Val scan = *v;
+	int carries = scan_carries(v);
+	bool any = false;
+	for (int i = carries; i < v->nargs; i++) any = any || is_widening(args[i]);
+	if (any) scan.body = with_short_operands(v->body, args, v->nargs, carries);
+	for (int i = carries; i < v->nargs; i++)
+		if (is_widening(args[i])) args[i] = args[i]->arg[0];
+	return fn_rebuild(f, &scan, args);
+}
+
+/* Short numbers become f32 after all views of them, so that it is them that need a place. */
+static Fn *widen_last(Fn *from) {
+	if (!has_widening(from)) return from;
+	Val **now = NEW_ARRAY(from->arena, Val *, from->vals.length + 1);
+	Fn *f = fn_with_inputs(from, now);
+	for (int i = 0; i < from->vals.length; i++) {
+		Val *v = from->vals.data[i], *small[4];
+		if (v->op == OpInput) continue;
+		Val **args = operands(f, v, now, small);
+		bool moves = is_view(v) || (v->op == OpPad && v->number == 0);
+		if (v->op == OpScan) now[i] = shorten_scan(f, v, args);
+		else if (v->op == OpGather && is_widening(args[0])) now[i] = gather_below(f, v, args);
+		else now[i] = moves && is_widening(args[0]) ? view_below(f, v, args[0]) : fn_rebuild(f, v, args);
+	}
+	for (int i = 0; i < from->outputs.length; i++) {
+		const Output *out = &from->outputs.data[i];
+		f->span = out->val->span;
+		fn_output(f, out->name, now[out->val->id], out->updates);
+	}
+	return fn_renumber(f);
+}
+
 static Fn *prepare(Fn *from, int carries);
 
-/* What a body's product reads of a constant across its rows, a transposed matrix, would be put in order in every turn: the
- * operand that gives the columns of `v`, or NULL. */
-static Val *turned_constant(const Val *v, int carries) {
-	if (!is_product(v) || contract_order(v).dot) return NULL;
-	Val *b = v->arg[contract_is_swapped(v) ? 0 : 1];
-	if (b->op != OpTranspose || b->arg[0]->op != OpInput || b->arg[0]->list[0].data[0] <= carries) return NULL;
+/* What a body's product reads of a constant across its rows, a transposed matrix, would be put in order in every turn, and what
+ * it reads rounded would be rounded in every turn: this value of operand `k`, or NULL. */
+static Val *turned_constant(const Val *v, int k, int carries) {
+	if (!is_product(v)) return NULL;
+	Val *b = is_widening(v->arg[k]) ? v->arg[k]->arg[0] : v->arg[k], *given = b->op == OpCast ? b->arg[0] : b;
+	while (is_view(given)) given = given->arg[0];
+	if (given->op != OpInput || given->list[0].data[0] <= carries) return NULL;
+	if (b->op == OpCast) return contract_is_swapped(v) == (k == 0) ? v->arg[k] : b;   /* columns would be packed in every turn */
 	int last = b->type.rank - 1;
-	return b->list[0].data[last] == last ? NULL : b;
+	if (contract_order(v).dot || contract_is_swapped(v) != (k == 0)) return NULL;
+	return b->op != OpTranspose || b->arg[0] != given || b->list[0].data[last] == last ? NULL : b;
+}
+
+/* A value of a body made of one constant, made before the scan of the operand that the constant is. */
+static Val *before_scan(Fn *f, Val *v, Val *const *args) {
+	if (v->op == OpInput) return args[v->list[0].data[0] - 1];
+	Val *a = before_scan(f, v->arg[0], args);
+	return fn_rebuild(f, v, &a);
 }
 
 /* The body reading its turned constants from operands of their own, which are added to `args`, in order before the scan. */
@@ -195,11 +287,14 @@ static Fn *turn_before(Fn *f, const Fn *body, int carries, Val **args, int *narg
 	Val **now = NEW_ARRAY(body->arena, Val *, body->vals.length + 1);
 	Fn *to = fn_with_inputs(body, now);
 	for (int i = 0; i < body->vals.length; i++) {
-		Val *b = turned_constant(body->vals.data[i], carries);
-		if (!b || now[b->id]) continue;
-		args[*nargs] = ir_mark(f, ir_transpose(f, args[b->arg[0]->list[0].data[0] - 1], b->list[0].data));
-		now[b->id] = fn_input(to, arena_printf(f->arena, "turned %d", *nargs), INPUT_DATA, b->type);
-		++*nargs;
+		Val *v = body->vals.data[i];
+		for (int k = 0; v->op == OpContract && k < 2; k++) {
+			Val *b = turned_constant(v, k, carries);
+			if (!b || now[b->id]) continue;
+			args[*nargs] = ir_mark(f, before_scan(f, b, args));
+			now[b->id] = fn_input(to, arena_printf(f->arena, "turned %d", *nargs), INPUT_DATA, b->type);
+			++*nargs;
+		}
 	}
 	for (int i = 0; i < body->vals.length; i++) {
 		Val *v = body->vals.data[i], *small[4];
@@ -214,7 +309,7 @@ static Fn *turn_before(Fn *f, const Fn *body, int carries, Val **args, int *narg
 static Val *prepare_scan(Fn *f, const Val *v, Val **args, bool in_body) {
 	Val scan = *v;
 	int carries = scan_carries(v);
-	scan.body = prepare(v->body, carries);
+	scan.body = widen_last(prepare(v->body, carries));
 	Val **all = NEW_ARRAY(f->arena, Val *, v->nargs + scan.body->vals.length + 1);
 	for (int i = 0; i < v->nargs; i++) {
 		bool turn = in_body && args[i]->op == OpInput && args[i]->list[0].data[0] == 0;
@@ -242,7 +337,7 @@ static Val **find_padded(const Fn *f) {
 	for (int i = 0; i < f->vals.length; i++) {
 		const Val *v = f->vals.data[i];
 		for (int k = 0; v->op == OpContract && k < 2; k++) {
-			Val *a = v->arg[k];
+			Val *a = is_widening(v->arg[k]) ? v->arg[k]->arg[0] : v->arg[k];
 			while (is_strided_view(a)) a = a->arg[0];
 			if (a->op != OpPad || a->number != 0 || !is_pointwise(a->arg[0])) continue;
 			bool plain = true;
@@ -275,7 +370,7 @@ static Fn *share_padded(const Fn *from) {
 }
 
 Fn *kernel_prepare(Fn *from) {
-	Fn *f = prepare(from, -1);
+	Fn *f = widen_last(prepare(from, -1));
 	return fn_has(f, OpPad) ? share_padded(f) : f;
 }
 

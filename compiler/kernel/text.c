@@ -91,8 +91,11 @@ static void print_contraction(Text *out, const Names *n, const Contraction *c) {
 	for (int i = 0; i < c->nsum; i++) print_loop(out, "sum", &c->sum[i]);
 	if (c->fill) text_add(out, " a filled");
 	else text_add(out, " a @%d+%lld", buffer_name(n, c->a.buffer), (long long)c->a.offset);
-	text_add(out, " b @%d+%lld cut %d by %lld%s\n", buffer_name(n, c->b.buffer), (long long)c->b.offset, c->cut,
+	text_add(out, " b @%d+%lld cut %d by %lld%s", buffer_name(n, c->b.buffer), (long long)c->b.offset, c->cut,
 	         (long long)c->per_block, c->dot ? " dot" : "");
+	if (c->wide_a.level >= 0) text_add(out, " a widened within %d loops", c->wide_a.level);
+	if (c->wide_b.level >= 0) text_add(out, " b widened within %d loops", c->wide_b.level);
+	text_add(out, "\n");
 }
 
 static void print_body(Text *out, Names *n, const Kernel *k) {

@@ -90,6 +90,30 @@ bool view_resolve(const KernelProgram *kp, const Val *v, View *out) {
 	}
 }
 
+bool is_widening(const Val *v) {
+	if (v->op != OpCast || v->type.dtype != DTYPE_F32) return false;
+	switch (v->arg[0]->type.dtype) {
+	case DTYPE_F16: case DTYPE_BF16: case DTYPE_I8: case DTYPE_U8: return true;
+	default: return false;
+	}
+}
+
+Val *operand_base(const KernelProgram *kp, Val *v) {
+	if (!is_widening(v) || kp->buffer_of[v->id] >= 0) return v;
+	Val *from = v->arg[0];
+	if (from->op != OpCast || from->arg[0]->type.dtype != DTYPE_F32 || kp->buffer_of[from->id] >= 0) return from;
+	const Val *given = from->arg[0];
+	while (is_view(given)) given = given->arg[0];
+	return given->op == OpInput ? from->arg[0] : from;
+}
+
+bool operand_resolve(const KernelProgram *kp, Val *v, View *out) {
+	Val *base = operand_base(kp, v);
+	if (!view_resolve(kp, base, out)) return false;
+	if (base != v) out->through = v->arg[0]->type.dtype;
+	return true;
+}
+
 /* Where axis `axis` of v comes from in operand `k`: the operand's axis that carries the same index, or -1. */
 static int axis_below(const Val *v, int k, int axis) {
 	if (axis < 0) return -1;

@@ -18,6 +18,7 @@
 #define NNC_CONTRACT_H
 
 #include "emit.h"
+#include "ir.h"
 
 enum { CONTRACT_BLOCK = 4096, CONTRACT_LANES = 16, MAX_ROW_COUNTS = 4, MAX_HEIGHTS = 8 };
 
@@ -31,6 +32,10 @@ typedef void ContractFill(Emit *e, void *context, const ContractBlock *block);
 typedef struct ContractOperand {
 	int64_t row, column;
 	int64_t pad;             /* B in memory with column == 1: floats past column n of every row that may be read */
+	DType dtype, through;    /* in memory: elements of this type, read by way of that one as f32; zeros: floats as they lie */
+	/* > 0: within this many loops around k `count` elements, from `low` on, are made floats in scratch; row, column and what is
+	 * further in count these. */
+	int wide_within; int64_t wide_low, wide_count;
 	ContractFill *fill; void *context;
 	bool down;               /* fill writes vectors along r (A: along m) instead of along s (A: along k) */
 } ContractOperand;
@@ -105,8 +110,15 @@ typedef struct ContractStream { Value at; int64_t row; } ContractStream;
 /* row, rows: NULL for all rows; rows (run time) is one of row_counts.  panel, panels: NULL for all columns.  Types: e->index. */
 typedef struct ContractArguments {
 	Value a, b, c, scratch, row, rows, panel, panels;
+	Value wide_a, wide_b;    /* scratch for what is made floats within loops around k */
 	ContractStream streams[MAX_STREAMS]; int nstreams;
 } ContractArguments;
+/* Elements of memory other than floats: are they?  Their type; so many from `at` on, as f32; a function (to, from, index count)
+ * that makes floats of them. */
+bool contract_is_short(const ContractOperand *x);
+LLVMTypeRef contract_element(Emit *e, const ContractOperand *x);
+Value contract_load(Emit *e, const ContractOperand *x, int lanes, Value at, int n);
+Value contract_widener(Emit *e, DType dtype, DType through);
 void contract_emit(Emit *e, const Contract *c, const ContractPlan *plan, ContractArguments arguments);
 
 /* A fill made of an element function: `element` returns `lanes` (1 or more) elements (row, column), (row, column + 1), ..., or

@@ -52,18 +52,20 @@ typedef struct Dot {
 	int nsums;       /* along: rows * 16 / lanes, row by row; across: 16 */
 	Value a, b;      /* at the block's first k */
 	int64_t a_row, a_step, b_step;
+	ContractOperand of_a, of_b; /* what a and b point to: memory, or floats in scratch */
 	Value sum[CONTRACT_LANES * ALONG_ROWS];
 } Dot;
 
 /* Adds the products of k .. k + 16, or of the first n of these. */
 static void add_sixteen(Dot *d, Value k, int n) {
 	Emit *e = d->e;
-	Value a = emit_at(e, d->a, e->f32, emit_mul(e, k, emit_index(e, d->a_step)));
-	Value b = emit_at(e, d->b, e->f32, emit_mul(e, k, emit_index(e, d->b_step)));
+	LLVMTypeRef in_a = contract_element(e, &d->of_a), in_b = contract_element(e, &d->of_b);
+	Value a = emit_at(e, d->a, in_a, emit_mul(e, k, emit_index(e, d->a_step)));
+	Value b = emit_at(e, d->b, in_b, emit_mul(e, k, emit_index(e, d->b_step)));
 	if (d->across) {
 		for (int l = 0; l < n; l++) {
-			Value x = emit_load(e, e->f32, d->lanes, emit_at_constant(e, a, e->f32, l * d->a_step));
-			Value y = emit_load(e, e->f32, 1, emit_at_constant(e, b, e->f32, l * d->b_step));
+			Value x = contract_load(e, &d->of_a, d->lanes, emit_at_constant(e, a, in_a, l * d->a_step), d->lanes);
+			Value y = contract_load(e, &d->of_b, 1, emit_at_constant(e, b, in_b, l * d->b_step), 1);
 			d->sum[l] = emit_fma(e, x, emit_splat(e, y, d->lanes), d->sum[l]);
 		}
 		return;
@@ -72,15 +74,15 @@ static void add_sixteen(Dot *d, Value k, int n) {
 	for (int p = 0; p < parts; p++) {
 		int used = MIN(d->lanes, n - p * d->lanes);
 		if (used <= 0) break;
-		Value y = emit_load_partial(e, e->f32, d->lanes, emit_at_constant(e, b, e->f32, p * d->lanes), used), mask = NULL;
+		Value y = contract_load(e, &d->of_b, d->lanes, emit_at_constant(e, b, in_b, p * d->lanes), used), mask = NULL;
 		if (used < d->lanes) {
 			Value bits[CONTRACT_LANES];
 			for (int l = 0; l < d->lanes; l++) bits[l] = LLVMConstInt(e->i1, l < used, false);
 			mask = LLVMConstVector(bits, (unsigned)d->lanes);
 		}
 		for (int r = 0; r < d->rows; r++) {
-			Value at = emit_at_constant(e, a, e->f32, r * d->a_row + p * d->lanes), *sum = &d->sum[r * parts + p];
-			Value next = emit_fma(e, emit_load_partial(e, e->f32, d->lanes, at, used), y, *sum);
+			Value at = emit_at_constant(e, a, in_a, r * d->a_row + p * d->lanes), *sum = &d->sum[r * parts + p];
+			Value next = emit_fma(e, contract_load(e, &d->of_a, d->lanes, at, used), y, *sum);
 			*sum = mask ? LLVMBuildSelect(e->builder, mask, next, *sum, "") : next;
 		}
 	}
@@ -223,13 +225,15 @@ static void group(Dot *d, const ContractPlan *plan, ContractArguments x, Value r
 		ContractBlock block = {d->a, d->across ? d->a_step : d->a_row, row, emit_index(e, d->rows), loop.i, left};
 		c->a.fill(e, c->a.context, &block);
 	} else {
+		d->of_a = c->a;
 		d->a_row = c->a.row;
 		d->a_step = c->a.column;
-		d->a = emit_at(e, x.a, e->f32, emit_mul(e, row, emit_index(e, c->a.row)));
-		d->a = emit_at(e, d->a, e->f32, emit_mul(e, loop.i, emit_index(e, c->a.column)));
+		d->a = emit_at(e, x.a, contract_element(e, &c->a), emit_mul(e, row, emit_index(e, c->a.row)));
+		d->a = emit_at(e, d->a, contract_element(e, &c->a), emit_mul(e, loop.i, emit_index(e, c->a.column)));
 	}
+	if (!plan->pack_b) d->of_b = c->b;
 	d->b_step = plan->pack_b ? 1 : c->b.row;
-	d->b = emit_at(e, b, e->f32, emit_mul(e, loop.i, emit_index(e, d->b_step)));
+	d->b = emit_at(e, b, contract_element(e, &d->of_b), emit_mul(e, loop.i, emit_index(e, d->b_step)));
 	Value has_tail = LLVMBuildICmp(e->builder, LLVMIntNE, LLVMBuildAnd(e->builder, left, emit_index(e, CONTRACT_LANES - 1), ""),
 	                               emit_index(e, 0), "");
 	block_totals(d, left, tail, has_tail, total);
@@ -255,7 +259,8 @@ static Value pack_whole_b(Emit *e, const Contract *c, const ContractPlan *plan, 
 		return to;
 	}
 	EmitLoop loop = emit_loop_begin(e, zero, emit_index(e, c->k), 1);
-	Value v = emit_load(e, e->f32, 1, emit_at(e, x.b, e->f32, emit_mul(e, loop.i, emit_index(e, c->b.row))));
+	Value at = emit_at(e, x.b, contract_element(e, &c->b), emit_mul(e, loop.i, emit_index(e, c->b.row)));
+	Value v = contract_load(e, &c->b, 1, at, 1);
 	emit_store(e, v, emit_at(e, to, e->f32, loop.i));
 	emit_loop_end(e, &loop);
 	return to;

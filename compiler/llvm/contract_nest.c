@@ -7,6 +7,7 @@
  * blocks of the sum, or C is dropped, they wait in scratch.  Passes are the loops around k that the microkernel does not run
  * itself, and pieces of k. */
 #include "contract_parts.h"
+#include "lower.h"
 
 typedef struct Nest {
 	Emit *e;
@@ -103,8 +104,9 @@ static void pack_b_from_memory(Nest *n, Value panel, Value column, Value first, 
 	Emit *e = n->e;
 	const Contract *c = n->c;
 	const ContractPlan *plan = n->plan;
-	Value from = emit_at(e, n->b, e->f32, emit_mul(e, column, emit_index(e, c->b.column)));
-	from = emit_at(e, from, e->f32, emit_mul(e, first, emit_index(e, c->b.row)));
+	LLVMTypeRef element = contract_element(e, &c->b);
+	Value from = emit_at(e, n->b, element, emit_mul(e, column, emit_index(e, c->b.column)));
+	from = emit_at(e, from, element, emit_mul(e, first, emit_index(e, c->b.row)));
 	to = emit_at(e, to, e->f32, emit_mul(e, first, emit_index(e, plan->panel_columns)));
 	Value kinds[PANEL_KINDS] = {contract_pack_b(e, c, plan, PANEL_WIDE)};
 	bool narrower = plan->wide_panels < plan->panels && plan->vectors > 1;
@@ -157,7 +159,7 @@ static Value tile_of_a(Nest *n, Value row, Value rows, Value is_tall) {
 	const Contract *c = n->c;
 	const ContractPlan *plan = n->plan;
 	Value from = NULL;
-	if (!c->a.fill) from = emit_at(e, n->a, e->f32, emit_mul(e, row, emit_index(e, c->a.row)));
+	if (!c->a.fill) from = emit_at(e, n->a, contract_element(e, &c->a), emit_mul(e, row, emit_index(e, c->a.row)));
 	if (!plan->pack_a) return from;
 	Value to = emit_at_constant(e, n->x.scratch, e->i8, (int64_t)plan->a_at);
 	if (c->a.fill) {
@@ -295,7 +297,7 @@ static void run_pass(Nest *n) {
 	Nest before = *n;
 	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), emit_index(e, n->c->turns.extent), 1);
 	n->turn = loop.i;
-	n->a = emit_at(e, n->a, e->f32, emit_mul(e, loop.i, emit_index(e, n->c->turns.a)));
+	n->a = emit_at(e, n->a, contract_element(e, &n->c->a), emit_mul(e, loop.i, emit_index(e, n->c->turns.a)));
 	tiles_of_rows(n);
 	emit_loop_end(e, &loop);
 	*n = before;
@@ -330,8 +332,9 @@ static void passes_of_k(Nest *n) {
 		n->k = emit_sub(e, next, piece.i);
 	}
 	if (cut || pieces) n->last_pass = both(e, n->last_pass, equal(e, emit_add(e, n->k0, n->k), k));
-	n->a = c->a.fill ? NULL : emit_at(e, n->a, e->f32, emit_mul(e, n->k0, emit_index(e, c->a.column)));
-	n->b = c->b.fill ? NULL : emit_at(e, n->b, e->f32, emit_mul(e, n->k0, emit_index(e, c->b.row)));
+	LLVMTypeRef of_a = contract_element(e, &c->a), of_b = contract_element(e, &c->b);
+	n->a = c->a.fill ? NULL : emit_at(e, n->a, of_a, emit_mul(e, n->k0, emit_index(e, c->a.column)));
+	n->b = c->b.fill ? NULL : emit_at(e, n->b, of_b, emit_mul(e, n->k0, emit_index(e, c->b.row)));
 	run_pass(n);
 	if (pieces) emit_loop_end(e, &piece);
 	if (cut) emit_loop_end(e, &block);
@@ -339,6 +342,16 @@ static void passes_of_k(Nest *n) {
 }
 
 static void passes_around(Nest *n, int level);
+
+/* Operand `x` one turn further in loop `level` around k; once within the loops that it is to be widened in, its copy. */
+static Value move_operand(Emit *e, const ContractOperand *x, int level, Value at, Value distance, Value wide) {
+	LLVMTypeRef element = level < x->wide_within ? lower_memory_type(e, x->dtype) : contract_element(e, x);
+	at = emit_at(e, at, element, distance);
+	if (x->wide_within != level + 1) return at;
+	emit_call(e, contract_widener(e, x->dtype, x->through), 3,
+	          (Value[]){wide, emit_at_constant(e, at, element, x->wide_low), emit_index(e, x->wide_count)});
+	return emit_at_constant(e, wide, e->f32, -x->wide_low);
+}
 
 /* One turn of a loop around k, or `turns` of them that the microkernel runs itself. */
 static void pass_turn(Nest *n, int level, Value i, Value turns) {
@@ -352,8 +365,8 @@ static void pass_turn(Nest *n, int level, Value i, Value turns) {
 		n->begins = both(e, n->begins, equal(e, i, emit_index(e, 0)));
 		n->ends = both(e, n->ends, last);
 	}
-	n->a = emit_at(e, n->a, e->f32, emit_mul(e, i, emit_index(e, around->a)));
-	n->b = emit_at(e, n->b, e->f32, emit_mul(e, i, emit_index(e, around->b)));
+	n->a = move_operand(e, &n->c->a, level, n->a, emit_mul(e, i, emit_index(e, around->a)), n->x.wide_a);
+	n->b = move_operand(e, &n->c->b, level, n->b, emit_mul(e, i, emit_index(e, around->b)), n->x.wide_b);
 	n->segments = turns;
 	passes_around(n, level + 1);
 	*n = before;

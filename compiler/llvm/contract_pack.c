@@ -1,6 +1,53 @@
 /* contract_pack.c: packers.  In: an operand as it lies in memory.  Out: B as panels whose rows (one per k) are adjacent, A as
  * tiles small enough for the nearest cache.  Columns past the last of B are undefined in a panel; nothing past them is read. */
 #include "contract_parts.h"
+#include "lower.h"
+
+/* ---- elements ---- */
+
+bool contract_is_short(const ContractOperand *x) { return x->through != DTYPE_F32 && !x->wide_within; }
+
+LLVMTypeRef contract_element(Emit *e, const ContractOperand *x) {
+	return contract_is_short(x) ? lower_memory_type(e, x->dtype) : e->f32;
+}
+
+static Value as_float(Emit *e, Value raw, DType dtype, DType through) {
+	return lower_cast(e, lower_cast(e, lower_from_memory(e, raw, dtype), dtype, through), through, DTYPE_F32);
+}
+
+Value contract_load(Emit *e, const ContractOperand *x, int lanes, Value at, int n) {
+	Value raw = emit_load_partial(e, contract_element(e, x), lanes, at, n);
+	return contract_is_short(x) ? as_float(e, raw, x->dtype, x->through) : raw;
+}
+
+Value contract_widener(Emit *e, DType dtype, DType through) {
+	const char *name = arena_printf(e->arena, "widen_%s_%s", dtype_info[dtype].text, dtype_info[through].text);
+	Value function = LLVMGetNamedFunction(e->module, name);
+	if (function) return function;
+	EmitPlace place = emit_pause(e);
+	function = emit_function(e, name, e->void_type, 3, (LLVMTypeRef[]){e->ptr, e->ptr, e->index}, true);
+	ContractOperand x = {.dtype = dtype, .through = through};
+	LLVMTypeRef element = contract_element(e, &x);
+	Value to = LLVMGetParam(function, 0), from = LLVMGetParam(function, 1), n = LLVMGetParam(function, 2);
+	int lanes = MAX(1, e->target->lanes);
+	Value whole = emit_mul(e, LLVMBuildSDiv(e->builder, n, emit_index(e, lanes), ""), emit_index(e, lanes));
+	for (int part = 0; part < (lanes > 1 ? 2 : 1); part++) {
+		int width = part ? 1 : lanes;
+		EmitLoop loop = emit_loop_begin(e, part ? whole : emit_index(e, 0), part ? n : whole, width);
+		Value v = contract_load(e, &x, width, emit_at(e, from, element, loop.i), width);
+		emit_store(e, v, emit_at(e, to, e->f32, loop.i));
+		emit_loop_end(e, &loop);
+	}
+	LLVMBuildRetVoid(e->builder);
+	emit_resume(e, place);
+	return function;
+}
+
+/* What the names of packers say of elements. */
+static const char *element_name(Emit *e, const ContractOperand *x) {
+	if (!contract_is_short(x)) return "";
+	return arena_printf(e->arena, "_%s_%s", dtype_info[x->dtype].text, dtype_info[x->through].text);
+}
 
 /* ---- B ---- */
 
@@ -33,25 +80,26 @@ static void turn_quarters(Emit *e, Value q[4], int lanes) {
 }
 
 /* Columns c, c + 4, ... of a strip as one vector: four k of each.  at: where each column's are. */
-static Value gather_quarters(Emit *e, const Value *at, int c, int lanes) {
+static Value gather_quarters(Emit *e, const ContractOperand *x, const Value *at, int c, int lanes) {
 	Value part[16];
 	int count = lanes / 4, width = 4, both[64];
 	for (int i = 0; i < 64; i++) both[i] = i;
-	for (int i = 0; i < count; i++) part[i] = emit_load(e, e->f32, 4, at[c + 4 * i]);
+	for (int i = 0; i < count; i++) part[i] = emit_load(e, contract_element(e, x), 4, at[c + 4 * i]);
 	for (; count > 1; count /= 2, width *= 2)
 		for (int i = 0; i < count / 2; i++) part[i] = shuffle(e, part[2 * i], part[2 * i + 1], 2 * width, both);
-	return part[0];
+	return contract_is_short(x) ? as_float(e, part[0], x->dtype, x->through) : part[0];
 }
 
 /* One element at a time, any strides. */
 static void pack_singly(Emit *e, const Contract *c, const ContractPlan *plan) {
 	int64_t row = c->b.fill ? 1 : c->b.row;
+	LLVMTypeRef element = contract_element(e, &c->b);
 	EmitLoop outer = emit_loop_begin(e, emit_index(e, 0), LLVMGetParam(e->function, 3), 1);
 	Value to = emit_at(e, LLVMGetParam(e->function, 0), e->f32, outer.i);
 	Value from =
-	    emit_at(e, LLVMGetParam(e->function, 1), e->f32, emit_mul(e, outer.i, emit_index(e, contract_b_column(c, plan))));
+	    emit_at(e, LLVMGetParam(e->function, 1), element, emit_mul(e, outer.i, emit_index(e, contract_b_column(c, plan))));
 	EmitLoop inner = emit_loop_begin(e, emit_index(e, 0), LLVMGetParam(e->function, 2), 1);
-	Value x = emit_load(e, e->f32, 1, emit_at(e, from, e->f32, emit_mul(e, inner.i, emit_index(e, row))));
+	Value x = contract_load(e, &c->b, 1, emit_at(e, from, element, emit_mul(e, inner.i, emit_index(e, row))), 1);
 	emit_store(e, x, emit_at(e, to, e->f32, emit_mul(e, inner.i, emit_index(e, plan->panel_columns))));
 	emit_loop_end(e, &inner);
 	emit_loop_end(e, &outer);
@@ -59,17 +107,19 @@ static void pack_singly(Emit *e, const Contract *c, const ContractPlan *plan) {
 
 /* A strip of `lanes` columns, four k at a time, the last four overlapping those before them.  columns: of a strip that is not
  * whole (its last column stands for those past it), or NULL. */
-static void pack_strip(Emit *e, const ContractPlan *plan, int64_t step, Value source, Value out, Value columns) {
+static void pack_strip(Emit *e, const ContractOperand *x, const ContractPlan *plan, int64_t step, Value source, Value out,
+                       Value columns) {
+	LLVMTypeRef element = contract_element(e, x);
 	Value k = LLVMGetParam(e->function, 2), offset[64], at[64], q[4];
 	for (int i = 0; i < plan->lanes && columns; i++)
 		offset[i] = emit_mul(e, emit_min(e, emit_index(e, i), emit_sub(e, columns, emit_index(e, 1))), emit_index(e, step));
 	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), k, 4);
 	Value at_k = emit_min(e, loop.i, emit_sub(e, k, emit_index(e, 4)));
-	Value from = emit_at(e, source, e->f32, at_k);
+	Value from = emit_at(e, source, element, at_k);
 	Value to = emit_at(e, out, e->f32, emit_mul(e, at_k, emit_index(e, plan->panel_columns)));
 	for (int i = 0; i < plan->lanes; i++)
-		at[i] = columns ? emit_at(e, from, e->f32, offset[i]) : emit_at_constant(e, from, e->f32, i * step);
-	for (int i = 0; i < 4; i++) q[i] = gather_quarters(e, at, i, plan->lanes);
+		at[i] = columns ? emit_at(e, from, element, offset[i]) : emit_at_constant(e, from, element, i * step);
+	for (int i = 0; i < 4; i++) q[i] = gather_quarters(e, x, at, i, plan->lanes);
 	turn_quarters(e, q, plan->lanes);
 	for (int i = 0; i < 4; i++) emit_store(e, q[i], emit_at_constant(e, to, e->f32, i * plan->panel_columns));
 	emit_loop_end(e, &loop);
@@ -83,6 +133,7 @@ static void pack_transposed(Emit *e, const Contract *c, const ContractPlan *plan
 	Value to = LLVMGetParam(e->function, 0), from = LLVMGetParam(e->function, 1);
 	Value k = LLVMGetParam(e->function, 2), columns = LLVMGetParam(e->function, 3), zero = emit_index(e, 0);
 	int64_t step = contract_b_column(c, plan);
+	LLVMTypeRef element = contract_element(e, &c->b);
 	if (plan->lanes < 4) {
 		pack_singly(e, c, plan);
 		return;
@@ -92,13 +143,13 @@ static void pack_transposed(Emit *e, const Contract *c, const ContractPlan *plan
 	emit_else(e, &branch);
 	Value whole = LLVMBuildAnd(e->builder, columns, emit_index(e, -plan->lanes), "");
 	EmitLoop strip = emit_loop_begin(e, zero, whole, plan->lanes);
-	Value source = emit_at(e, from, e->f32, emit_mul(e, strip.i, emit_index(e, step)));
-	pack_strip(e, plan, step, source, emit_at(e, to, e->f32, strip.i), NULL);
+	Value source = emit_at(e, from, element, emit_mul(e, strip.i, emit_index(e, step)));
+	pack_strip(e, &c->b, plan, step, source, emit_at(e, to, e->f32, strip.i), NULL);
 	emit_loop_end(e, &strip);
 	if (has_part(c, plan)) {
 		EmitIf rest = emit_if(e, LLVMBuildICmp(e->builder, LLVMIntSLT, whole, columns, ""));
-		source = emit_at(e, from, e->f32, emit_mul(e, whole, emit_index(e, step)));
-		pack_strip(e, plan, step, source, emit_at(e, to, e->f32, whole), emit_sub(e, columns, whole));
+		source = emit_at(e, from, element, emit_mul(e, whole, emit_index(e, step)));
+		pack_strip(e, &c->b, plan, step, source, emit_at(e, to, e->f32, whole), emit_sub(e, columns, whole));
 		emit_end_if(e, &rest);
 	}
 	emit_end_if(e, &branch);
@@ -111,10 +162,11 @@ static void pack_rows(Emit *e, const Contract *c, const ContractPlan *plan, Pane
 	if (tail && c->b.pad >= lanes - tail) tail = 0;
 	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), LLVMGetParam(e->function, 2), 1);
 	Value to = emit_at(e, LLVMGetParam(e->function, 0), e->f32, emit_mul(e, loop.i, emit_index(e, plan->panel_columns)));
-	Value from = emit_at(e, LLVMGetParam(e->function, 1), e->f32, emit_mul(e, loop.i, emit_index(e, c->b.row)));
+	LLVMTypeRef element = contract_element(e, &c->b);
+	Value from = emit_at(e, LLVMGetParam(e->function, 1), element, emit_mul(e, loop.i, emit_index(e, c->b.row)));
 	for (int v = 0; v < shape.vectors; v++) {
 		int n = v == shape.vectors - 1 && tail ? tail : lanes;
-		Value x = emit_load_partial(e, e->f32, lanes, emit_at_constant(e, from, e->f32, (int64_t)v * lanes), n);
+		Value x = contract_load(e, &c->b, lanes, emit_at_constant(e, from, element, (int64_t)v * lanes), n);
 		emit_store(e, x, emit_at_constant(e, to, e->f32, (int64_t)v * lanes));
 	}
 	emit_loop_end(e, &loop);
@@ -126,7 +178,7 @@ Value contract_pack_b(Emit *e, const Contract *c, const ContractPlan *plan, Pane
 	if (transposed) tail = has_part(c, plan);
 	int vectors = rows ? contract_panel_shape(c, plan, kind).vectors : 0;
 	const char *name =
-	    arena_printf(e->arena, "pack_b_%lldx%lld_%d_%d_%d_%lld", (long long)(c->b.fill ? 1 : c->b.row),
+	    arena_printf(e->arena, "pack_b%s_%lldx%lld_%d_%d_%d_%lld", element_name(e, &c->b), (long long)(c->b.fill ? 1 : c->b.row),
 	                 (long long)contract_b_column(c, plan), plan->lanes, vectors, tail, (long long)plan->panel_columns);
 	Value function = LLVMGetNamedFunction(e->module, name);
 	if (function) return function;
@@ -161,12 +213,13 @@ int64_t contract_a_step(const Contract *c, const ContractPlan *plan) {
 static void pack_a_down(Emit *e, const Contract *c, const ContractPlan *plan, int rows) {
 	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), LLVMGetParam(e->function, 2), 1);
 	Value to = emit_at(e, LLVMGetParam(e->function, 0), e->f32, emit_mul(e, loop.i, emit_index(e, contract_a_step(c, plan))));
-	Value from = emit_at(e, LLVMGetParam(e->function, 1), e->f32, emit_mul(e, loop.i, emit_index(e, c->a.column)));
+	LLVMTypeRef element = contract_element(e, &c->a);
+	Value from = emit_at(e, LLVMGetParam(e->function, 1), element, emit_mul(e, loop.i, emit_index(e, c->a.column)));
 	int lanes = c->a.row == 1 ? plan->lanes : 1;
-	emit_prefetch(e, emit_at_constant(e, from, e->f32, PACK_TURNS * c->a.column), 3);
-	if (c->a.row == 1 && rows > 1) emit_prefetch(e, emit_at_constant(e, from, e->f32, PACK_TURNS * c->a.column + rows - 1), 3);
+	emit_prefetch(e, emit_at_constant(e, from, element, PACK_TURNS * c->a.column), 3);
+	if (c->a.row == 1 && rows > 1) emit_prefetch(e, emit_at_constant(e, from, element, PACK_TURNS * c->a.column + rows - 1), 3);
 	for (int r = 0; r < rows; r += lanes) {
-		Value x = emit_load_partial(e, e->f32, lanes, emit_at_constant(e, from, e->f32, r * c->a.row), MIN(lanes, rows - r));
+		Value x = contract_load(e, &c->a, lanes, emit_at_constant(e, from, element, r * c->a.row), MIN(lanes, rows - r));
 		emit_store(e, x, emit_at_constant(e, to, e->f32, r));
 	}
 	emit_loop_end(e, &loop);
@@ -176,14 +229,15 @@ static void pack_a_down(Emit *e, const Contract *c, const ContractPlan *plan, in
 static void pack_a_rows(Emit *e, const Contract *c, const ContractPlan *plan, int rows) {
 	Value k = LLVMGetParam(e->function, 2);
 	int lanes = plan->lanes;
+	LLVMTypeRef element = contract_element(e, &c->a);
 	Value whole = emit_mul(e, LLVMBuildSDiv(e->builder, k, emit_index(e, lanes), ""), emit_index(e, lanes));
 	for (int part = 0; part < (lanes > 1 ? 2 : 1); part++) {
 		int width = part ? 1 : lanes;
 		EmitLoop loop = emit_loop_begin(e, part ? whole : emit_index(e, 0), part ? k : whole, width);
 		Value to = emit_at(e, LLVMGetParam(e->function, 0), e->f32, loop.i),
-		      from = emit_at(e, LLVMGetParam(e->function, 1), e->f32, loop.i);
+		      from = emit_at(e, LLVMGetParam(e->function, 1), element, loop.i);
 		for (int r = 0; r < rows; r++) {
-			Value x = emit_load(e, e->f32, width, emit_at_constant(e, from, e->f32, r * c->a.row));
+			Value x = contract_load(e, &c->a, width, emit_at_constant(e, from, element, r * c->a.row), width);
 			emit_store(e, x, emit_at_constant(e, to, e->f32, r * contract_a_row(c, plan)));
 		}
 		emit_loop_end(e, &loop);
@@ -191,9 +245,9 @@ static void pack_a_rows(Emit *e, const Contract *c, const ContractPlan *plan, in
 }
 
 Value contract_pack_a(Emit *e, const Contract *c, const ContractPlan *plan, int rows) {
-	const char *name =
-	    arena_printf(e->arena, "pack_a_%d_%lldx%lld_%d_%lldx%lld", rows, (long long)c->a.row, (long long)c->a.column, plan->lanes,
-	                 (long long)contract_a_row(c, plan), (long long)contract_a_step(c, plan));
+	const char *name = arena_printf(e->arena, "pack_a%s_%d_%lldx%lld_%d_%lldx%lld", element_name(e, &c->a), rows,
+	                                (long long)c->a.row, (long long)c->a.column, plan->lanes, (long long)contract_a_row(c, plan),
+	                                (long long)contract_a_step(c, plan));
 	Value function = LLVMGetNamedFunction(e->module, name);
 	if (function) return function;
 	EmitPlace place = emit_pause(e);

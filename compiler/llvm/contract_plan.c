@@ -114,18 +114,19 @@ static void choose_packing(const Target *target, const Contract *c, ContractPlan
 	bool few_registers = target->vector_registers < 32 && tiles > 4 && c->n > plan->panel_columns;
 	bool awkward_tail = tail && c->b.pad < plan->lanes - tail && !target->has_mask && tiles > 2;
 	bool aliasing = is_aliasing(c->b.row) && c->k > 128 && tiles > 4;
-	plan->pack_b = c->b.fill || c->b.column != 1 || big || few_registers || awkward_tail || aliasing;
+	bool short_a = contract_is_short(&c->a), short_b = contract_is_short(&c->b);
+	plan->pack_b = short_b || c->b.fill || c->b.column != 1 || big || few_registers || awkward_tail || aliasing;
 	if (c->naround) {   /* packers know one k */
-		if (c->a.fill || c->b.fill || c->b.column != 1)
+		if (c->a.fill || c->b.fill || (c->b.column != 1 && !short_b))
 			die("contract: a sum of several loops over an operand that must be packed");
-		plan->pack_a = plan->pack_b = false;
+		plan->pack_a = short_a, plan->pack_b = short_b;
 		return;
 	}
 	bool a_aliasing = is_aliasing(c->a.column == 1 ? c->a.row : c->a.column) && c->k > 128 && plan->panels > 4;
 	/* A read down its columns takes a line of cache for each k.  They are read once for each panel, so they should stay beside
 	 * the panel of B in the nearest cache. */
 	bool leaves_cache = c->a.column != 1 && 2 * c->k * 64 + c->k * plan->panel_columns * 4 > target->l1 / 2 && plan->panels > 3;
-	plan->pack_a = c->a.fill || a_aliasing || leaves_cache;
+	plan->pack_a = short_a || c->a.fill || a_aliasing || leaves_cache;
 }
 
 /* k in equal passes, few of them: a pass is a trip of C to memory and back.  Past 4096, passes divide the blocks of 4096. */
@@ -164,7 +165,7 @@ static void count_passes(const Contract *c, ContractPlan *plan) {
  * near it. */
 static void choose_panel_block(const Target *target, const Contract *c, ContractPlan *plan, int64_t rows) {
 	int64_t block = plan->panels, l2 = MAX(target->l2, 64 << 10);
-	int64_t part = plan->pack_b ? l2 * 5 / 8 : l2 / 2;
+	int64_t part = contract_is_short(&c->b) ? l2 * 3 / 8 : plan->pack_b ? l2 * 5 / 8 : l2 / 2;
 	if (plan->pack_b || rows > 4 * plan->height)
 		block = MIN(block, MAX(1, part / (pass_terms(c, plan) * plan->panel_columns * 4)));
 	if (c->epilogue) {
@@ -262,7 +263,7 @@ ContractPlan contract_plan(const Target *target, const Contract *given) {
 	}
 	plan.lanes = power_of_two(c.n, MAX(1, target->lanes));
 	plan.cut = c.cut, plan.per_block = c.per_block;
-	plan.segments = c.naround > 0 && c.cut < c.naround;
+	plan.segments = c.naround > 0 && c.cut < c.naround && !contract_is_short(&c.a) && !contract_is_short(&c.b);
 	choose_tile(target, &c, &plan);
 	choose_packing(target, &c, &plan, rows);
 	choose_k_block(target, &c, &plan, rows);

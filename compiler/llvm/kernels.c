@@ -376,9 +376,21 @@ static int64_t turns_per_share(const Kernel *kernel, const ContractLoop *l) {
  * none. */
 static int loop_of_turns(const Kernel *kernel) {
 	const Contraction *c = &kernel->contraction;
-	for (int i = c->nouter - 1; i >= 0 && !c->fill; i--)
+	for (int i = c->nouter - 1; i >= MAX(c->wide_a.level, 0) && !c->fill; i--)
 		if (c->outer[i].extent > 1 && !c->outer[i].in_b && !turns_per_share(kernel, &c->outer[i])) return i;
 	return -1;
+}
+
+/* What an operand of short numbers is for the nest: to be read by packers, to be widened within loops around k, or floats, since
+ * that has been done outside. */
+static void set_elements(const KernelProgram *kp, const Contraction *c, const View *view, const Widening *wide,
+                         ContractOperand *x) {
+	if (view->through == DTYPE_F32 || (wide->level >= 0 && wide->level <= c->nouter)) return;
+	x->dtype = kp->buffers.data[view->buffer].type.dtype;
+	x->through = view->through;
+	if (wide->level < 0) return;
+	x->wide_within = wide->level - c->nouter;
+	x->wide_low = wide->low, x->wide_count = wide->count;
 }
 
 /* The contract of a kernel as the nest wants it; pointers and epilogue are added by who emits. */
@@ -393,7 +405,9 @@ static Contract contract_of(const Target *target, const KernelProgram *kp, const
 	contract.epilogue = kernel->roots.length > (out >= 0) ? write_tile : NULL;
 	contract.a = (ContractOperand){.row = c->rows.a, .column = k->a};
 	if (c->fill) contract.a = (ContractOperand){.fill = fill_operand, .down = fill_is_down(c)};
+	else set_elements(kp, c, &c->a, &c->wide_a, &contract.a);
 	contract.b = (ContractOperand){.row = k->b, .column = c->columns.extent == 1 ? 1 : c->columns.b};
+	set_elements(kp, c, &c->b, &c->wide_b, &contract.b);
 	contract.b.pad = contract.b.column == 1 && !c->dot ? columns_past(&kp->buffers.data[c->b.buffer], c->columns.extent) : 0;
 	if (out >= 0) {
 		contract.c_row = c->rows.naxes ? c->rows.y : c->columns.extent;
@@ -431,12 +445,23 @@ int64_t kernel_panels(const void *target, const KernelProgram *kp, const Kernel 
 	return contract_plan(target, &contract).panels;
 }
 
+/* Where in scratch operands are widened, behind what the product itself needs; past the last element a vector may be read. */
+typedef struct Wide { size_t a, b, end; } Wide;
+
+static Wide wide_places(const Contraction *c, size_t behind) {
+	Wide w = {.a = (behind + 63) / 64 * 64};
+	w.b = w.a + (c->wide_a.level >= 0 ? (size_t)(c->wide_a.count + 2 * LANES - 1) / LANES * LANES * 4 : 0);
+	w.end = w.b + (c->wide_b.level >= 0 ? (size_t)(c->wide_b.count + 2 * LANES - 1) / LANES * LANES * 4 : 0);
+	return w;
+}
+
 size_t kernel_scratch(const Target *target, const KernelProgram *kp, const Kernel *kernel) {
 	if (kernel->kind == KERNEL_ROWS) return rows_scratch(kernel);
 	if (kernel->kind == KERNEL_SEQUENCE) return sequence_scratch(kernel->anchor);
 	if (kernel->kind != KERNEL_CONTRACT) return 0;
 	Contract contract = contract_of(target, kp, kernel);
-	return contract_plan(target, &contract).scratch_bytes;
+	Wide wide = wide_places(&kernel->contraction, contract_plan(target, &contract).scratch_bytes);
+	return wide.end;
 }
 
 /* What the epilogue reads at the index of the result, from tensors too large to lie in the near caches: weights and their
@@ -460,6 +485,29 @@ static void add_streams(const Lower *k, ContractArguments *args) {
 	if (bytes <= (size_t)k->e->target->l2) args->nstreams = 0;
 }
 
+/* An operand before loop `level` around the product, or before the product: moved to scratch if it is widened here. */
+static Value widen_before(const KernelWriter *w, const View *view, const Widening *wide, int level, Value at, Value to) {
+	Emit *e = w->lower.e;
+	if (wide->level != level) return at;
+	DType dtype = w->lower.kp->buffers.data[view->buffer].type.dtype;
+	emit_call(e, contract_widener(e, dtype, view->through), 3,
+	          (Value[]){to, emit_at_constant(e, at, lower_memory_type(e, dtype), wide->low), emit_index(e, wide->count)});
+	return emit_at_constant(e, to, e->f32, -wide->low);
+}
+
+static void widen_operands(const KernelWriter *w, int level, ContractArguments *args) {
+	const Contraction *c = w->contraction;
+	args->a = widen_before(w, &c->a, &c->wide_a, level, args->a, args->wide_a);
+	args->b = widen_before(w, &c->b, &c->wide_b, level, args->b, args->wide_b);
+}
+
+/* The type of an operand's elements within `level` loops around the product. */
+static LLVMTypeRef element_within(const KernelWriter *w, const View *view, const Widening *wide, int level) {
+	Emit *e = w->lower.e;
+	if (view->through == DTYPE_F32 || (wide->level >= 0 && wide->level <= level)) return e->f32;
+	return lower_memory_type(e, w->lower.kp->buffers.data[view->buffer].type.dtype);
+}
+
 /* Opens the loops around the product and moves the operands along. */
 static void open_outer(KernelWriter *w, EmitLoop *loops, ContractArguments *args) {
 	Lower *k = &w->lower;
@@ -467,16 +515,19 @@ static void open_outer(KernelWriter *w, EmitLoop *loops, ContractArguments *args
 	const Contraction *c = w->contraction;
 	for (int i = 0; i < c->nouter; i++) {
 		const ContractLoop *l = &c->outer[i];
+		widen_operands(w, i, args);
 		if (l->extent == 1 || i == w->turns) continue;
 		int64_t share = turns_per_share(k->kernel, l);
 		Value begin = share ? emit_mul(e, w->begin, emit_index(e, share)) : emit_index(e, 0);
 		Value end = share ? emit_mul(e, w->end, emit_index(e, share)) : emit_index(e, l->extent);
 		level_open(k, &loops[i], begin, end, 1, l->extent, false);
 		k->outer_level[i] = k->depth;
-		if (args->a) args->a = emit_at(e, args->a, e->f32, emit_mul(e, loops[i].i, emit_index(e, l->a)));
-		args->b = emit_at(e, args->b, e->f32, emit_mul(e, loops[i].i, emit_index(e, l->b)));
+		LLVMTypeRef of_a = c->fill ? NULL : element_within(w, &c->a, &c->wide_a, i);
+		if (args->a) args->a = emit_at(e, args->a, of_a, emit_mul(e, loops[i].i, emit_index(e, l->a)));
+		args->b = emit_at(e, args->b, element_within(w, &c->b, &c->wide_b, i), emit_mul(e, loops[i].i, emit_index(e, l->b)));
 		if (args->c) args->c = emit_at(e, args->c, e->f32, emit_mul(e, loops[i].i, emit_index(e, l->y)));
 	}
+	widen_operands(w, c->nouter, args);
 }
 
 static void write_contract(KernelWriter *w) {
@@ -502,8 +553,12 @@ static void write_contract(KernelWriter *w) {
 		args.row = emit_mul(e, w->begin, rows), args.rows = emit_mul(e, emit_sub(e, w->end, w->begin), rows);
 	}
 	if (kernel->panels && kernel->workers > 1) args.panel = w->begin, args.panels = emit_sub(e, w->end, w->begin);
-	if (!c->fill) args.a = emit_at_constant(e, k->pointer[c->a.buffer], e->f32, c->a.offset);
-	args.b = emit_at_constant(e, k->pointer[c->b.buffer], e->f32, c->b.offset);
+	Wide wide = wide_places(c, plan.scratch_bytes);
+	args.wide_a = emit_at_constant(e, w->scratch, e->i8, (int64_t)wide.a);
+	args.wide_b = emit_at_constant(e, w->scratch, e->i8, (int64_t)wide.b);
+	LLVMTypeRef of_a = c->fill ? NULL : element_within(w, &c->a, &c->wide_a, -1);
+	if (!c->fill) args.a = emit_at_constant(e, k->pointer[c->a.buffer], of_a, c->a.offset);
+	args.b = emit_at_constant(e, k->pointer[c->b.buffer], element_within(w, &c->b, &c->wide_b, -1), c->b.offset);
 	args.c = out >= 0 ? k->pointer[out] : NULL;
 	if (contract.epilogue) add_streams(k, &args);
 	EmitLoop outer[MAX_RANK];

@@ -73,14 +73,31 @@ static void find_forward(Rounding *r) {
 	mark_backwards(f, r->before);
 }
 
-/* Statistics are what reductions leave; parameters have no samples. */
+/* Of what the forward half computes: is it spread out again, as the mean of a row is to be subtracted from it? */
+static bool *find_spread(const Rounding *r) {
+	bool *spread = NEW_ARRAY(r->f->arena, bool, r->f->vals.length + 1);
+	for (int i = r->f->vals.length - 1; i >= 0; i--) {
+		const Val *v = r->f->vals.data[i];
+		bool passes = v->op == OpCast || op_info[v->op].pointwise || is_view(v);
+		for (int k = 0; r->forward[i] && k < v->nargs; k++)
+			spread[v->arg[k]->id] |= v->op == OpBroadcast || (passes && spread[i]);
+	}
+	return spread;
+}
+
+static bool is_reduction(const Val *v) {
+	return v->op == OpReduceSum || v->op == OpReduceMax || v->op == OpReduceMin || v->op == OpReduceProd;
+}
+
+/* Statistics are what reductions leave and is spread out again, unlike what pooling leaves; parameters have no samples. */
 static void find_large(Rounding *r) {
+	const bool *spread = find_spread(r);
 	for (int i = 0; i < r->f->vals.length; i++) {
 		const Val *v = r->f->vals.data[i];
 		bool moves = v->op == OpContract || v->op == OpConcat || v->op == OpCast || op_info[v->op].pointwise || is_view(v);
 		bool data = v->op == OpInput && v->type.rank && r->f->inputs.data[v->list[0].data[0]].kind == INPUT_DATA;
 		bool large = data || v->op == OpGather;
-		moves |= v->op == OpScan || is_emitted(v);
+		moves |= v->op == OpScan || is_emitted(v) || (is_reduction(v) && !spread[i]);
 		for (int k = 0; moves && k < v->nargs; k++) large |= r->large[v->arg[k]->id];
 		r->large[i] = large;
 	}

@@ -132,6 +132,74 @@ static void convolutions(void **state) {
 		}
 }
 
+/* What a product reads as f32 though fewer bits are stored: a tensor of another type, an input that is rounded, or something
+ * computed and rounded, which others read as well. */
+enum { SHORT_KINDS = 6 };
+
+static Val *short_factor(Fn *f, const char *name, Type t, int kind) {
+	static const DType types[] = {DTYPE_BF16, DTYPE_F16, DTYPE_I8, DTYPE_U8, DTYPE_F32, DTYPE_F32};
+	t.dtype = types[kind];
+	Val *x = fn_input(f, name, pick(0, 1) ? INPUT_DATA : INPUT_PARAM, t);
+	if (kind == 5) x = ir_Exp(f, x);
+	if (kind >= 4) x = ir_cast(f, x, DTYPE_BF16);
+	x = ir_cast(f, x, DTYPE_F32);
+	if (kind == 5) fn_output(f, arena_printf(f->arena, "twice %s", name), ir_Add(f, x, x), -1);
+	return x;
+}
+
+static void short_factors(void **state) {
+	(void)state;
+	const char *rounds = getenv("NNC_ROUNDS");
+	for (int round = 0; round < (rounds ? atoi(rounds) : 120); round++) {
+		Arena *arena = arena_new();
+		Fn *f = fn_new(arena, "short");
+		Labels l = random_labels(round % 5 == 0);
+		Type ta = labels_type(&l, l.a, l.na), tb = labels_type(&l, l.b, l.nb);
+		Val *a = round % 4 == 3 ? fn_input(f, "a", INPUT_DATA, ta) : short_factor(f, "a", ta, pick(0, SHORT_KINDS - 1));
+		Val *b = round % 4 == 2 ? fn_input(f, "b", INPUT_DATA, tb) : short_factor(f, "b", tb, pick(0, SHORT_KINDS - 1));
+		a = turned(f, a), b = turned(f, b);
+		finish(f, ir_contract(f, a, l.a, b, l.b, l.ny, l.y), round % 8);
+		expect_same(arena, fn_canonical(f), 0, false, arena_printf(arena, "short %d", round));
+		arena_free(arena);
+	}
+}
+
+/* The same convolutions of short numbers, and their dx. */
+static void short_convolutions(void **state) {
+	(void)state;
+	static const struct { int batch, height, width, channels, out, size, stride, dilation, pad;
+	} cases[] = {
+	    {2, 8, 9, 1, 16, 3, 1, 1, 0},    {3, 7, 7, 3, 5, 3, 1, 1, 1},   {2, 9, 9, 16, 32, 3, 2, 1, 1},
+	    {1, 12, 10, 20, 33, 3, 1, 2, 2}, {2, 6, 6, 32, 16, 1, 1, 1, 0}, {2, 6, 6, 32, 16, 1, 2, 1, 0},
+	    {5, 4, 4, 64, 10, 4, 1, 1, 0},   {70, 10, 9, 2, 17, 3, 1, 1, 0}, {2, 9, 8, 16, 1, 3, 1, 1, 0},
+	    {1, 7, 6, 90, 90, 3, 1, 1, 1},   {1, 60, 40, 40, 8, 3, 1, 1, 0},
+	};
+	for (int i = 0; i < (int)COUNT(cases); i++)
+		for (int kind = 0; kind < 2; kind++) {
+			int c = cases[i].channels, o = cases[i].out, size = cases[i].size;
+			Arena *arena = arena_new();
+			Fn *f = fn_new(arena, "convolution");
+			Type tx = type_make(DTYPE_F32, 4, (int64_t[]){cases[i].batch, cases[i].height, cases[i].width, c});
+			Val *x = short_factor(f, "x", tx, kind ? 5 : i % SHORT_KINDS);
+			Val *w =
+			    short_factor(f, "w", type_make(DTYPE_F32, 4, (int64_t[]){size, size, c, o}), kind ? 4 : (i + 2) % SHORT_KINDS);
+			Val *taps = windows(f, x, size, cases[i].stride, cases[i].dilation, cases[i].pad);
+			Val *y = ir_contract(f, taps, (int64_t[]){0, 1, 2, 3, 4, 5}, w, (int64_t[]){2, 4, 5, 6}, 4, (int64_t[]){0, 1, 3, 6});
+			Val *g = short_factor(f, "g", y->type, kind ? 5 : 0);
+			Val *dw = ir_contract(f, taps, (int64_t[]){0, 1, 2, 3, 4, 5}, g, (int64_t[]){0, 1, 3, 6}, 4, (int64_t[]){2, 4, 5, 6});
+			fn_output(f, "dw", dw, -1);
+			if (cases[i].stride == 1 && cases[i].dilation == 1) {
+				Val *around = windows(f, g, size, 1, 1, size - 1), *back = ir_flip(f, w, 2, (int64_t[]){0, 1});
+				Val *dx = ir_contract(f, around, (int64_t[]){0, 1, 2, 3, 4, 5}, back, (int64_t[]){2, 4, 6, 5}, 4,
+				                      (int64_t[]){0, 1, 3, 6});
+				fn_output(f, "dx", dx, -1);
+			}
+			finish(f, y, i & 3);
+			expect_same(arena, fn_canonical(f), 0, false, arena_printf(arena, "short convolution %d", i));
+			arena_free(arena);
+		}
+}
+
 /* The taps of a transposed convolution are turned round, and read where they lie: no kernel but the product. */
 static void turned_taps(void **state) {
 	(void)state;
@@ -224,6 +292,7 @@ static void lone_columns(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(random_contracts), cmocka_unit_test(convolutions),
 	                                   cmocka_unit_test(turned_taps), cmocka_unit_test(one_filter),
-	                                   cmocka_unit_test(channel_by_channel), cmocka_unit_test(lone_columns)};
+	                                   cmocka_unit_test(channel_by_channel), cmocka_unit_test(lone_columns),
+	                                   cmocka_unit_test(short_factors), cmocka_unit_test(short_convolutions)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -199,6 +199,21 @@ static Value builtin_len(Elab *e, Call *c) {
 	return elab_error(e, c->slot_span[0], "`len` wants a list or a tensor with dims, not %s", value_text(e, v));
 }
 
+static Value builtin_kind(Elab *e, Call *c) {
+	const char *text = "function";
+	switch (c->slot[0].kind) {
+	case VALUE_POISON: return value_poison();
+	case VALUE_NOTHING: text = "none"; break;
+	case VALUE_BOOL: text = "bool"; break;
+	case VALUE_INT: case VALUE_REAL: text = "number"; break;
+	case VALUE_STRING: text = "text"; break;
+	case VALUE_LIST: case VALUE_TUPLE: text = "list"; break;
+	case VALUE_TENSOR: case VALUE_INDEX: text = "tensor"; break;
+	default: break;
+	}
+	return (Value){.kind = VALUE_STRING, .span = c->span, .as.string = arena_intern(e->arena, text, strlen(text))};
+}
+
 static Value builtin_stop(Elab *e, Call *c) {
 	Value v = c->slot[0];
 	if (v.kind != VALUE_TENSOR)
@@ -259,6 +274,7 @@ const Builtin builtins[] = {
 	{"total", "x", builtin_total, 0, NULL, "sum over all elements of the epoch, in a metric"},
 	{"append", "list x", builtin_append, 0, NULL, "a new list with x at its end"},
 	{"len", "x", builtin_len, 0, NULL, "length of a list, first size of a tensor"},
+	{"kind", "x", builtin_kind, 0, NULL, "what x is: number, bool, text, list, tensor, function or none"},
 	{"params", "model", builtin_params, 0, NULL, "the parameters of a model, as a list"},
 	{"vocab", "path", builtin_vocab, 0, NULL, "number of distinct characters of a text file"},
 	{"input", "value", builtin_input, 0, NULL, "a setting that can change while the program runs"},

@@ -71,7 +71,7 @@ static void run_val(const Run *run, const Val *v, const Tensor *arg, void *y) {
 	else if (v->op == OpRandom) eval_random(v, arg, element_of(v->type.dtype, run->mode), y);
 	else if (eval_moving(v, arg, element, y)) {}
 	else if (element == ELEMENT_F32 && eval_arithmetic_f32(v, arg, y)) {}
-	else if (element == ELEMENT_F64 && eval_arithmetic_f64(v, arg, y)) {}
+	else if (element == ELEMENT_F64 && (run->mode == EVAL_F64 ? eval_arithmetic_f64 : eval_arithmetic_f64_literal)(v, arg, y)) {}
 	else if (element == ELEMENT_I32 && eval_arithmetic_i32(v, arg, y)) {}
 	else die("%s cannot be evaluated", op_info[v->op].text);
 	eval_narrow(v->type.dtype, run->mode, type_count(v->type), y);

@@ -21,6 +21,7 @@ Around around_axis(Type t, int64_t axis);
  * False when the op is not arithmetic. */
 bool eval_arithmetic_f32(const Val *v, const Tensor *arg, void *y);
 bool eval_arithmetic_f64(const Val *v, const Tensor *arg, void *y);
+bool eval_arithmetic_f64_literal(const Val *v, const Tensor *arg, void *y);   /* in EVAL_F32 */
 bool eval_arithmetic_i32(const Val *v, const Tensor *arg, void *y);
 
 /* eval_move.c: ops that only move elements, whatever they are.  False for other ops. */

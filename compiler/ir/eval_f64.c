@@ -1,5 +1,4 @@
-/* eval_f64.c: the arithmetic of the interpreter in double, elementary functions from libm: the judge of derivatives.  (In
- * EVAL_F32 it computes what is f64 in the program; there only the functions from libm are not the same bits everywhere.) */
+/* eval_f64.c: the arithmetic of the interpreter in double, elementary functions from libm: the judge of derivatives. */
 #include "eval.h"
 #include "eval_float.h"
 

@@ -30,19 +30,6 @@ typedef struct Fuse {
 
 const char *const kernel_kind_text[KERNEL_KINDS] = {"map", "rows", "contract", "sequence", "scan"};
 
-/* Is it one of math.def's functions?  Those are functions of f32. */
-static bool is_elementary(Op op) {
-	switch (op) {
-#define IS_MATH(text) (text[0] == 'M' && text[1] == 'A' && text[2] == 'T' && text[3] == 'H')
-#define UNARY(Name, text, types, result, forward, ...) case Op##Name: return IS_MATH(#forward);
-#define BINARY(Name, text, types, result, forward, ...) case Op##Name: return IS_MATH(#forward);
-#define TERNARY(Name, text, types, result, forward, ...) case Op##Name: return IS_MATH(#forward);
-#define STRUCTURAL(...)
-#include "ops.def"
-	default: return false;
-	}
-}
-
 const Val *kernel_unsupported(const Fn *f) {
 	for (int i = 0; i < f->vals.length; i++) {
 		const Val *v = f->vals.data[i];
@@ -56,8 +43,7 @@ const Val *kernel_unsupported(const Fn *f) {
 			if (within) return within;
 			break;
 		}
-		default:
-			if (v->type.dtype == DTYPE_F64 && is_elementary(v->op)) return v;
+		default: break;
 		}
 	}
 	return NULL;

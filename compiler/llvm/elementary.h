@@ -1,4 +1,4 @@
-/* elementary.h: the functions of math.def as LLVM code: lower_math_exp(e, x) ... */
+/* elementary.h: the functions of math.def and math_f64.def as LLVM code: lower_math_exp(e, x), lower_math_exp_f64(e, x) ... */
 #ifndef NNC_ELEMENTARY_H
 #define NNC_ELEMENTARY_H
 
@@ -11,6 +11,11 @@
 #define LETB(name, e)
 #define RESULT(e)
 #include "math.def"
+#undef FUNCTION
+#undef FUNCTION2
+#define FUNCTION(name, x)     Value lower_math_##name##_f64(Emit *e, Value x);
+#define FUNCTION2(name, x, y) Value lower_math_##name##_f64(Emit *e, Value x, Value y);
+#include "math_f64.def"
 #undef FUNCTION
 #undef FUNCTION2
 #undef LETF

@@ -92,8 +92,8 @@ static Value unary_intrinsic(Emit *e, const char *name, Value a) { return emit_i
 #define AND(a, b) LLVMBuildAnd(e->builder, a, b, "")
 #define OR(a, b) LLVMBuildOr(e->builder, a, b, "")
 #define SELECT(a, b, c) choose(e, a, b, c)
-#define MATH(name, a) lower_math_##name(e, a)
-#define MATH2(name, a, b) lower_math_##name(e, a, b)
+#define MATH(name, a) (element_of(a) == e->f64 ? lower_math_##name##_f64 : lower_math_##name)(e, a)
+#define MATH2(name, a, b) (element_of(a) == e->f64 ? lower_math_##name##_f64 : lower_math_##name)(e, a, b)
 
 Value lower_pointwise(Emit *e, const Val *v, Value *args) {
 	Value a = args[0], b = v->nargs > 1 ? args[1] : NULL, c = v->nargs > 2 ? args[2] : NULL, y;

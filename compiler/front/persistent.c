@@ -160,6 +160,8 @@ void declare_persistent(Elab *e, Scope *scope, const Stmt *stmt, InputKind kind)
 	const char *path = declared_path(e, stmt, &kind, &train);
 	if (!path || already_declared(e, e->activation->counters, stmt)) return;
 	if (!stmt->type || !eval_type(e, scope, stmt->type, &dtype, &classes, &rank, dims)) return;
+	if (kind == INPUT_SLOT && !stmt->type->dtype.text)   /* moments of an f64 parameter are f64 */
+		dtype = e->program->persistent.data[e->activation->counters->slot_of - 1].type.dtype;
 	Type type = {.dtype = dtype, .rank = rank};
 	for (int i = 0; i < rank; i++)
 		if (!dim_known(dims[i], &type.dim[i])) {

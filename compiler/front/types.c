@@ -263,6 +263,7 @@ Value match_type(Elab *e, Scope *scope, const TypeExpr *type, Value v, const cha
 	if (value_static(v) || (v.kind == VALUE_TENSOR && v.as.tensor.weak)) {
 		v = to_tensor(e, v, dtype, span);
 		if (!value_ok(v)) return v;
+		v.as.tensor.weak = !type->dtype.text;   /* a number for "any float" still takes the dtype that it meets */
 	}
 	if (v.kind != VALUE_TENSOR) return wrong_kind(e, type, v, who, span);
 	DType have = value_dtype(&v);

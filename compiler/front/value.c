@@ -279,7 +279,7 @@ Value apply_pointwise(Elab *e, Op op, int n, Value *given, const char *what, Spa
 		if (!value_ok(args[i])) return value_poison();
 		if (!value_static(args[i]) && args[i].kind != VALUE_TENSOR)
 			return elab_error(e, span, "`%s` wants a tensor or a number, not %s", what, value_text(e, args[i]));
-		if (args[i].kind == VALUE_TENSOR && !args[i].as.tensor.weak) weak = false;
+		if (args[i].kind == VALUE_TENSOR && !args[i].as.tensor.weak && !(op == OpWhere && i == 0)) weak = false;
 	}
 	if (first) {
 		args[0] = to_tensor(e, args[0], DTYPE_BOOL, span);

@@ -136,7 +136,8 @@ static void test_pairs(void **state)
 static void test_special(void **state)
 {
 	(void)state;
-	static const double special[] = {0, -0.0, 1, -1, 2, -2, 0.5, 3, INFINITY, -INFINITY, NAN, DBL_MAX, -DBL_MAX, DBL_MIN, 0x1p-1060};
+	static const double special[] = {0,        -0.0,      1,   -1,      2,        -2,      0.5,      3,
+	                                 INFINITY, -INFINITY, NAN, DBL_MAX, -DBL_MAX, DBL_MIN, 0x1p-1060};
 	for (size_t i = 0; i < COUNT(special); i++) {
 		double x = special[i];
 		for (size_t k = 0; k < COUNT(cases); k++) {

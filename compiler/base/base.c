@@ -5,11 +5,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-typedef struct Block { struct Block *next; size_t used, size; } Block;
+/* mapped: bytes, if malloc knows nothing of it. */
+typedef struct Block { struct Block *next; size_t used, size, mapped; } Block;
 typedef struct Interned { struct Interned *next; size_t length; char text[]; } Interned;
 /* Blocks small enough for malloc to keep: larger ones go to the system and back, a page fault for every page. */
 enum { BLOCK_HEADER = 64, BLOCK_SIZE = 1 << 16, INTERN_BUCKETS = 4096 };
+/* An arena that has grown large gets pages of 2 MiB, where the system has them: one fault instead of 512. */
+enum { LARGE_ARENA = 4 << 20, CHUNK_SIZE = 4 << 20 };
+
+/* Leaks are looked for in what malloc gave. */
+#if defined(__SANITIZE_ADDRESS__)
+enum { SANITIZED = 1 };
+#elif defined(__has_feature)
+enum { SANITIZED = __has_feature(address_sanitizer) };
+#else
+enum { SANITIZED = 0 };
+#endif
 
 struct Arena { Block *blocks; size_t bytes; Interned **buckets; };
 
@@ -43,21 +56,39 @@ void arena_free(Arena *arena) {
 	if (!arena) return;
 	for (Block *b = arena->blocks, *next; b; b = next) {
 		next = b->next;
-		free(b);
+		if (b->mapped) munmap(b, b->mapped);
+		else free(b);
 	}
 	free(arena);
 }
 
-static Block *block_new(Arena *arena, size_t size) {
-	if (size > SIZE_MAX / 2) fatal("out of memory");
-	size_t total = (BLOCK_HEADER + size + 63) / 64 * 64;
-	Block *b = aligned_alloc(64, total);
-	if (!b) fatal("out of memory (%zu MiB asked for)", total >> 20);
-	memset(b, 0, total);
+static Block *add_block(Arena *arena, Block *b, size_t total) {
 	b->size = total - BLOCK_HEADER;
 	b->next = arena->blocks;
 	arena->blocks = b;
 	return b;
+}
+
+/* Zeroed by the system; NULL: it has none to give. */
+static Block *map_block(Arena *arena, size_t total) {
+	Block *b = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (b == MAP_FAILED) return NULL;
+	madvise(b, total, MADV_HUGEPAGE);
+	b->mapped = total;
+	return add_block(arena, b, total);
+}
+
+static Block *block_new(Arena *arena, size_t size) {
+	if (size > SIZE_MAX / 2) fatal("out of memory");
+	if (arena->bytes >= LARGE_ARENA && !SANITIZED) {
+		Block *b = map_block(arena, MAX((size_t)CHUNK_SIZE, (BLOCK_HEADER + size + 4095) / 4096 * 4096));
+		if (b) return b;
+	}
+	size_t total = (BLOCK_HEADER + size + 63) / 64 * 64;
+	Block *b = aligned_alloc(64, total);
+	if (!b) fatal("out of memory (%zu MiB asked for)", total >> 20);
+	memset(b, 0, total);
+	return add_block(arena, b, total);
 }
 
 void *arena_alloc(Arena *arena, size_t size) {
@@ -66,9 +97,8 @@ void *arena_alloc(Arena *arena, size_t size) {
 	size_t start = b ? (b->used + align - 1) / align * align : 0;
 	if (!b || size > b->size || start > b->size - size) {
 		Block *top = b;
-		bool large = size > BLOCK_SIZE / 4;
-		b = block_new(arena, large ? size : (size_t)BLOCK_SIZE);
-		if (large && top) { /* keep filling the block that was current */
+		b = block_new(arena, size > BLOCK_SIZE / 4 ? size : (size_t)BLOCK_SIZE);
+		if (top && b->size - size < top->size - top->used) { /* keep filling the block that was current */
 			arena->blocks = top;
 			b->next = top->next;
 			top->next = b;

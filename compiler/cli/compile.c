@@ -145,7 +145,7 @@ static bool add_model(ObjectUnit *u, int number, int64_t batch) {
 	Arena *arena = s->arena;
 	const Model *model = &s->program->models.data[number];
 	Fn *one = program_infer(s->program, number, 1), *two = program_infer(s->program, number, 2),
-	   *block = program_infer(s->program, number, batch);
+	   *block = batch == 1 ? one : batch == 2 ? two : program_infer(s->program, number, batch);
 	if (!one || !two || !block) return false;
 	WantedList in = wanted_inputs(arena, one, two), out = {0};
 	bool batched = false, sliced = true, any = false;

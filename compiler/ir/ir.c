@@ -131,6 +131,22 @@ static void die_problem(const Fn *f, const Val *v, const char *problem) {
 	die("%s(%s) -> %s: %s", op_info[v->op].text, text.data ? text.data : "", type_text(f->arena, v->type), problem);
 }
 
+/* With its operands and attributes, in one piece. */
+static Val *val_copy(Fn *f, const Val *key) {
+	size_t size = sizeof *key + sizeof *key->arg * (size_t)key->nargs;
+	for (int k = 0; k < MAX_LISTS; k++) size += sizeof *key->list[k].data * (size_t)key->list[k].length;
+	Val *v = arena_alloc(f->arena, size);
+	*v = *key;
+	int64_t *data = (int64_t *)(v + 1);
+	for (int k = 0; k < MAX_LISTS; k++) {
+		v->list[k].data = data;
+		for (int i = 0; i < key->list[k].length; i++) *data++ = key->list[k].data[i];
+	}
+	v->arg = (Val **)data;
+	for (int i = 0; i < key->nargs; i++) v->arg[i] = key->arg[i];
+	return v;
+}
+
 /* Of a value that is known to be well-formed. */
 static Val *intern(Fn *f, const Val *candidate) {
 	Val key = *candidate;
@@ -141,13 +157,10 @@ static Val *intern(Fn *f, const Val *candidate) {
 		for (Val *v = f->table[key.hash & (uint64_t)(f->table_size - 1)]; v; v = v->hash_next)
 			if (val_same(v, &key)) return v;
 	if (f->table_used >= f->table_size) table_grow(f);
-	key.arg = arena_copy(f->arena, key.arg, sizeof *key.arg * (size_t)key.nargs);
-	for (int k = 0; k < MAX_LISTS; k++)
-		key.list[k].data = arena_copy(f->arena, key.list[k].data, sizeof(int64_t) * (size_t)key.list[k].length);
-	key.id = f->vals.length;
+	Val *v = val_copy(f, &key);
+	v->id = f->vals.length;
 	Val **slot = &f->table[key.hash & (uint64_t)(f->table_size - 1)];
-	key.hash_next = *slot;
-	Val *v = arena_copy(f->arena, &key, sizeof key);
+	v->hash_next = *slot;
 	*slot = v;
 	f->table_used++;
 	f->canonical = false;

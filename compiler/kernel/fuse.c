@@ -25,7 +25,10 @@ typedef struct Fuse {
 	bool *near_anchor;       /* by Val.id: an anchor's result is read inline, at the same index */
 	int *kernel_of;          /* by Val.id: the kernel it is a root of, or -1 */
 	Numbers *readers;        /* by Val.id: the kernels it is a leaf of */
-	char *seen;              /* by kernel: visited by a search */
+	int *rank;               /* by kernel: more than that of any it runs after */
+	Numbers *followers;      /* by kernel: which run after it */
+	char *seen;              /* by kernel: visited by the search */
+	Numbers visited;
 } Fuse;
 
 const char *const kernel_kind_text[KERNEL_KINDS] = {"map", "rows", "contract", "sequence", "scan"};
@@ -259,19 +262,36 @@ static void decide(Fuse *f, Val *v) {
 		store_short(f, v);
 }
 
-static bool depends(const KernelProgram *kp, int kernel, int on, char *seen) {
+/* Only kernels of a higher rank can depend on one, so that a search ends after few. */
+static bool depends(Fuse *f, int kernel, int on) {
 	if (kernel == on) return true;
-	if (seen[kernel]) return false;
-	seen[kernel] = 1;
-	const Kernel *k = &kp->kernels.data[kernel];
+	if (f->rank[kernel] <= f->rank[on] || f->seen[kernel]) return false;
+	f->seen[kernel] = 1;
+	vec_push(f->kp->arena, &f->visited, kernel);
+	const Kernel *k = &f->kp->kernels.data[kernel];
 	for (int i = 0; i < k->after.length; i++)
-		if (depends(kp, k->after.data[i], on, seen)) return true;
+		if (depends(f, k->after.data[i], on)) return true;
 	return false;
 }
 
 static bool kernel_depends(Fuse *f, int kernel, int on) {
-	memset(f->seen, 0, (size_t)f->kp->kernels.length);
-	return depends(f->kp, kernel, on, f->seen);
+	bool found = depends(f, kernel, on);
+	for (int i = 0; i < f->visited.length; i++) f->seen[f->visited.data[i]] = 0;
+	f->visited.length = 0;
+	return found;
+}
+
+static void raise_rank(Fuse *f, int kernel, int least) {
+	if (f->rank[kernel] >= least) return;
+	f->rank[kernel] = least;
+	const Numbers *next = &f->followers[kernel];
+	for (int i = 0; i < next->length; i++) raise_rank(f, next->data[i], least + 1);
+}
+
+static void run_after(Fuse *f, int kernel, int first) {
+	vec_push(f->kp->arena, &f->kp->kernels.data[kernel].after, first);
+	vec_push(f->kp->arena, &f->followers[first], kernel);
+	raise_rank(f, kernel, f->rank[first] + 1);
 }
 
 /* Is this leaf, which kernel `k` itself computes, there when it is read? */
@@ -333,7 +353,7 @@ static void add_root(Fuse *f, Val *root, const LeafList *leaves, int into) {
 	f->kernel_of[root->id] = into;
 	for (int i = 0; i < leaves->length; i++) {
 		int from = f->kernel_of[leaves->data[i].val->id];
-		if (from >= 0 && from != into) vec_push(f->kp->arena, &k->after, from);
+		if (from >= 0 && from != into) run_after(f, into, from);
 	}
 }
 
@@ -482,13 +502,15 @@ static KernelProgram *fuse(KernelProgram *kp) {
 	Arena *arena = kp->arena;
 	Fn *fn = kp->fn;
 	int n = value_room(fn);
-	Fuse f = {kp,
-	          NEW_ARRAY(arena, int, n),
-	          NEW_ARRAY(arena, double, n),
-	          NEW_ARRAY(arena, bool, n),
-	          NEW_ARRAY(arena, int, n),
-	          NEW_ARRAY(arena, Numbers, n),
-	          NEW_ARRAY(arena, char, n)};
+	Fuse f = {.kp = kp};
+	f.uses = NEW_ARRAY(arena, int, n);
+	f.cost = NEW_ARRAY(arena, double, n);
+	f.near_anchor = NEW_ARRAY(arena, bool, n);
+	f.kernel_of = NEW_ARRAY(arena, int, n);
+	f.readers = NEW_ARRAY(arena, Numbers, n);
+	f.rank = NEW_ARRAY(arena, int, n);
+	f.followers = NEW_ARRAY(arena, Numbers, n);
+	f.seen = NEW_ARRAY(arena, char, n);
 	for (int i = 0; i < n; i++) f.kernel_of[i] = -1;
 	count_uses(&f);
 	for (int i = 0; i < fn->vals.length; i++) decide(&f, fn->vals.data[i]);

@@ -41,16 +41,15 @@ static void set_lifetimes(KernelProgram *kp) {
 
 static bool overlap(const Buffer *a, const Buffer *b) { return a->first <= b->last && b->first <= a->last; }
 
+/* placed: by offset; b is put among them. */
 static void place_buffer(KernelProgram *kp, Buffer *b, Buffer **placed, int nplaced) {
 	size_t at = 0;
-	for (bool moved = true; moved;) {
-		moved = false;
-		for (int i = 0; i < nplaced; i++) {
-			Buffer *p = placed[i];
-			if (overlap(p, b) && at < p->offset + p->bytes && p->offset < at + b->bytes) at = p->offset + p->bytes, moved = true;
-		}
-	}
+	for (int i = 0; i < nplaced && placed[i]->offset < at + b->bytes; i++)
+		if (overlap(placed[i], b)) at = MAX(at, placed[i]->offset + placed[i]->bytes);
 	b->offset = at;
+	int place = nplaced;
+	for (; place > 0 && placed[place - 1]->offset > at; place--) placed[place] = placed[place - 1];
+	placed[place] = b;
 	kp->arena_bytes = MAX(kp->arena_bytes, at + b->bytes);
 }
 
@@ -83,7 +82,8 @@ static void plan_arena(KernelProgram *kp) {
 		kp->arena_bound = MAX(kp->arena_bound, sum);
 	}
 	qsort(live, (size_t)n, sizeof *live, larger_first);
-	for (int i = 0; i < n; i++) place_buffer(kp, live[i], live, i);
+	Buffer **placed = NEW_ARRAY(kp->arena, Buffer *, n + 1);
+	for (int i = 0; i < n; i++) place_buffer(kp, live[i], placed, i);
 	kp->arena_bytes = (kp->arena_bytes + 63) / 64 * 64;
 }
 

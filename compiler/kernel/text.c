@@ -2,6 +2,8 @@
  * whose buffers say what they are of the program around it. */
 #include "kernel.h"
 
+#include <string.h>
+
 static void print_indent(Text *out, int depth) {
 	for (int i = 0; i < depth; i++) text_add(out, "  ");
 }
@@ -50,7 +52,11 @@ static void print_attributes(Text *out, const Names *n, const Val *v) {
 		text_add(out, " %s=", info->list[i]);
 		for (int k = 0; k < v->list[i].length; k++) text_add(out, k ? ",%lld" : "%lld", (long long)v->list[i].data[k]);
 	}
-	if (info->number) {
+	if (info->number && n->key) {   /* only to be told from others */
+		uint64_t bits;
+		memcpy(&bits, &v->number, sizeof bits);
+		text_add(out, " %llx", (unsigned long long)bits);
+	} else if (info->number) {
 		text_add(out, " %s=", info->number);
 		text_number(out, v->number);
 	}

@@ -164,7 +164,7 @@ static void call_kernels(const Scope *s, const ProgramCode *code) {
 typedef struct Case { int first, length; } Case;
 typedef struct Table {
 	VEC(Case) cases;
-	VEC(Value) words;        /* of a call: twice its case, and one more after a barrier; addresses; sites */
+	VEC(int64_t) words;      /* of a call: twice its case, and one more after a barrier; addresses; sites */
 	bool barriers;
 } Table;
 
@@ -177,6 +177,13 @@ static int find_case(const Scope *s, const ProgramCode *code, Table *t, int kern
 	return t->cases.length - 1;
 }
 
+/* All words as one constant, lowest byte first, as every target has them: a constant each would be work that grows with depth. */
+static Value words_as_bytes(Emit *e, const int64_t *words, int n) {
+	char *bytes = NEW_ARRAY(e->arena, char, 8 * n + 1);
+	for (int i = 0; i < 8 * n; i++) bytes[i] = (char)((uint64_t)words[i / 8] >> (i % 8 * 8) & 255);
+	return LLVMConstStringInContext2(e->context, bytes, 8 * (size_t)n, true);
+}
+
 static Value make_table(const Scope *s, const ProgramCode *code, Table *t) {
 	Emit *e = s->entry->e;
 	for (int i = 0; i < s->kp->kernels.length; i++) {
@@ -184,15 +191,12 @@ static Value make_table(const Scope *s, const ProgramCode *code, Table *t) {
 		bool barrier = s->kp->kernels.data[i].barrier_before;
 		int64_t head = 2 * (int64_t)find_case(s, code, t, i) + barrier;
 		t->barriers = t->barriers || barrier;
-		vec_push(e->arena, &t->words, LLVMConstInt(e->i64, (uint64_t)head, false));
-		for (int k = 0; k < own->nbuffers; k++) {
-			int64_t word = address_word(s->entry, &s->kp->buffers.data[own->buffers[k]]);
-			vec_push(e->arena, &t->words, LLVMConstInt(e->i64, (uint64_t)word, false));
-		}
-		for (int k = 0; k < own->sites.length; k++)
-			vec_push(e->arena, &t->words, LLVMConstInt(e->i64, (uint64_t)own->sites.data[k], false));
+		vec_push(e->arena, &t->words, head);
+		for (int k = 0; k < own->nbuffers; k++)
+			vec_push(e->arena, &t->words, address_word(s->entry, &s->kp->buffers.data[own->buffers[k]]));
+		for (int k = 0; k < own->sites.length; k++) vec_push(e->arena, &t->words, own->sites.data[k]);
 	}
-	Value array = LLVMConstArray2(e->i64, t->words.data, (uint64_t)t->words.length);
+	Value array = words_as_bytes(e, t->words.data, t->words.length);
 	Value global = LLVMAddGlobal(e->module, LLVMTypeOf(array), arena_printf(e->arena, "%s.calls", s->kp->fn->name));
 	LLVMSetInitializer(global, array);
 	LLVMSetGlobalConstant(global, true);

@@ -3,13 +3,15 @@
  * Labels become loops.  Those of a kind that lie alike in every tensor that has them are one loop.  The last axis of the result
  * gives the columns; of the axes that only the other operand has, the innermost one that is long enough for register tiles gives
  * the rows; what is left runs around the product.  So a convolution is, for each sample and row of the image, a product of
- * matrices whose sum has two loops, taps down the image and then taps times channels, read where they lie. */
+ * matrices whose sum has two loops, taps down the image and then taps times channels, read where they lie.  Where these
+ * matrices are small and the loop around the rows goes on with the same rows of the result, its turns are rows too, in groups:
+ * so in the gradient of few channels' weights. */
 #include "exec.h"
 #include "kernel.h"
 
 #include <string.h>
 
-enum { ENOUGH_ROWS = 8, MOST_WIDENED = 1 << 16 };
+enum { ENOUGH_ROWS = 8, MOST_WIDENED = 1 << 16, ENOUGH_SUMS = 16 };   /* SUMS: vectors that keep a core's multipliers busy */
 
 static bool has_both(const Val *v, int64_t label) {
 	return label_axis(v->list[0], label) >= 0 && label_axis(v->list[1], label) >= 0;
@@ -72,6 +74,23 @@ static void choose_rows(Contraction *c, bool with_columns, bool epilogue) {
 	if (best < 0) return;
 	c->rows = c->outer[best];
 	remove_loop(c->outer, &c->nouter, best);
+}
+
+/* A few rows and the loop around them as rows in groups: those of a group lie alike in a, and all of them in y. */
+static void group_rows(Contraction *c) {
+	const ContractLoop *inner = &c->rows;
+	int64_t sums = inner->extent * ((c->columns.extent + LANES - 1) / LANES);
+	if (c->dot || c->fill || c->nsum == 1 || inner->extent < 2 || c->columns.extent < 2 || sums >= ENOUGH_SUMS) return;
+	if (c->a.through != DTYPE_F32) return;   /* it is not read where it lies */
+	for (int i = 0; i < c->nouter; i++) {
+		ContractLoop around = c->outer[i];
+		if (!is_row(&around) || around.extent < 2 || around.y != inner->y * inner->extent) continue;
+		c->group = inner->extent, c->group_a = around.a;
+		around.a = inner->a * inner->extent;
+		if (!merge(&c->rows, &around)) die("contract: rows in groups");
+		remove_loop(c->outer, &c->nouter, i);
+		return;
+	}
 }
 
 /* The summed axes; blocks must not reach over the axis that they are cut along. */
@@ -152,6 +171,7 @@ bool contract_describe(const KernelProgram *kp, const Val *v, bool epilogue, Con
 	bool columns = v->list[2].length && !order.dot;
 	choose_rows(c, columns, epilogue);
 	merge_sums(c, order);
+	group_rows(c);
 	c->wide_a = choose_widening(c, false);
 	c->wide_b = choose_widening(c, true);
 	return true;

@@ -110,6 +110,15 @@ static void store_short(Fuse *f, Val *v) {
 	}
 }
 
+/* Does the reshape only take the last axis apart?  Strides can say so, whatever the row's length. */
+static bool splits_last_axis(const Val *v) {
+	Type from = v->arg[0]->type, to = v->type;
+	if (from.rank == 0 || from.rank > to.rank) return false;
+	for (int i = 0; i < from.rank - 1; i++)
+		if (from.dim[i] != to.dim[i]) return false;
+	return true;
+}
+
 /* Makes `v` addressable by strides: stores the value under its outermost views.  Under windows rows are not padded, so that taps
  * and channels are one run. */
 static void store_operand(Fuse *f, Val *v) {
@@ -117,6 +126,7 @@ static void store_operand(Fuse *f, Val *v) {
 	bool windows = false;
 	if (view_resolve(f->kp, v, &view)) return;
 	for (; is_strided_view(v); v = v->arg[0]) windows = windows || v->op == OpWindow;
+	if (windows && v->op == OpReshape && v->arg[0]->op == OpPad && splits_last_axis(v)) v = v->arg[0], windows = false;
 	if (f->kp->buffer_of[v->id] >= 0) return;
 	add_buffer(f->kp, v, (Buffer){.kind = BUFFER_ARENA, .row = windows ? last_dim(v->type) : 0});
 }
@@ -524,6 +534,7 @@ static KernelProgram *fuse(KernelProgram *kp) {
 		if (fn->vals.data[i]->op != OpInput && buffer >= 0 && !kp->buffers.data[buffer].given) place(&f, fn->vals.data[i]);
 	}
 	unstore(&f);
+	kernel_deal(kp, f.uses);
 	int *member = NEW_ARRAY(arena, int, n), *seen = NEW_ARRAY(arena, int, n);
 	for (int i = 0; i < kp->kernels.length; i++) {
 		Kernel *k = &kp->kernels.data[i];

@@ -28,7 +28,10 @@ typedef struct Buffer {
 	int outer[2];                    /* OUTER: the buffers of the program around this one on even and odd turns */
 	int64_t step;                    /* OUTER: begins at offset + index * step bytes of that */
 	bool given;                      /* OUTER: no kernel of this program computes it */
-	size_t bytes;
+	int within;                      /* ARENA: > 0: a window on this buffer - 1, `offset` bytes from its start */
+	bool dealt;                      /* windows on it are written, and nothing else */
+	int64_t part;                    /* ARENA: > 0: each worker has room for so many rows of the first axis, see Kernel.part */
+	size_t bytes;                    /* ARENA: of all workers */
 	int first, last;                 /* ARENA: live from schedule position first to last */
 } Buffer;
 
@@ -63,6 +66,7 @@ typedef struct Contraction {
 	ContractLoop rows, columns, outer[MAX_RANK], sum[MAX_RANK];
 	int nouter, nsum, cut;
 	int64_t terms, per_block;
+	int64_t group, group_a;          /* > 0: only so many rows lie alike in a; the next ones are group_a from these */
 	bool dot;                        /* 16 lanes instead of a chain */
 	View a, b;                       /* where element 0 stands; strides say nothing */
 	Widening wide_a, wide_b;
@@ -103,6 +107,8 @@ typedef struct Kernel {
 	int64_t rows, grain;             /* extent of the partition axis; shares are multiples of grain */
 	int64_t panels;                  /* CONTRACT: > 0: workers share this many column panels instead of rows */
 	bool product_rows;               /* CONTRACT: workers share the rows of the product, whatever axes these are */
+	int64_t part;                    /* > 0: it runs together with its neighbours, this many rows of its share at a time */
+	int together;                    /* the first of these: how many they are; the others, and who runs alone: 0 */
 	VEC(int) after;                  /* kernels that must have run before this one */
 	bool barrier_before;
 	int position;
@@ -175,6 +181,8 @@ void kernel_describe_contract(const KernelProgram *kp, Kernel *k);
 /* The first value that no kernel can compute yet (window, fold, scan ...), or NULL. */
 const Val *kernel_unsupported(const Fn *f);
 enum { DEAR = 4 };                   /* what is worth keeping rather than computing again */
+/* deal.c: writes products that are parts of a stored value where they belong in it. */
+void kernel_deal(KernelProgram *kp, const int *uses);
 /* rows.c: passes of a kernel of rows, whose members are listed and whose stored values are known.  member, seen: by Val.id, all
  * zero, and left so. */
 void rows_plan(const KernelProgram *kp, Kernel *k, int *member, int *seen);
@@ -184,6 +192,13 @@ KernelProgram *kernel_schedule_body(KernelProgram *kp, Kernel *k, int workers, c
 void kernel_schedule(KernelProgram *kp, int workers, const Machine *machine);
 /* How many rows each worker takes (the last ones fewer, or none). */
 int64_t kernel_share(const Kernel *k);
+/* Has each worker the same rows of both? */
+bool kernel_same_share(const Kernel *a, const Kernel *b);
+/* Does one of two kernels with the same shares read or overwrite other rows than its own of what the other one writes or reads?
+ * next: NULL, or `then` runs one turn later: by buffer, the one that is the same memory a turn later. */
+bool kernel_crosses(const KernelProgram *kp, const Kernel *first, const Kernel *then, const int *next);
+/* together.c: which kernels run together, some rows at a time, so that these stay in a cache of so many bytes. */
+void kernel_run_together(KernelProgram *kp, int64_t cache, bool eager);
 /* plan.c: offsets in the arena.  Scratch is asked of the code generator by kernel. */
 void kernel_plan(KernelProgram *kp, size_t scratch_bytes);
 /* text.c: the kernel program as text (also the key of the object cache). */
@@ -195,8 +210,19 @@ void kernel_key(Text *out, const KernelProgram *kp, const Kernel *k, const int *
 
 /* Elements of a row: 1 where there are no axes. */
 static inline int64_t last_dim(Type t) { return t.rank ? t.dim[t.rank - 1] : 1; }
+/* Strides of the same elements under other dims, without moving any; false when the strides do not allow it. */
+bool reshape_strides(Type from, const int64_t *stride, Type to, int64_t *out);
+/* The buffer that it is a window on, or itself. */
+static inline int whole_buffer(const KernelProgram *kp, int buffer) {
+	return kp->buffers.data[buffer].within ? kp->buffers.data[buffer].within - 1 : buffer;
+}
 /* Physical strides, in elements, of a buffer's axes. */
 void buffer_strides(const Buffer *b, int64_t stride[MAX_RANK]);
+/* Of one row of its first axis; of the room of one worker, when it has only parts. */
+static inline int64_t buffer_row_bytes(const Buffer *b) {
+	return type_count(b->type) / b->type.dim[0] / last_dim(b->type) * b->row * dtype_info[b->type.dtype].bytes;
+}
+static inline size_t buffer_part_bytes(const Buffer *b) { return (size_t)(b->part * buffer_row_bytes(b) + 127) / 64 * 64; }
 /* Does the op only change where elements lie by strides, whatever the operand's are? */
 static inline bool is_strided_view(const Val *v) {
 	return v->op == OpTranspose || v->op == OpSlice || v->op == OpBroadcast || v->op == OpFlip || v->op == OpWindow;

@@ -1,9 +1,9 @@
 /* plan.c: in: kernels in order; out: an offset in one arena for every buffer that is neither persistent nor the caller's.
  *
- * A buffer lives from the kernel that writes it to the last that reads it; where several workers run, from barrier to
- * barrier, since between two barriers one worker may be ahead of another.  Largest first, lowest free offset.  The body of a scan
- * has an arena of its own, the same in every turn (one for each worker where turns are dealt out): it is a buffer of the program
- * around it.
+ * A buffer lives from the kernel that writes it to the last that reads it, kernels that run together counting as one; where
+ * several workers run, from barrier to barrier, since between two barriers one worker may be ahead of another.  Largest first,
+ * lowest free offset.  The body of a scan has an arena of its own, the same in every turn (one for each worker where turns are
+ * dealt out): it is a buffer of the program around it.
  * Guarantees: buffers alive at once do not overlap; arena_bytes is exact. */
 #include <stdlib.h>
 #include <string.h>
@@ -20,18 +20,19 @@ static void join_turns(KernelProgram *kp, int last) {
 }
 
 static void set_lifetimes(KernelProgram *kp) {
-	int stretch = 0;
+	int stretch = 0, first = 0, together = 0;
 	for (int i = 0; i < kp->kernels.length; i++) {
 		Kernel *k = &kp->kernels.data[i];
 		if (k->barrier_before) stretch++;
-		int now = kp->workers > 1 ? stretch : i;
+		if (i >= first + together) first = i, together = k->together;
+		int now = kp->workers > 1 ? stretch : first;
 		for (int w = 0; w < k->writes.length; w++) {
-			Buffer *b = &kp->buffers.data[k->writes.data[w]];
+			Buffer *b = &kp->buffers.data[whole_buffer(kp, k->writes.data[w])];
 			if (b->first < 0) b->first = now;
 			b->last = MAX(b->last, now);
 		}
 		for (int r = 0; r < k->reads.length; r++) {
-			Buffer *b = &kp->buffers.data[k->reads.data[r]];
+			Buffer *b = &kp->buffers.data[whole_buffer(kp, k->reads.data[r])];
 			if (b->first < 0) b->first = now;
 			b->last = MAX(b->last, now);
 		}
@@ -73,7 +74,7 @@ static void plan_arena(KernelProgram *kp) {
 	int n = 0;
 	for (int i = 0; i < kp->buffers.length; i++) {
 		Buffer *b = &kp->buffers.data[i];
-		if (b->kind == BUFFER_ARENA && b->first >= 0) live[n++] = b;
+		if (b->kind == BUFFER_ARENA && b->first >= 0 && !b->within) live[n++] = b;
 	}
 	size_t sum = 0, *more = NEW_ARRAY(kp->arena, size_t, kp->kernels.length + 2);   /* than before: it may wrap round */
 	for (int i = 0; i < n; i++) more[live[i]->first] += live[i]->bytes, more[live[i]->last + 1] -= live[i]->bytes;

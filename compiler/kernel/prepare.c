@@ -4,6 +4,7 @@
  *   - scatter_add as a sort of the numbers and a sum of rows;
  *   - reshapes of what is computed element by element from inputs standing at the inputs;
  *   - what a product reads padded and others read as it is stored once, padded: the others read a slice;
+ *   - windows of padded data whose last axis is short, like an image's colours: padded along that and the axis before as one;
  *   - every output a computed value of its own (no bare input, no value shared by two outputs, no row of an operand of a scan, no
  *     last carry of one);
  *   - casts of short numbers to f32 after the views of them;
@@ -150,6 +151,25 @@ static Val *prepare_scatter(Fn *f, const Val *v, Val **args) {
 	dim[batch] = m;
 	Val *buckets = ir_buckets(f, ir_reshape(f, args[1], batch + 1, dim), v->type.dim[batch]);
 	return ir_sum_buckets(f, args[0], buckets, rest);
+}
+
+/* The same window of data padded along the axis before a short last one, rows of both being one axis while they are padded: so
+ * they are copied a vector at a time, and not a few elements. */
+static Val *prepare_window(Fn *f, const Val *v, Val **args) {
+	const Val *pad = args[0];
+	Type t = pad->type;
+	int axis = t.rank - 2;
+	bool data = pad->op == OpPad && pad->arg[0]->op == OpInput && axis > 0 &&
+	            f->inputs.data[pad->arg[0]->list[0].data[0]].kind == INPUT_DATA;
+	if (!data || last_dim(t) % LANES == 0) return fn_rebuild(f, (Val *)v, args);
+	int64_t n = last_dim(t), list[3][MAX_RANK], dim[MAX_RANK];
+	for (int k = 0; k < 3; k++) memcpy(list[k], pad->list[k].data, sizeof list[k][0] * (size_t)t.rank);
+	if (list[0][axis + 1] || list[1][axis + 1] || list[2][axis + 1] || list[2][axis]) return fn_rebuild(f, (Val *)v, args);
+	memcpy(dim, pad->arg[0]->type.dim, sizeof dim);
+	list[0][axis] *= n, list[1][axis] *= n, dim[axis] *= n;
+	Val *rows = ir_pad(f, ir_reshape(f, pad->arg[0], axis + 1, dim), list[0], list[1], list[2], pad->number);
+	Val *padded = ir_reshape(f, rows, t.rank, t.dim);
+	return fn_rebuild(f, (Val *)v, &padded);
 }
 
 enum { SINK_DEPTH = 64 };
@@ -387,6 +407,7 @@ static Fn *prepare(Fn *from, int carries) {
 		else if (v->op == OpContract && dtype_info[v->type.dtype].bytes == 2) now[v->id] = prepare_short_contract(f, v, args);
 		else if (v->op == OpContract) now[v->id] = prepare_contract(f, v, args);
 		else if (v->op == OpScatterAdd) now[v->id] = prepare_scatter(f, v, args);
+		else if (v->op == OpWindow && carries < 0) now[v->id] = prepare_window(f, v, args);
 		else if (v->op == OpReshape && v->arg[0]->op != OpInput && comes_from_inputs(v->arg[0], uses, SINK_DEPTH))
 			now[v->id] = sink_reshape(f, v->arg[0], now, v->type.rank, v->type.dim);
 		else now[v->id] = fn_rebuild(f, v, args);

@@ -212,7 +212,10 @@ static double kernel_cost(const KernelProgram *kp, const Kernel *k, const Machin
 		for (; line > 1; line /= 2) passes++;
 		return 5 + elements * (tree_cost(kp, k->anchor, true, known) + 4 * passes) / 3.5;
 	}
-	for (int i = 0; i < k->roots.length; i++) per_vector += tree_cost(kp, k->roots.data[i], true, known);
+	for (int i = 0; i < k->roots.length; i++) {
+		bool dealt = kp->buffers.data[kp->buffer_of[k->roots.data[i]->id]].dealt;
+		per_vector += dealt ? 0 : tree_cost(kp, k->roots.data[i], true, known);
+	}
 	double ns = 5 + elements / MAX(m->lanes, 1) * per_vector / 3.5;
 	if (k->kind == KERNEL_CONTRACT) {
 		const Contraction *c = &k->contraction;
@@ -228,17 +231,14 @@ int64_t kernel_share(const Kernel *k) {
 	return (units + k->workers - 1) / k->workers * k->grain;
 }
 
-static bool same_share(const Kernel *a, const Kernel *b) {
+bool kernel_same_share(const Kernel *a, const Kernel *b) {
 	if (a->kind == KERNEL_SCAN || b->kind == KERNEL_SCAN) return false;
 	return a->workers == b->workers && a->rows == b->rows && kernel_share(a) == kernel_share(b) && !a->panels && !b->panels &&
 	       !a->product_rows && !b->product_rows;
 }
 
-/* Must all workers meet between `first` and `then`, given who computes what?  next: NULL, or `then` runs one turn later: by
- * buffer, the one that is the same memory a turn later. */
-static bool needs_barrier(const KernelProgram *kp, const Kernel *first, const Kernel *then, const int *next) {
-	if (first->workers == 1 && then->workers == 1) return false;   /* the same worker runs both */
-	bool same = same_share(first, then);
+bool kernel_crosses(const KernelProgram *kp, const Kernel *first, const Kernel *then, const int *next) {
+	bool same = kernel_same_share(first, then);
 	for (int i = 0; i < then->leaves.length; i++) {   /* then reads what first wrote */
 		const Leaf *leaf = &then->leaves.data[i];
 		int buffer = kp->buffer_of[leaf->val->id];
@@ -258,6 +258,12 @@ static bool needs_barrier(const KernelProgram *kp, const Kernel *first, const Ke
 	return false;
 }
 
+/* Must all workers meet between `first` and `then`, given who computes what? */
+static bool needs_barrier(const KernelProgram *kp, const Kernel *first, const Kernel *then, const int *next) {
+	if (first->workers == 1 && then->workers == 1) return false;   /* the same worker runs both */
+	return kernel_crosses(kp, first, then, next);
+}
+
 /* Must all workers meet between two turns?  Kernels after the last barrier of one turn and before the first of the next are not
  * apart otherwise.  Where there is no barrier at all turns may be farther apart, and nothing new comes of it: a place that a
  * carry has again two turns later is read there by whoever need not wait for its writer in one turn. */
@@ -272,20 +278,25 @@ static bool turns_need_barrier(const KernelProgram *kp, int first_barrier, int l
 	return false;
 }
 
+/* Must all workers meet before kernels i .. i + count, which run together, given those since the last barrier? */
+static bool meets_before(const KernelProgram *kp, int since, int i, int count) {
+	for (int j = since; j < i; j++)
+		for (int k = i; k < i + count; k++)
+			if (needs_barrier(kp, &kp->kernels.data[j], &kp->kernels.data[k], NULL)) return true;
+	return false;
+}
+
 /* In arena memory that a later value reuses, another worker may still be reading: see plan.c, which keeps buffers of one
  * stretch between barriers apart. */
 static void place_barriers(KernelProgram *kp) {
 	int since = 0, first = -1, last = -1;   /* since: first kernel after the last barrier */
-	for (int i = 0; i < kp->kernels.length; i++) {
-		Kernel *k = &kp->kernels.data[i];
-		k->barrier_before = false;
-		for (int j = since; j < i && kp->workers > 1; j++)
-			if (needs_barrier(kp, &kp->kernels.data[j], k, NULL)) {
-				k->barrier_before = true;
-				since = last = i;
-				if (first < 0) first = i;
-				break;
-			}
+	for (int i = 0, count; i < kp->kernels.length; i += count) {
+		count = MAX(1, kp->kernels.data[i].together);
+		for (int k = i; k < i + count; k++) kp->kernels.data[k].barrier_before = false;
+		if (kp->workers == 1 || !meets_before(kp, since, i, count)) continue;
+		kp->kernels.data[i].barrier_before = true;
+		since = last = i;
+		if (first < 0) first = i;
 	}
 	kp->barrier_between = kp->parent && kp->workers > 1 && turns_need_barrier(kp, first, last);
 }
@@ -299,7 +310,7 @@ static bool continues_share(const KernelProgram *kp, int i, int workers) {
 		bool feeds = false;
 		for (int w = 0; w < k->writes.length; w++)
 			feeds = feeds || contains(trial.reads.data, trial.reads.length, k->writes.data[w]);
-		if (feeds && k->workers > 1) return same_share(k, &trial) && !needs_barrier(kp, k, &trial, NULL);
+		if (feeds && k->workers > 1) return kernel_same_share(k, &trial) && !needs_barrier(kp, k, &trial, NULL);
 	}
 	return false;
 }
@@ -325,7 +336,7 @@ static double imbalance(int64_t rows, int workers) { return (double)((rows + wor
 static void share_product_rows(Kernel *k, int workers) {
 	enum { FEWEST = 8 };
 	const Contraction *c = &k->contraction;
-	if (k->panels || c->dot || c->rows.extent < FEWEST * workers) return;
+	if (k->panels || c->dot || c->group || c->rows.extent < FEWEST * workers) return;
 	if (imbalance(k->rows, workers) < 1.2 || imbalance(c->rows.extent, workers) > 1.1) return;
 	k->product_rows = true;
 	k->workers = workers;
@@ -347,7 +358,7 @@ static bool reads_of_others(const KernelProgram *kp, const Kernel *writer, const
 	for (int i = 0; i < reader->leaves.length; i++) {
 		const Leaf *leaf = &reader->leaves.data[i];
 		if (kp->buffer_of[leaf->val->id] != buffer) continue;
-		if (!same_share(writer, reader) || leaf->axis < 0 || leaf->axis != writer->partition) return true;
+		if (!kernel_same_share(writer, reader) || leaf->axis < 0 || leaf->axis != writer->partition) return true;
 	}
 	return false;
 }
@@ -509,5 +520,6 @@ void kernel_schedule(KernelProgram *kp, int workers, const Machine *machine) {
 	complete_kernels(kp);
 	order_kernels(kp);
 	choose_workers(kp, workers, machine);
+	kernel_run_together(kp, machine->own_cache, machine->always_share);
 	place_barriers(kp);
 }

@@ -93,6 +93,7 @@ static void print_contraction(Text *out, const Names *n, const Contraction *c) {
 	text_add(out, "contract");
 	for (int i = 0; i < c->nouter; i++) print_loop(out, "outer", &c->outer[i]);
 	print_loop(out, "rows", &c->rows);
+	if (c->group) text_add(out, " in %lld*%lld", (long long)c->group, (long long)c->group_a);
 	print_loop(out, "columns", &c->columns);
 	for (int i = 0; i < c->nsum; i++) print_loop(out, "sum", &c->sum[i]);
 	if (c->fill) text_add(out, " a filled");
@@ -129,11 +130,17 @@ static void print_geometry(Text *out, const Buffer *b) {
 	print_dims(out, b->type);
 	text_add(out, " row %lld", (long long)b->row);
 	for (int i = 0; b->strided && i < b->type.rank; i++) text_add(out, i ? ",%lld" : " strides %lld", (long long)b->stride[i]);
+	if (b->dealt) text_add(out, " dealt");
+	if (b->part) text_add(out, " by %lld", (long long)b->part);
 }
 
 /* Of a window: the buffer around it (or two that take turns), where it begins, and how far it moves with the index. */
 static void print_place(Text *out, const Buffer *b) {
 	text_add(out, " %s ", buffer_kind_text[b->kind]);
+	if (b->within) {
+		text_add(out, "@%d + %zu", b->within - 1, b->offset);
+		return;
+	}
 	if (b->kind != BUFFER_OUTER) {
 		text_add(out, "%zu", b->kind == BUFFER_IO ? (size_t)b->io : b->offset);
 		return;
@@ -149,8 +156,10 @@ static void print_shape(Text *out, const Kernel *k) {
 	text_add(out, "%s domain ", kernel_kind_text[k->kind]);
 	print_dims(out, k->domain);
 	if (k->kind == KERNEL_ROWS) text_add(out, " width %lld passes %d", (long long)k->width, k->passes);
-	text_add(out, " workers %d rows %lld grain %lld partition %d panels %lld%s\n", k->workers, (long long)k->rows,
+	text_add(out, " workers %d rows %lld grain %lld partition %d panels %lld%s", k->workers, (long long)k->rows,
 	         (long long)k->grain, k->partition, (long long)k->panels, k->product_rows ? " of the product" : "");
+	if (k->part) text_add(out, " by %lld", (long long)k->part);
+	text_add(out, "\n");
 }
 
 static void print_program(Text *out, const KernelProgram *kp, int depth);
@@ -180,7 +189,7 @@ static void print_program(Text *out, const KernelProgram *kp, int depth) {
 	text_add(out, "\n");
 	for (int i = 0; i < kp->buffers.length; i++) {
 		const Buffer *b = &kp->buffers.data[i];
-		if (b->kind == BUFFER_ARENA && b->first < 0) continue;
+		if (b->kind == BUFFER_ARENA && b->first < 0 && !b->within) continue;
 		print_indent(out, depth + 1);
 		text_add(out, "@%d ", i);
 		print_geometry(out, b);
@@ -192,6 +201,10 @@ static void print_program(Text *out, const KernelProgram *kp, int depth) {
 		print_indent(out, depth + 1);
 		if (kp->kernels.data[i].barrier_before) {
 			text_add(out, "barrier\n");
+			print_indent(out, depth + 1);
+		}
+		if (kp->kernels.data[i].together) {
+			text_add(out, "together: %d\n", kp->kernels.data[i].together);
 			print_indent(out, depth + 1);
 		}
 		text_add(out, "kernel %d ", i);

@@ -14,8 +14,7 @@ void buffer_strides(const Buffer *b, int64_t stride[MAX_RANK]) {
 	}
 }
 
-/* Strides of the same elements under other dims, without moving any; false when the strides do not allow it. */
-static bool reshape_strides(Type from, const int64_t *stride, Type to, int64_t *out) {
+bool reshape_strides(Type from, const int64_t *stride, Type to, int64_t *out) {
 	int i = 0, j = 0;
 	if (type_count(from) == 0) return false;
 	while (i < from.rank || j < to.rank) {

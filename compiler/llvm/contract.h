@@ -31,6 +31,7 @@ typedef void ContractFill(Emit *e, void *context, const ContractBlock *block);
  * column block, B once for each row block of the range; as a rule there is one of each. */
 typedef struct ContractOperand {
 	int64_t row, column;
+	int64_t group, group_row; /* A in memory, several sums: > 0: rows in groups of so many, group_row from one to the next */
 	int64_t pad;             /* B in memory with column == 1: floats past column n of every row that may be read */
 	DType dtype, through;    /* in memory: elements of this type, read by way of that one as f32; zeros: floats as they lie */
 	/* > 0: within this many loops around k `count` elements, from `low` on, are made floats in scratch; row, column and what is
@@ -70,7 +71,7 @@ typedef struct Contract {
 	bool c_dropped;          /* C is not stored: only the epilogue sees it, in scratch */
 	ContractEpilogue *epilogue; void *context;      /* or NULL; emitted once per nest */
 	/* The lengths that a range of rows may have, at most MAX_ROW_COUNTS different ones; none: m only.  With w workers and
-	 * m % w == 0, one length; otherwise two.  Any lengths do; fewer make less code. */
+	 * m % w == 0, one length; otherwise two.  Any lengths do (whole groups); fewer make less code. */
 	int64_t row_counts[MAX_ROW_COUNTS]; int nrow_counts;
 } Contract;
 
@@ -79,6 +80,7 @@ typedef struct ContractPlan {
 	bool dot;
 	int lanes;                           /* f32 lanes of a vector */
 	int height;                          /* most rows of a register tile; all tiles are height or a little less */
+	int unit;                            /* rows of tiles are multiples of this: a group, or 1 */
 	int heights[MAX_HEIGHTS], nheights;  /* tile heights in use, one microkernel each */
 	int vectors;                         /* vectors in a wide panel; narrow ones have one less */
 	int64_t panels, wide_panels;         /* column panels in all; the first wide_panels are wide */

@@ -14,7 +14,7 @@ typedef struct Nest {
 	const Contract *c;
 	const ContractPlan *plan;
 	ContractArguments x;
-	/* What the number of rows decides: tiles of `base` rows, the first `taller` of a range one row more. */
+	/* What the number of rows decides: tiles of `base` rows, the first `taller` of a range one unit more. */
 	Value tiles, base, taller;
 	Value kernel[2][PANEL_KINDS]; /* [taller]; NULL: no such tile */
 	Value pack_a[2];
@@ -70,22 +70,24 @@ static void choose_by_rows(Nest *n, const int64_t *counts, int ncounts) {
 	Emit *e = n->e;
 	const ContractPlan *plan = n->plan;
 	for (int i = 0; i < ncounts; i++) {
-		int64_t rows = counts[i], tiles = (rows + plan->height - 1) / plan->height, base = rows / tiles, taller = rows % tiles;
-		Value is = i ? equal(e, n->x.rows, emit_index(e, rows)) : NULL;
-		Value tiles_v = emit_index(e, tiles), base_v = emit_index(e, base), taller_v = emit_index(e, taller);
+		Tiles tiles = contract_tiles(counts[i], plan->height, plan->unit);
+		Value is = i ? equal(e, n->x.rows, emit_index(e, counts[i])) : NULL;
+		Value tiles_v = emit_index(e, tiles.count), base_v = emit_index(e, tiles.base), taller_v = emit_index(e, tiles.taller);
 		n->tiles = i ? select_value(e, is, tiles_v, n->tiles) : tiles_v;
 		n->base = i ? select_value(e, is, base_v, n->base) : base_v;
 		n->taller = i ? select_value(e, is, taller_v, n->taller) : taller_v;
 		for (int tall = 0; tall < 2; tall++) {
-			int height = (int)base + (tall && taller);
+			int height = (int)tiles.base + (tall && tiles.taller ? plan->unit : 0);
 			for (int kind = 0; kind < PANEL_KINDS; kind++) {
 				if (kind == PANEL_NARROW && plan->wide_panels == plan->panels) continue;
 				if (kind == PANEL_LAST && !has_last(n)) continue;
 				bool by_segment = plan->segments && n->c->k <= SHORT_K;
 				bool a_ahead = !plan->pack_a && n->c->a.row == 1 && (by_segment || n->c->k * 64 > e->target->l1 / 2);
 				PanelShape panel = contract_panel_shape(n->c, plan, kind);
-				TileShape shape = {height,        plan->lanes,    panel,   contract_a_row(n->c, plan),
-				                   plan->chained, plan->segments, a_ahead, plan->b_ahead || by_segment, by_segment};
+				TileShape shape = {.rows = height, .lanes = plan->lanes, .panel = panel, .a_row = contract_a_row(n->c, plan),
+				                   .group_row = n->c->a.group_row, .group = (int)n->c->a.group,
+				                   .chained = plan->chained, .segmented = plan->segments, .a_ahead = a_ahead,
+				                   .b_ahead = plan->b_ahead || by_segment, .by_segment = by_segment};
 				Value kernel = contract_tile(e, shape);
 				n->kernel[tall][kind] = i ? select_value(e, is, kernel, n->kernel[tall][kind]) : kernel;
 			}
@@ -159,7 +161,9 @@ static Value tile_of_a(Nest *n, Value row, Value rows, Value is_tall) {
 	const Contract *c = n->c;
 	const ContractPlan *plan = n->plan;
 	Value from = NULL;
-	if (!c->a.fill) from = emit_at(e, n->a, contract_element(e, &c->a), emit_mul(e, row, emit_index(e, c->a.row)));
+	Value number = c->a.group ? LLVMBuildUDiv(e->builder, row, emit_index(e, c->a.group), "") : row;
+	Value floats = emit_mul(e, number, emit_index(e, c->a.group ? c->a.group_row : c->a.row));
+	if (!c->a.fill) from = emit_at(e, n->a, contract_element(e, &c->a), floats);
 	if (!plan->pack_a) return from;
 	Value to = emit_at_constant(e, n->x.scratch, e->i8, (int64_t)plan->a_at);
 	if (c->a.fill) {
@@ -273,8 +277,9 @@ static void tiles_of_rows(Nest *n) {
 	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), n->tile_count, 1);
 	Value tile = emit_add(e, n->tile0, loop.i);
 	Value is_tall = less(e, tile, n->taller);
-	Value rows = emit_add(e, n->base, LLVMBuildZExt(e->builder, is_tall, e->index, ""));
-	Value row = emit_add(e, emit_mul(e, tile, n->base), emit_min(e, tile, n->taller));
+	Value unit = emit_index(e, n->plan->unit);
+	Value rows = emit_add(e, n->base, emit_mul(e, LLVMBuildZExt(e->builder, is_tall, e->index, ""), unit));
+	Value row = emit_add(e, emit_mul(e, tile, n->base), emit_mul(e, emit_min(e, tile, n->taller), unit));
 	row = emit_add(e, n->x.row, row);
 	Value a = tile_of_a(n, row, rows, is_tall);
 	call_kernels(n, is_tall, a, row, rows);
@@ -442,7 +447,8 @@ static void row_blocks(Nest *n) {
 	EmitLoop loop = emit_loop_begin(e, zero, n->tiles, per_block);
 	n->tile0 = loop.i;
 	n->tile_count = emit_min(e, emit_sub(e, n->tiles, loop.i), emit_index(e, per_block));
-	Value row = emit_add(e, emit_mul(e, loop.i, n->base), emit_min(e, loop.i, n->taller));
+	Value row = emit_mul(e, emit_min(e, loop.i, n->taller), emit_index(e, plan->unit));
+	row = emit_add(e, emit_mul(e, loop.i, n->base), row);
 	n->row0 = emit_add(e, n->x.row, row);
 	passes(n);
 	emit_loop_end(e, &loop);

@@ -12,13 +12,14 @@ PanelShape contract_panel_shape(const Contract *c, const ContractPlan *plan, Pan
 /* A microkernel: rows x (vectors * lanes) of C over a run of k.
  *     void (ptr a, ptr b, index k, index a_step, index b_step, ptr c, index c_stride
  *           [, index segments, index a_segment, index b_segment] [, ptr chain, index chain_stride, i1 add])
- * A's rows are a_row apart (a constant).  `a_ahead`, `b_ahead` fetch A, B some k early, `by_segment` in the
- * next segment: the machine does not foresee long strides.  Chained kernels start from *chain (NULL: zeros) and, with add, put C
- * + sum into C.  Segmented ones run over k in each of `segments` places. */
+ * A's rows are a_row apart (a constant), or those of a group are, and the groups group_row.  `a_ahead`, `b_ahead` fetch A, B
+ * some k early, `by_segment` in the next segment: the machine does not foresee long strides.  Chained kernels start from *chain
+ * (NULL: zeros) and, with add, put C + sum into C.  Segmented ones run over k in each of `segments` places. */
 typedef struct TileShape {
 	int rows, lanes;
 	PanelShape panel;
-	int64_t a_row;
+	int64_t a_row, group_row;
+	int group;               /* or 0 */
 	bool chained, segmented, a_ahead, b_ahead, by_segment;
 } TileShape;
 enum { TILE_PARAMETERS = 13, SHORT_K = 32 };   /* SHORT_K: k that is over before what it asks for has come */
@@ -37,6 +38,10 @@ int64_t contract_a_step(const Contract *c, const ContractPlan *plan);
 /* Columns of B's source as the transposing packer sees it: in memory, or filled `down` into scratch. */
 int64_t contract_b_column(const Contract *c, const ContractPlan *plan);
 bool contract_a_down(const Contract *c);      /* packed A: m is the inner index */
+
+/* How rows are dealt out to tiles: `count` of them, of `base` rows, the first `taller` a unit more. */
+typedef struct Tiles { int64_t count, base, taller; } Tiles;
+Tiles contract_tiles(int64_t rows, int64_t height, int64_t unit);
 
 void contract_dot(Emit *e, const Contract *c, const ContractPlan *plan, ContractArguments x);
 void contract_dot_plan(const Target *target, const Contract *c, ContractPlan *plan);

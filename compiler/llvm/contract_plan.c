@@ -36,13 +36,18 @@ static double tile_cycles(const Target *target, int rows, int vectors, double ra
 	return MAX(MAX(multiply, load), MAX(stream, WANTED_CHAINS / 2)) + 0.1 * load + 0.1 * stream;
 }
 
+Tiles contract_tiles(int64_t rows, int64_t height, int64_t unit) {
+	int64_t units = divide_up(rows, unit), count = divide_up(units, MAX(1, height / unit));
+	return (Tiles){count, units / count * unit, units % count};
+}
+
 static double row_range_cost(const Contract *c, const Target *target, const ContractPlan *plan, int64_t rows, int height) {
-	int64_t tiles = divide_up(rows, height), base = rows / tiles, taller = rows % tiles;
+	Tiles tiles = contract_tiles(rows, height, plan->unit);
 	double rate = stream_rate(target, c, plan);
 	double cost = 0;
 	for (int tall = 0; tall < 2; tall++) {
-		int r = (int)base + tall;
-		double count = tall ? (double)taller : (double)(tiles - taller);
+		int r = (int)tiles.base + tall * plan->unit;
+		double count = tall ? (double)tiles.taller : (double)(tiles.count - tiles.taller);
 		for (int narrow = 0; narrow < 2 && count > 0; narrow++) {
 			int v = plan->vectors - narrow;
 			double panels = narrow ? (double)(plan->panels - plan->wide_panels) : (double)plan->wide_panels;
@@ -72,9 +77,9 @@ static int kernel_count(const Contract *c, const ContractPlan *plan, int height)
 	bool seen[MOST_HEIGHT + 2] = {0};
 	int heights = 0;
 	for (int i = 0; i < c->nrow_counts; i++) {
-		int64_t rows = c->row_counts[i], tiles = divide_up(rows, height);
-		for (int tall = 0; tall < (rows % tiles ? 2 : 1); tall++) {
-			int64_t h = rows / tiles + tall;
+		Tiles tiles = contract_tiles(c->row_counts[i], height, plan->unit);
+		for (int tall = 0; tall < (tiles.taller ? 2 : 1); tall++) {
+			int64_t h = tiles.base + tall * plan->unit;
 			heights += !seen[h];
 			seen[h] = true;
 		}
@@ -88,7 +93,7 @@ static void choose_tile(const Target *target, const Contract *c, ContractPlan *p
 	for (int vectors = 1; vectors <= MIN(MOST_VECTORS, divide_up(c->n, plan->lanes)); vectors++) {
 		set_panels(c, plan, vectors);
 		if (plan->vectors != vectors) continue; /* the same panels as a smaller number gives */
-		for (int height = 1; height <= most_rows(target, vectors); height++) {
+		for (int height = plan->unit; height <= MAX(plan->unit, most_rows(target, vectors)); height += plan->unit) {
 			double cost = 0;
 			for (int i = 0; i < c->nrow_counts; i++) cost += row_range_cost(c, target, plan, c->row_counts[i], height);
 			cost *= 1 + 0.02 * kernel_count(c, plan, height);
@@ -97,9 +102,9 @@ static void choose_tile(const Target *target, const Contract *c, ContractPlan *p
 	}
 	set_panels(c, plan, best_vectors);
 	for (int i = 0; i < c->nrow_counts; i++) {
-		int64_t rows = c->row_counts[i], tiles = divide_up(rows, best_height);
-		add_height(plan, (int)(rows / tiles));
-		if (rows % tiles) add_height(plan, (int)(rows / tiles) + 1);
+		Tiles tiles = contract_tiles(c->row_counts[i], best_height, plan->unit);
+		add_height(plan, (int)tiles.base);
+		if (tiles.taller) add_height(plan, (int)tiles.base + plan->unit);
 	}
 	for (int i = 0; i < plan->nheights; i++) plan->height = MAX(plan->height, plan->heights[i]);
 }
@@ -262,6 +267,7 @@ ContractPlan contract_plan(const Target *target, const Contract *given) {
 		return plan;
 	}
 	plan.lanes = power_of_two(c.n, MAX(1, target->lanes));
+	plan.unit = (int)MAX(1, c.a.group);
 	plan.cut = c.cut, plan.per_block = c.per_block;
 	plan.segments = c.naround > 0 && c.cut < c.naround && !contract_is_short(&c.a) && !contract_is_short(&c.b);
 	choose_tile(target, &c, &plan);

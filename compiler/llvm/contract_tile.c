@@ -57,12 +57,17 @@ static void store_rows(Emit *e, const TileShape *s, Value *sum, Value c, Value s
 	}
 }
 
+/* Where row `r` of A is from row 0. */
+static int64_t row_of_a(const TileShape *s, int r) {
+	return s->group ? r / s->group * s->group_row + r % s->group * s->a_row : r * s->a_row;
+}
+
 /* One k: the products of a column of A and a row of B are added. */
 static void multiply(Emit *e, const TileShape *s, Value a, Value b, EmitLoop *loop, int first) {
 	Value row[MAX_VECTORS];
 	for (int v = 0; v < s->panel.vectors; v++) row[v] = load_vector(e, s, b, v);
 	for (int r = 0; r < s->rows; r++) {
-		Value x = emit_load(e, e->f32, 1, emit_at_constant(e, a, e->f32, r * s->a_row));
+		Value x = emit_load(e, e->f32, 1, emit_at_constant(e, a, e->f32, row_of_a(s, r)));
 		x = emit_splat(e, x, s->lanes);
 		for (int v = 0; v < s->panel.vectors; v++) {
 			int n = first + r * s->panel.vectors + v;
@@ -78,7 +83,7 @@ static void fetch_ahead(Emit *e, const TileShape *s, Value a, Value b, Value a_s
 	if (s->a_ahead) {
 		Value later = emit_at(e, a, e->f32, a_on);
 		emit_prefetch(e, later, 3);
-		if (s->by_segment && s->rows > 1) emit_prefetch(e, emit_at_constant(e, later, e->f32, (s->rows - 1) * s->a_row), 3);
+		if (s->by_segment && s->rows > 1) emit_prefetch(e, emit_at_constant(e, later, e->f32, row_of_a(s, s->rows - 1)), 3);
 	}
 	if (!s->b_ahead) return;
 	Value later = emit_at(e, b, e->f32, b_on);
@@ -148,9 +153,10 @@ unsigned contract_tile_type(Emit *e, bool segmented, bool chained, LLVMTypeRef *
 }
 
 Value contract_tile(Emit *e, TileShape s) {
+	const char *groups = s.group ? arena_printf(e->arena, "in%dx%lld", s.group, (long long)s.group_row) : "";
 	const char *name =
-	    arena_printf(e->arena, "tile_%dx%dx%d_b%d_c%d_a%lld%s%s%s%s%s", s.rows, s.panel.vectors, s.lanes, s.panel.b_tail,
-	                 s.panel.c_tail, (long long)s.a_row, s.segmented ? "_segmented" : "", s.chained ? "_chained" : "",
+	    arena_printf(e->arena, "tile_%dx%dx%d_b%d_c%d_a%lld%s%s%s%s%s%s", s.rows, s.panel.vectors, s.lanes, s.panel.b_tail,
+	                 s.panel.c_tail, (long long)s.a_row, groups, s.segmented ? "_segmented" : "", s.chained ? "_chained" : "",
 	                 s.a_ahead ? "_aa" : "", s.b_ahead ? "_ba" : "", s.by_segment ? "_next" : "");
 	Value function = LLVMGetNamedFunction(e->module, name);
 	if (function) return function;

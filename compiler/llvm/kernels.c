@@ -20,14 +20,18 @@ struct KernelWriter {
 	Inside *each;                /* what is done at an index along the lanes, if not roots written */
 };
 
+/* Is there nothing to store of a root, since its parts were stored where they belong? */
+static bool is_dealt(const Lower *k, const Val *root) { return k->kp->buffers.data[k->kp->buffer_of[root->id]].dealt; }
+
 /* The roots at the present index: all computed, then all stored, since a root may overwrite what another one reads. */
 static void write_roots(Lower *k, const At *at, const Val *skip) {
 	int n = k->kernel->roots.length;
 	Value *values = NEW_ARRAY(k->e->arena, Value, n + 1);
 	for (int i = 0; i < n; i++)
-		if (k->kernel->roots.data[i] != skip) values[i] = lower_value(k, k->kernel->roots.data[i], at, NULL);
+		if (k->kernel->roots.data[i] != skip && !is_dealt(k, k->kernel->roots.data[i]))
+			values[i] = lower_value(k, k->kernel->roots.data[i], at, NULL);
 	for (int i = 0; i < n; i++)
-		if (k->kernel->roots.data[i] != skip) lower_store(k, k->kernel->roots.data[i], at, values[i]);
+		if (values[i]) lower_store(k, k->kernel->roots.data[i], at, values[i]);
 }
 
 static void write_each(KernelWriter *w, At *at, const Val *skip) {
@@ -365,10 +369,11 @@ static void fill_operand(Emit *e, void *context, const ContractBlock *block) {
 	level_close(k, &outer);
 }
 
-/* Turns of this loop for one index of the axis that workers share; 0 when they do not share it. */
+/* Turns of this loop for one index of the axis that workers share, or that is run in parts; 0 when it is whole. */
 static int64_t turns_per_share(const Kernel *kernel, const ContractLoop *l) {
 	if (kernel->product_rows) return l == &kernel->contraction.rows;
-	if (kernel->partition < 0 || !l->naxes || l->axis[0] != kernel->partition || kernel->workers == 1 || kernel->panels) return 0;
+	if (kernel->partition < 0 || !l->naxes || l->axis[0] != kernel->partition || kernel->panels) return 0;
+	if (kernel->workers == 1 && !kernel->part) return 0;
 	return l->extent / kernel->domain.dim[kernel->partition];
 }
 
@@ -403,7 +408,7 @@ static Contract contract_of(const Target *target, const KernelProgram *kp, const
 	for (int i = 0; i + 1 < c->nsum; i++)
 		contract.around[contract.naround++] = (ContractSum){c->sum[i].extent, c->sum[i].a, c->sum[i].b};
 	contract.epilogue = kernel->roots.length > (out >= 0) ? write_tile : NULL;
-	contract.a = (ContractOperand){.row = c->rows.a, .column = k->a};
+	contract.a = (ContractOperand){.row = c->rows.a, .column = k->a, .group = c->group, .group_row = c->group_a};
 	if (c->fill) contract.a = (ContractOperand){.fill = fill_operand, .down = fill_is_down(c)};
 	else set_elements(kp, c, &c->a, &c->wide_a, &contract.a);
 	contract.b = (ContractOperand){.row = k->b, .column = c->columns.extent == 1 ? 1 : c->columns.b};

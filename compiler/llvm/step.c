@@ -49,6 +49,7 @@ static Value outer_address(const Scope *s, const Buffer *b) {
 static Value buffer_address(const Scope *s, int number) {
 	const Entry *entry = s->entry;
 	const Buffer *b = &s->kp->buffers.data[number];
+	if (b->within) return emit_at_constant(entry->e, buffer_address(s, b->within - 1), entry->e->i8, (int64_t)b->offset);
 	if (b->kind == BUFFER_IO) return entry->io[b->io];
 	if (b->kind == BUFFER_OUTER) return outer_address(s, b);
 	return emit_at_constant(entry->e, b->kind == BUFFER_ARENA ? s->arena : entry->persistent, entry->e->i8, (int64_t)b->offset);
@@ -58,9 +59,11 @@ static Value buffer_address(const Scope *s, int number) {
 
 enum { BASE_ARENA, BASE_PERSISTENT, BASE_IO };
 
-static int64_t address_word(const Entry *entry, const Buffer *b) {
+static int64_t address_word(const Entry *entry, const KernelProgram *kp, int number) {
+	const Buffer *b = &kp->buffers.data[whole_buffer(kp, number)];
 	int64_t base = b->kind == BUFFER_ARENA ? BASE_ARENA : b->kind == BUFFER_IO ? BASE_IO + b->io : BASE_PERSISTENT;
 	int64_t offset = b->kind == BUFFER_IO ? 0 : (int64_t)b->offset;
+	if (b != &kp->buffers.data[number]) offset += (int64_t)kp->buffers.data[number].offset;
 	return (int64_t)((uint64_t)offset << entry->base_bits) + base;
 }
 
@@ -81,32 +84,52 @@ static Value record_address(const Scope *s, int word) {
 
 /* ---- calls ---- */
 
-static void call_kernel(const Scope *s, const Kernel *k, const KernelCode *code) {
+/* A worker's rows of a kernel. */
+typedef struct Share { Value begin, end; } Share;
+
+static Share share_of(const Scope *s, const Kernel *k) {
 	Emit *e = s->entry->e;
-	Value tid = s->entry->tid;
+	Share x = {emit_index(e, 0), emit_index(e, k->rows)};
+	if (k->workers == 1) return x;
+	Value share = emit_index(e, kernel_share(k));
+	x.begin = emit_min(e, emit_mul(e, s->entry->tid, share), x.end);
+	x.end = emit_min(e, emit_add(e, x.begin, share), x.end);
+	return x;
+}
+
+/* Does the worker take part in `k`?  NULL: it is the only one. */
+static Value takes_part(const Scope *s, const Kernel *k, Share x) {
+	Emit *e = s->entry->e;
+	if (s->kp->workers == 1) return NULL;
+	if (k->workers > 1) return LLVMBuildICmp(e->builder, LLVMIntSLT, x.begin, x.end, "");
+	return LLVMBuildICmp(e->builder, LLVMIntEQ, s->entry->tid, emit_index(e, 0), "");
+}
+
+/* Where row 0 of a buffer at `base` would be, of which the worker has rows `begin` and on. */
+static Value whole_address(const Entry *entry, const Buffer *b, Value base, Value begin) {
+	Emit *e = entry->e;
+	if (!b->part) return base;
+	Value own = emit_mul(e, entry->tid, emit_index(e, (int64_t)buffer_part_bytes(b)));
+	return emit_at(e, base, e->i8, emit_sub(e, own, emit_mul(e, begin, emit_index(e, buffer_row_bytes(b)))));
+}
+
+/* Of the rows `x`. */
+static void call_kernel(const Scope *s, const KernelCode *code, Share x) {
+	Emit *e = s->entry->e;
 	int nargs = code->nbuffers + 1 + code->sites.length + code->index + 2;
 	Value *args = NEW_ARRAY(e->arena, Value, nargs);
-	Value begin = emit_index(e, 0), end = emit_index(e, k->rows);
-	EmitIf only;
-	bool guarded = s->kp->workers > 1;
-	if (k->workers > 1) {
-		int64_t share = kernel_share(k);
-		begin = emit_min(e, emit_mul(e, tid, emit_index(e, share)), end);
-		end = emit_min(e, emit_add(e, begin, emit_index(e, share)), end);
-		only = emit_if(e, LLVMBuildICmp(e->builder, LLVMIntSLT, begin, end, ""));
-	} else if (guarded) {
-		only = emit_if(e, LLVMBuildICmp(e->builder, LLVMIntEQ, tid, emit_index(e, 0), ""));
+	for (int i = 0; i < code->nbuffers; i++) {
+		args[i] = s->record ? record_address(s, i) : buffer_address(s, code->buffers[i]);
+		args[i] = whole_address(s->entry, &s->kp->buffers.data[code->buffers[i]], args[i], x.begin);
 	}
-	for (int i = 0; i < code->nbuffers; i++) args[i] = s->record ? record_address(s, i) : buffer_address(s, code->buffers[i]);
 	args[code->nbuffers] = s->entry->scratch;
 	for (int i = 0; i < code->sites.length; i++)
 		args[code->nbuffers + 1 + i] = s->record ? record_word(s, code->nbuffers + i)
 		                                         : LLVMConstInt(e->i64, (uint64_t)code->sites.data[i], false);
 	if (code->index) args[nargs - 3] = LLVMBuildIntCast2(e->builder, s->index, e->i32, true, "");
-	args[nargs - 2] = begin;
-	args[nargs - 1] = end;
+	args[nargs - 2] = x.begin;
+	args[nargs - 1] = x.end;
 	emit_call(e, code->function, nargs, args);
-	if (guarded) emit_end_if(e, &only);
 }
 
 static void call_barrier(const Entry *s) {
@@ -149,12 +172,33 @@ static void call_scan(const Scope *around, const Kernel *k, const ProgramCode *c
 	if (guarded) emit_end_if(e, &only);
 }
 
+/* Kernel `i` of a line, or those that run together from there on, some rows at a time; returns their number. */
+static int call_together(const Scope *s, const ProgramCode *code, int i) {
+	Emit *e = s->entry->e;
+	const Kernel *k = &s->kp->kernels.data[i];
+	int count = MAX(1, k->together);
+	Share x = share_of(s, k);
+	Value only = takes_part(s, k, x);
+	EmitIf branch;
+	EmitLoop parts;
+	if (only) branch = emit_if(e, only);
+	if (k->together) {
+		parts = emit_loop_begin(e, x.begin, x.end, k->part);
+		x = (Share){parts.i, emit_min(e, emit_add(e, parts.i, emit_index(e, k->part)), x.end)};
+	}
+	for (int n = 0; n < count; n++) call_kernel(s, &code->kernels[i + n], x);
+	if (k->together) emit_loop_end(e, &parts);
+	if (only) emit_end_if(e, &branch);
+	return count;
+}
+
 static void call_kernels(const Scope *s, const ProgramCode *code) {
-	for (int i = 0; i < s->kp->kernels.length; i++) {
+	for (int i = 0, count; i < s->kp->kernels.length; i += count) {
 		const Kernel *k = &s->kp->kernels.data[i];
+		count = 1;
 		if (k->barrier_before) call_barrier(s->entry);
 		if (k->body) call_scan(s, k, code->bodies[i]);
-		else call_kernel(s, k, &code->kernels[i]);
+		else count = call_together(s, code, i);
 	}
 }
 
@@ -164,15 +208,19 @@ static void call_kernels(const Scope *s, const ProgramCode *code) {
 typedef struct Case { int first, length; } Case;
 typedef struct Table {
 	VEC(Case) cases;
-	VEC(int64_t) words;      /* of a call: twice its case, and one more after a barrier; addresses; sites */
+	VEC(int64_t) words;      /* of a call: see HEAD and on; addresses; sites */
 	bool barriers;
 } Table;
+
+/* HEAD: twice the case, and one more after a barrier.  Of kernels that run together, PART: rows of a call; BACK: of the last of
+ * them, the words from there to the first.  Else 0. */
+enum { HEAD, PART, BACK, CALL_WORDS };
 
 static int find_case(const Scope *s, const ProgramCode *code, Table *t, int kernel) {
 	const KernelCode *own = &code->kernels[kernel];
 	for (int i = 0; i < t->cases.length && own->function; i++)
 		if (code->kernels[t->cases.data[i].first].function == own->function) return i;
-	Case c = {.first = kernel, .length = 1 + own->nbuffers + own->sites.length};
+	Case c = {.first = kernel, .length = CALL_WORDS + own->nbuffers + own->sites.length};
 	vec_push(s->entry->e->arena, &t->cases, c);
 	return t->cases.length - 1;
 }
@@ -186,15 +234,19 @@ static Value words_as_bytes(Emit *e, const int64_t *words, int n) {
 
 static Value make_table(const Scope *s, const ProgramCode *code, Table *t) {
 	Emit *e = s->entry->e;
+	int start = 0, left = 0;   /* where those that run together begin, and how many are to come */
 	for (int i = 0; i < s->kp->kernels.length; i++) {
 		const KernelCode *own = &code->kernels[i];
-		bool barrier = s->kp->kernels.data[i].barrier_before;
-		int64_t head = 2 * (int64_t)find_case(s, code, t, i) + barrier;
-		t->barriers = t->barriers || barrier;
+		const Kernel *k = &s->kp->kernels.data[i];
+		int64_t head = 2 * (int64_t)find_case(s, code, t, i) + k->barrier_before;
+		t->barriers = t->barriers || k->barrier_before;
+		if (k->together) start = t->words.length, left = k->together;
+		int64_t back = left > 0 && --left == 0 ? t->words.length - start : 0;
 		vec_push(e->arena, &t->words, head);
-		for (int k = 0; k < own->nbuffers; k++)
-			vec_push(e->arena, &t->words, address_word(s->entry, &s->kp->buffers.data[own->buffers[k]]));
-		for (int k = 0; k < own->sites.length; k++) vec_push(e->arena, &t->words, own->sites.data[k]);
+		vec_push(e->arena, &t->words, k->part);
+		vec_push(e->arena, &t->words, back);
+		for (int b = 0; b < own->nbuffers; b++) vec_push(e->arena, &t->words, address_word(s->entry, s->kp, own->buffers[b]));
+		for (int n = 0; n < own->sites.length; n++) vec_push(e->arena, &t->words, own->sites.data[n]);
 	}
 	Value array = words_as_bytes(e, t->words.data, t->words.length);
 	Value global = LLVMAddGlobal(e->module, LLVMTypeOf(array), arena_printf(e->arena, "%s.calls", s->kp->fn->name));
@@ -219,6 +271,30 @@ static void store_bases(Scope *s) {
 
 static LLVMBasicBlockRef new_block(Emit *e) { return LLVMAppendBasicBlockInContext(e->context, e->function, ""); }
 
+/* A place in the table: the call, and how many rows of their shares those that run together have done. */
+typedef struct TablePlace { Value at, done; } TablePlace;
+
+/* The present call, of some rows; words: PART and BACK of it.  Then the table goes on with the next one, or back to the first of
+ * those that run together. */
+static TablePlace call_record(const Scope *s, const KernelCode *code, const Kernel *k, TablePlace p, const Value *words,
+                              int length) {
+	Emit *e = s->entry->e;
+	Value zero = emit_index(e, 0), part = words[PART], back = words[BACK];
+	Share share = share_of(s, k), x = {emit_add(e, share.begin, p.done), share.end};
+	Value whole = LLVMBuildICmp(e->builder, LLVMIntEQ, part, zero, "");
+	x.end = LLVMBuildSelect(e->builder, whole, x.end, emit_min(e, emit_add(e, x.begin, part), x.end), "");
+	Value only = takes_part(s, k, share);
+	EmitIf branch;
+	if (only) branch = emit_if(e, only);
+	call_kernel(s, code, x);
+	if (only) emit_end_if(e, &branch);
+	Value is_last = LLVMBuildICmp(e->builder, LLVMIntNE, back, zero, "");
+	Value left = LLVMBuildICmp(e->builder, LLVMIntSLT, x.end, share.end, "");
+	Value again = LLVMBuildAnd(e->builder, is_last, left, ""), done = LLVMBuildSelect(e->builder, is_last, zero, p.done, "");
+	return (TablePlace){LLVMBuildSelect(e->builder, again, emit_sub(e, p.at, back), emit_add(e, p.at, emit_index(e, length)), ""),
+	                    LLVMBuildSelect(e->builder, again, emit_sub(e, x.end, share.begin), done, "")};
+}
+
 /* for (at = 0; at < length; at += words of the call) switch (case) .. */
 static void call_by_table(Scope *s, const ProgramCode *code) {
 	Emit *e = s->entry->e;
@@ -231,16 +307,21 @@ static void call_by_table(Scope *s, const ProgramCode *code) {
 	LLVMPositionBuilderAtEnd(e->builder, never);
 	LLVMBuildUnreachable(e->builder);
 	LLVMPositionBuilderAtEnd(e->builder, next);
-	Value then = LLVMBuildPhi(e->builder, e->index, "");
+	Value then = LLVMBuildPhi(e->builder, e->index, ""), then_done = LLVMBuildPhi(e->builder, e->index, "");
 	LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntULT, then, emit_index(e, t.words.length), ""), body, after);
 	LLVMPositionBuilderAtEnd(e->builder, body);
-	Value at = LLVMBuildPhi(e->builder, e->index, "");
-	LLVMAddIncoming(at, (Value[]){emit_index(e, 0), then}, (LLVMBasicBlockRef[]){before, next}, 2);
-	s->record = emit_at(e, table, e->i64, at);
-	Value head = record_word(s, 0), one = LLVMConstInt(e->i64, 1, false);
-	s->record = emit_at_constant(e, s->record, e->i64, 1);
+	TablePlace place = {LLVMBuildPhi(e->builder, e->index, ""), LLVMBuildPhi(e->builder, e->index, "")};
+	LLVMAddIncoming(place.at, (Value[]){emit_index(e, 0), then}, (LLVMBasicBlockRef[]){before, next}, 2);
+	LLVMAddIncoming(place.done, (Value[]){emit_index(e, 0), then_done}, (LLVMBasicBlockRef[]){before, next}, 2);
+	s->record = emit_at(e, table, e->i64, place.at);
+	Value head = record_word(s, HEAD), one = LLVMConstInt(e->i64, 1, false);
+	Value words[CALL_WORDS] = {head};
+	for (int i = PART; i < CALL_WORDS; i++)
+		words[i] = LLVMBuildIntCast2(e->builder, record_word(s, i), e->index, false, "");
+	s->record = emit_at_constant(e, s->record, e->i64, CALL_WORDS);
 	if (t.barriers) {
-		EmitIf meets = emit_if(e, LLVMBuildTrunc(e->builder, head, e->i1, ""));
+		Value first = LLVMBuildICmp(e->builder, LLVMIntEQ, place.done, emit_index(e, 0), "");
+		EmitIf meets = emit_if(e, LLVMBuildAnd(e->builder, first, LLVMBuildTrunc(e->builder, head, e->i1, ""), ""));
 		call_barrier(s->entry);
 		emit_end_if(e, &meets);
 	}
@@ -251,11 +332,12 @@ static void call_by_table(Scope *s, const ProgramCode *code) {
 		LLVMBasicBlockRef block = new_block(e);
 		LLVMAddCase(choice, LLVMConstInt(e->i64, (unsigned)i, false), block);
 		LLVMPositionBuilderAtEnd(e->builder, block);
+		TablePlace past = {emit_add(e, place.at, emit_index(e, c->length)), emit_index(e, 0)};
 		if (k->body) call_scan(s, k, code->bodies[c->first]);
-		else call_kernel(s, k, &code->kernels[c->first]);
-		Value past = emit_add(e, at, emit_index(e, c->length));
+		else past = call_record(s, &code->kernels[c->first], k, place, words, c->length);
 		LLVMBasicBlockRef end = LLVMGetInsertBlock(e->builder);
-		LLVMAddIncoming(then, &past, &end, 1);
+		LLVMAddIncoming(then, &past.at, &end, 1);
+		LLVMAddIncoming(then_done, &past.done, &end, 1);
 		LLVMBuildBr(e->builder, next);
 	}
 	LLVMPositionBuilderAtEnd(e->builder, after);

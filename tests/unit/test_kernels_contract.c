@@ -289,10 +289,52 @@ static void lone_columns(void **state) {
 	}
 }
 
+/* Products that are parts of one value: dealt out along the rows, or side by side along the columns.  read: others read it. */
+static Fn *parts_of_one(Arena *arena, int count, int64_t columns, bool along_rows, bool read) {
+	Fn *f = fn_new(arena, "parts");
+	Val *part[3], *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 3, (int64_t[]){6, 7, 9}));
+	for (int k = 0; k < count; k++) {
+		int64_t n = along_rows ? columns : columns + k;
+		Val *w = fn_input(f, arena_printf(arena, "w%d", k), INPUT_PARAM, type_make(DTYPE_F32, 2, (int64_t[]){9, n}));
+		part[k] = ir_contract(f, x, (int64_t[]){0, 1, 2}, w, (int64_t[]){2, 3}, 3, (int64_t[]){0, 1, 3});
+		if (along_rows) part[k] = ir_reshape(f, part[k], 4, (int64_t[]){6, 7, 1, n});
+	}
+	Val *y = ir_concat(f, count, part, 2);
+	if (along_rows) y = ir_reshape(f, y, 3, (int64_t[]){6, 7 * count, columns});
+	if (read) {
+		fn_output(f, "sum", ir_reduce(f, OpReduceSum, y, 1, (int64_t[]){1}), -1);
+		fn_output(f, "shifted", ir_Neg(f, ir_flip(f, y, 1, (int64_t[]){1})), -1);
+	}
+	fn_output(f, "y", y, -1);
+	return fn_canonical(f);
+}
+
+/* They are written where they belong. */
+static void dealt_parts(void **state) {
+	(void)state;
+	static const int widths[] = {1, 5, 16, 40};
+	for (int kind = 0; kind < 32; kind++) {
+		int columns = widths[kind / 8];
+		Arena *arena = arena_new();
+		Fn *f = parts_of_one(arena, 2 + kind / 4 % 2, columns, kind & 1, kind & 2);
+		expect_same(arena, f, 0, false, arena_printf(arena, "parts %d", kind));
+		char *dense[4];
+		for (int k = 0; k < f->inputs.length; k++) dense[k] = random_input(arena, f->inputs.data[k].type, 0, false);
+		Compiled c;
+		assert_null(compare_compiled(arena, f, dense, target_host(arena), 1, &c));
+		int windows = 0;
+		for (int b = 0; b < c.kernels->buffers.length; b++) windows += c.kernels->buffers.data[b].within > 0;
+		if (columns > 1) assert_int_equal(windows, 2 + kind / 4 % 2);   /* a dot may have its axes merged */
+		compiled_free(&c);
+		arena_free(arena);
+	}
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(random_contracts), cmocka_unit_test(convolutions),
 	                                   cmocka_unit_test(turned_taps), cmocka_unit_test(one_filter),
 	                                   cmocka_unit_test(channel_by_channel), cmocka_unit_test(lone_columns),
-	                                   cmocka_unit_test(short_factors), cmocka_unit_test(short_convolutions)};
+	                                   cmocka_unit_test(short_factors), cmocka_unit_test(short_convolutions),
+	                                   cmocka_unit_test(dealt_parts)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

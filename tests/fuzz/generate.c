@@ -50,6 +50,22 @@ const char *new_param(Generator *g, Shape s) {
 	return name;
 }
 
+/* The programs' optimizers, but for the simplest, have states and rates of f32: rules of their own are for these parameters. */
+const char *typed_param(Generator *g, char kind, Shape s) {
+	if (g->smooth || (g->typed && g->typed != kind) || one_in(&g->more, 3))
+		return arena_printf(g->arena, "(%s as %s)", new_param(g, s), kind_type(kind));
+	g->typed = kind;
+	const char *name = new_name(g, "q"), *type = kind_type(kind), *first = "0.5";
+	switch (roll(&g->more, 4)) {
+	case 0: first = "1"; break;
+	case 1: first = "0.25"; break;
+	case 2: if (s.rank) first = arena_printf(g->arena, "(normal(shape) * 0.3) as %s", type);
+	}
+	text_add(&g->body, "  param %s: %s%s = %s\n", name, type, shape_source(g, s), first);
+	g->nparams++;
+	return name;
+}
+
 /* Items are pointed at: their array must not move. */
 static void room_for_items(Generator *g) {
 	g->items.data = NEW_ARRAY(g->arena, Item, ITEMS);
@@ -372,6 +388,11 @@ static void state_statement(Generator *g) {
 
 static void random_statement(Generator *g) {
 	if (g->items.length > ITEMS - 10) return;
+	switch (g->in_model ? roll(&g->more, 40) : 2) {
+	case 0: pooling_statement(g); return;
+	case 1: typed_product_statement(g); return;
+	default: break;
+	}
 	switch (roll(&g->dice, 40)) {
 	case 0: case 1: case 2: case 3: case 4: pointwise_statement(g); break;
 	case 5: case 6: dense_statement(g); break;
@@ -546,6 +567,7 @@ static int write_results(Generator *g, Item *results, int most) {
 static const char *write_whole(const Generator *outer, uint64_t seed) {
 	Generator part = {.arena = outer->arena,
 	                  .dice = {hash_mix(seed + 99)},
+	                  .more = {hash_mix(seed ^ 0x4d0f)},
 	                  .batch = 1,
 	                  .smooth = outer->smooth,
 	                  .force = -1,
@@ -570,8 +592,8 @@ static const char *write_whole(const Generator *outer, uint64_t seed) {
 }
 
 const char *fuzz_program(Arena *arena, uint64_t seed) {
-	Generator part = {.arena = arena, .dice = {hash_mix(seed)}, .force = -1, .in_model = true, .small = is_small(seed),
-	                  .smooth = is_smooth(seed)},
+	Generator part = {.arena = arena, .dice = {hash_mix(seed)}, .more = {hash_mix(seed ^ 0x30fe)}, .force = -1, .in_model = true,
+	                  .small = is_small(seed), .smooth = is_smooth(seed)},
 	          *g = &part;
 	room_for_items(g);
 	Text *texts[] = {&g->declarations, &g->fields, &g->body, &g->train};

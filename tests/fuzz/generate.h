@@ -21,11 +21,12 @@ typedef struct Atom { char kind; const char *text; } Atom;
 
 typedef struct Generator {
 	Arena *arena;
-	Dice dice;
+	Dice dice, more;         /* more: for what was added later, so that it leaves the other programs as they were */
 	Text declarations, fields, body, train;
 	VEC(Item) items;
 	VEC(const char *) fns1, fns2;       /* user's functions of one and of two floats */
 	int names, batch, nparams, statements;
+	char typed;              /* the kind of parameters that are not f32: their names begin with q; 0: there are none */
 	bool has_input;
 	bool in_model, small, smooth;       /* smooth: derivatives are compared with differences; nothing that is not its own */
 	/* what expressions are made of */
@@ -47,6 +48,7 @@ const char *shape_source(Generator *g, Shape s);         /* "[B, 3]", "" for a s
 int random_size(Generator *g);                          /* 1..70 */
 const char *new_name(Generator *g, const char *prefix);
 const char *new_param(Generator *g, Shape s);           /* declares it in the body; shape without the batch */
+const char *typed_param(Generator *g, char kind, Shape s);   /* of the kind D, H or X; or an f32 one, converted */
 Item *add_item(Generator *g, const char *name, char kind, Shape s);
 bool may_be_tagged(const char *value);
 /* An item for which all hold: kind in `kinds`, rank in lo..hi; recent ones are likelier.  NULL: none. */
@@ -57,7 +59,9 @@ bool last_is_fixed(const Item *i);
 Shape with_last(Shape s, int n);
 Shape without(Shape s, unsigned axes);
 const char *kind_type(char kind);                       /* "i32", "" for f32 */
-#define CHOOSE(g, ...) ((const char *const[]){__VA_ARGS__}[roll(&(g)->dice, (int)COUNT(((const char *const[]){__VA_ARGS__})))])
+#define CHOOSE_BY(dice, ...) ((const char *const[]){__VA_ARGS__}[roll(dice, (int)COUNT(((const char *const[]){__VA_ARGS__})))])
+#define CHOOSE(g, ...) CHOOSE_BY(&(g)->dice, __VA_ARGS__)
+#define CHOOSE_MORE(g, ...) CHOOSE_BY(&(g)->more, __VA_ARGS__)
 
 /* generate_expr.c: an expression of this kind over the atoms or the anchor's shape; always a tensor of the whole shape. */
 const char *grow(Generator *g, char kind, int depth);
@@ -87,7 +91,9 @@ void gather_statement(Generator *g);
 void sequence_statement(Generator *g);
 void scan_statement(Generator *g);
 void layer_statement(Generator *g);      /* of the standard library */
+void pooling_statement(Generator *g);
 void typed_statement(Generator *g);      /* arithmetic in f64, f16, bf16, i8 */
+void typed_product_statement(Generator *g);   /* of f64, f16 or bf16 with a parameter, which may be of that type */
 void chance_statement(Generator *g);     /* random numbers */
 void grad_statement(Generator *g);       /* a derivative as a value */
 

@@ -103,8 +103,38 @@ static void transposed_convolution(Generator *g) {
 	g->nparams += 2;
 }
 
+/* ceil(n / stride) windows, or those that fit into it with `pad` (-1: "same") before and behind. */
+static bool pooled(Size *s, int size, int stride, int pad) {
+	int room = s->n + 2 * pad - size;
+	s->n = pad < 0 ? (s->n + stride - 1) / stride : room / stride + 1;
+	return pad < 0 || room >= 0;
+}
+
+/* Windows of any size and stride, apart or overlapping, and not the same both ways. */
+static bool any_pooling(Generator *g, const char *what, const char *value, Shape s) {
+	Dice *d = &g->more;
+	int rank = s.rank, size[2], stride[2], pad[2], n = rank - 2;
+	bool equal = n == 1 || one_in(d, 3), same = one_in(d, 4);
+	for (int k = 0; k < n; k++) {
+		size[k] = k && equal ? size[0] : 1 + roll(d, one_in(d, 3) ? 9 : 4);
+		stride[k] = k && equal ? stride[0] : 1 + roll(d, 5);
+		pad[k] = same ? -1 : k && equal ? pad[0] : roll(d, size[k] / 2 + 1);
+		if (!pooled(&s.size[k + 1], size[k], stride[k], pad[k])) return false;
+	}
+	const char *count = what[0] == 'a' && one_in(d, 3) ? ", count_pad = true" : "";
+	Text t = {.arena = g->arena};
+	if (equal) text_add(&t, "%s_pool(%s, %d, stride = %d", what, value, size[0], stride[0]);
+	else text_add(&t, "%s_pool(%s, [%d, %d], stride = [%d, %d]", what, value, size[0], size[1], stride[0], stride[1]);
+	if (same) text_add(&t, ", pad = \"same\"");
+	else if (equal) text_add(&t, ", pad = %d", pad[0]);
+	else text_add(&t, ", pad = [%d, %d]", pad[0], pad[1]);
+	text_add(&t, "%s)", count);
+	bind_item(g, t.data, 'F', s);
+	return true;
+}
+
 /* Of few different numbers, so that several are the largest. */
-static void pooling(Generator *g) {
+void pooling_statement(Generator *g) {
 	Item x;
 	Dice *d = &g->dice;
 	int rank = 3 + roll(d, 2);
@@ -113,6 +143,7 @@ static void pooling(Generator *g) {
 	const char *ties = CHOOSE(g, "%s", "relu(%s)", "round(%s)", "max(%s, 0.25)");
 	const char *value = arena_printf(g->arena, ties, x.name), *what = CHOOSE(g, "max", "max", "avg");
 	Place p = {1 + roll(d, 3), 1 + roll(d, 3), 0, 1, 1};
+	if (roll(&g->more, 3) && any_pooling(g, what, value, s)) return;
 	if (p.size > 1 && one_in(d, 3)) p.pad = 1;
 	for (int k = 1; k < rank - 1; k++)
 		if (p.pad * 2 > p.size || !fits(&p, &s.size[k].n)) return;
@@ -181,7 +212,7 @@ void layer_statement(Generator *g) {
 	case 1:
 	case 2: convolution(g, 4); break;
 	case 3: transposed_convolution(g); break;
-	case 4: pooling(g); break;
+	case 4: pooling_statement(g); break;
 	case 5: normalisation(g); break;
 	case 6: recurrence(g); break;
 	case 7: attention(g); break;
@@ -194,7 +225,6 @@ void layer_statement(Generator *g) {
 /* What sums: over an axis, along it, or as a product with a vector or a matrix of the same type. */
 static void typed_sum(Generator *g, const Item *x, const char *value) {
 	int last = x->shape.rank - 1, axis = roll(&g->dice, x->shape.rank), form = roll(&g->dice, 6);
-	const char *type = kind_type(x->kind);
 	Shape s = x->shape;
 	Size k = s.size[last];
 	if (form < 2) {
@@ -210,13 +240,13 @@ static void typed_sum(Generator *g, const Item *x, const char *value) {
 	} else if (x->kind == 'S' || !g->in_model || !last_is_fixed(x)) {
 		return;
 	} else if (form == 4) {
-		const char *w = new_param(g, (Shape){1, {k}});
-		bind_item(g, arena_printf(g->arena, "(%s) @ (%s as %s)", value, w, type), x->kind, without(s, 1u << last));
+		const char *w = typed_param(g, x->kind, (Shape){1, {k}});
+		bind_item(g, arena_printf(g->arena, "(%s) @ %s", value, w), x->kind, without(s, 1u << last));
 	} else {
 		s = with_last(s, 1 + roll(&g->dice, 33));
 		if (shape_count(g, s) > MAX_COUNT || shape_count(g, s) * k.n > MAX_LOOP) return;
-		const char *w = new_param(g, (Shape){2, {k, s.size[last]}});
-		bind_item(g, arena_printf(g->arena, "(%s) @ (%s as %s)", value, w, type), x->kind, s);
+		const char *w = typed_param(g, x->kind, (Shape){2, {k, s.size[last]}});
+		bind_item(g, arena_printf(g->arena, "(%s) @ %s", value, w), x->kind, s);
 	}
 }
 
@@ -233,8 +263,31 @@ void typed_statement(Generator *g) {
 	const char *value = grow_from(g, &x, 1 + roll(&g->dice, 2));
 	if (x.kind == 'S')
 		value = arena_printf(g->arena, CHOOSE(g, "%s", "(%s * 3)", "(-%s)", "abs(%s)", "max(%s, 5)", "(%s // 3)"), value);
-	if (one_in(&g->dice, 3)) typed_sum(g, &x, value);
-	else bind_item(g, value, x.kind, x.shape);
+	if (one_in(&g->dice, 3)) {
+		typed_sum(g, &x, value);
+		return;
+	}
+	if (x.kind != 'S' && g->in_model && last_is_fixed(&x) && one_in(&g->more, 3)) {   /* something of the last axis beside it */
+		const char *w = typed_param(g, x.kind, (Shape){1, {x.shape.size[x.shape.rank - 1]}});
+		value = arena_printf(g->arena, CHOOSE_MORE(g, "%s * %s", "%s + %s", "max(%s, %s)"), value, w);
+	}
+	bind_item(g, value, x.kind, x.shape);
+}
+
+void typed_product_statement(Generator *g) {
+	Item *i = pick_item(g, one_in(&g->more, 2) ? "DHX" : "F", 1, 3);
+	if (!i || !last_is_fixed(i)) return;
+	Item x = *i;
+	if (x.kind == 'F') {
+		char kind = g->typed ? g->typed : "DHX"[roll(&g->more, 3)];
+		x = *bind_item(g, converted(g, x.name, 'F', kind), kind, x.shape);
+		g->items.data[g->items.length - 1].used = true;
+	}
+	Size k = x.shape.size[x.shape.rank - 1];
+	Shape s = with_last(x.shape, 1 + roll(&g->more, 40));
+	if (shape_count(g, s) > MAX_COUNT || shape_count(g, s) * k.n > MAX_LOOP) return;
+	const char *w = typed_param(g, x.kind, (Shape){2, {k, s.size[s.rank - 1]}});
+	bind_item(g, arena_printf(g->arena, "%s @ %s", x.name, w), x.kind, s);
 }
 
 /* ---- random numbers ---- */

@@ -156,8 +156,49 @@ static const char *first_value(Loop *l) {
 
 /* Carries h, perhaps c of the same shape and a whole number n; with weights w and u the row is of another size than h. */
 typedef struct Names {
-	const char *h, *c, *n, *w, *u, *table, *state;
+	const char *h, *c, *n, *w, *u, *table, *state, *q;
+	char kind;               /* of q, a carry of h's shape that is not f32 */
 } Names;
+
+/* A carry of another type, computed from h; the carries read it. */
+static void choose_other(Loop *l, Names *v) {
+	Generator *g = l->g;
+	if (g->smooth || roll(&g->more, 4)) return;
+	v->kind = "IIXXHDCCSU"[roll(&g->more, 10)];
+	if (v->kind == 'C' && !l->shape.rank) v->kind = 'X';   /* a bare `bool` is a static one */
+	v->q = new_name(g, "q");
+	const char *q = v->q;
+	if (v->kind == 'I' || v->kind == 'C' || v->kind == 'U') add_atom(l, v->kind, q);
+	else add_atom(l, 'F', arena_printf(g->arena, v->kind == 'S' ? "((%s as f32) / 50)" : "(%s as f32)", q));
+}
+
+static const char *other_value(Loop *l, const Names *v) {
+	Generator *g = l->g;
+	Arena *a = g->arena;
+	const char *q = v->q, *h = v->h, *type = kind_type(v->kind);
+	switch (v->kind) {
+	case 'I': return arena_printf(a, CHOOSE_MORE(g, "%s * 3 + ((%s * 5) as i32)", "(%s + ((%s * 9) as i32)) %% 11",
+	                                             "max(%s // 2, (%s * 40) as i32)"), q, h);
+	case 'C': return arena_printf(a, CHOOSE_MORE(g, "(%s and (%s > 0)) or (%s < -0.25)", "%s != (%s > 0.1 * %s)"), q, h, h);
+	case 'S':
+	case 'U': return arena_printf(a, CHOOSE_MORE(g, "%s + ((%s * 50) as %s)", "max(%s // 2, (%s * 60) as %s)"), q, h, type);
+	default: return arena_printf(a, CHOOSE_MORE(g, "%s * 0.5 + (%s as %s)", "max(%s, %s as %s) * 0.75", "(%s - (%s as %s)) / 2"),
+	                             q, h, type);
+	}
+}
+
+static void emit_other(Loop *l, const Names *v) {
+	Generator *g = l->g;
+	Shape s = l->shape;
+	if (s.rank == RANKS || shape_count(g, s) * l->turns > MAX_COUNT) return;
+	int axis = roll(&g->more, s.rank + 1);
+	Shape stacked = {.rank = s.rank + 1};
+	for (int i = 0; i < stacked.rank; i++) stacked.size[i] = i == axis ? (Size){l->turns, false} : s.size[i > axis ? i - 1 : i];
+	const char *name = new_name(g, "y");
+	const char *left = subscripts(g, s.rank, axis, l->index, false);
+	text_add(&l->body, "    emit %s[%s] = %s%s\n", name, left, v->q, left_side(g, s, false));
+	add_item(g, name, v->kind, stacked);
+}
 
 /* What stands before the loop.  false: it would be too much. */
 static bool prepare(Loop *l, Names *v) {
@@ -182,11 +223,12 @@ static bool prepare(Loop *l, Names *v) {
 	return true;
 }
 
-static void write_body(Loop *l, const Names *v, const Item *x, int axis) {
+static void write_body(Loop *l, Names *v, const Item *x, int axis) {
 	Generator *g = l->g;
 	Dice *d = &g->dice;
 	add_atom(l, 'F', v->h);
 	if (v->c) add_atom(l, 'F', v->c);
+	choose_other(l, v);
 	const char *row = row_of(l, x, axis);
 	if (!v->w) add_atom(l, 'F', row);
 	if (one_in(d, 4)) {
@@ -204,6 +246,8 @@ static void write_body(Loop *l, const Names *v, const Item *x, int axis) {
 		text_add(&l->body, "    %s = %s\n", v->c, next_value(l, v->c));
 		add_item(g, v->c, 'F', l->shape)->tagged = true;
 	}
+	if (v->q) text_add(&l->body, "    %s = %s\n", v->q, other_value(l, v));
+	if (v->q && one_in(&g->more, 2)) emit_other(l, v);
 	if (one_in(d, 2)) emit(l, v->h, l->shape, true);
 	if (one_in(d, 4)) emit(l, row, without(x->shape, 1u << axis), false);
 }
@@ -227,7 +271,9 @@ void scan_statement(Generator *g) {
 	text_add(&g->body, "  scan %s < %d %scarry %s = %s", l->index, l->turns, one_in(d, 3) ? "reversed " : "", v.h, from);
 	if (v.c) text_add(&g->body, ", %s = %s", v.c, filled(l, CHOOSE(g, "zeros", "ones")));
 	if (v.n) text_add(&g->body, ", %s = %d as i32", v.n, roll(d, 3));
+	if (v.q) text_add(&g->body, ", %s = %s as %s", v.q, filled(l, CHOOSE_MORE(g, "zeros", "ones")), kind_type(v.kind));
 	text_add(&g->body, " {\n%s  }\n", l->body.data);
 	add_item(g, v.h, 'F', l->shape)->tagged = true;
 	if (v.n) add_item(g, v.n, 'I', (Shape){0});
+	if (v.q) add_item(g, v.q, v.kind, l->shape);
 }

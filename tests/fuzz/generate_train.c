@@ -37,6 +37,10 @@ void write_optimizer(Generator *g) {
 	WITH_ATOMS(g, atoms, 2, m = grow(g, 'F', 1 + roll(&g->dice, 2)));
 	WITH_ATOMS(g, atoms, 3, v = grow(g, 'F', 1 + roll(&g->dice, 2)));
 	WITH_ATOMS(g, atoms, 4, u = grow(g, 'F', 1 + roll(&g->dice, 3)));
+	if (g->typed)
+		text_add(&g->declarations,
+		         "optimizer low(p, g, lr = 0.01) {\n  state m: %s[dims(p)] = 0\n  m <- 0.75 * m + g\n  p <- p - lr * m\n}\n",
+		         kind_type(g->typed));
 	text_add(&g->declarations, "optimizer own(p, g, lr = 0.01, b = 0.8) {\n  state m: [dims(p)] = 0\n");
 	bool two = one_in(&g->dice, 2);
 	if (two) text_add(&g->declarations, "  state v: [dims(p)] = 1\n");
@@ -99,7 +103,8 @@ static void write_penalty(Generator *g, const Item *results, int n) {
 	text_add(&g->train, "  let dq = grad(q, %s)\n  l = l + 0.1 * mean(dq * dq)\n", g->items.data[0].name);
 }
 
-static void write_rules(Generator *g, const char *indent) {
+/* typed: they are for parameters of other types, too. */
+static void write_rules(Generator *g, const char *indent, bool typed) {
 	const char *rate = CHOOSE(g, "0.1", "0.01", "input(0.02)", "cosine(0.1, 5, 100)", "linear(0.1, 3, 50)", "step_decay(0.1, 7)",
 	                          "exponential_decay(0.1, 9)", "one_cycle(0.1, 60)");
 	if (g->has_input && strstr(rate, "input")) rate = "0.02";   /* two would have one name */
@@ -108,16 +113,19 @@ static void write_rules(Generator *g, const char *indent) {
 	const char *more = "";
 	if (!strcmp(what, "sgd")) more = CHOOSE(g, "", ", momentum = 0.9", ", momentum = 0.9, nesterov = true", ", decay = 0.01");
 	if (!strcmp(what, "adamw") || !strcmp(what, "lion")) more = CHOOSE(g, "", ", decay = 0.1", ", decay = 0.1, decay_rank = 0");
-	if (one_in(&g->dice, 4))
-		text_add(&g->train, "%soptimizer = { \"net/p*\": %s(lr = 0.05); \"*\": %s(lr = %s%s) }\n", indent,
-		         CHOOSE(g, "sgd", "own"), what, rate, more);
+	const char *some = one_in(&g->dice, 4) ? arena_printf(g->arena, "\"net/p*\": %s(lr = 0.05); ", CHOOSE(g, "sgd", "own")) : "";
+	if (typed)
+		some = arena_printf(g->arena, "\"net/q*\": %s; %s",
+		                    CHOOSE_MORE(g, "sgd(lr = 0.05)", "sgd(lr = 0.1, decay = 0.01)", "low(lr = 0.05)", "none"), some);
+	if (*some) text_add(&g->train, "%soptimizer = { %s\"*\": %s(lr = %s%s) }\n", indent, some, what, rate, more);
 	else text_add(&g->train, "%soptimizer = %s(lr = %s%s)\n", indent, what, rate, more);
 }
 
 /* Several updates: of all parameters, of some, and of what the model gives with the parameters that the first one has made. */
 static void write_updates(Generator *g, const Item *results, int n, const char *arguments, const char *clip) {
-	text_add(&g->train, "  update one {\n    loss = l\n    params = %s\n", CHOOSE(g, "net", "net", "\"net/p*\""));
-	write_rules(g, "    ");
+	const char *params = CHOOSE(g, "net", "net", "\"net/p*\"");
+	text_add(&g->train, "  update one {\n    loss = l\n    params = %s\n", params);
+	write_rules(g, "    ", g->typed && params[0] == 'n');
 	if (clip) text_add(&g->train, "    %s", clip);
 	text_add(&g->train, "  }\n");
 	int which = roll(&g->dice, n);
@@ -125,10 +133,11 @@ static void write_updates(Generator *g, const Item *results, int n, const char *
 		text_add(&g->train, "  let ");
 		for (int i = 0; i < n; i++) text_add(&g->train, "%sa%d", i ? ", " : "", i);
 		text_add(&g->train, " = net(%s)\n  update again {\n    loss = mean(tanh(a%d)) * 0.5\n", arguments, which);
-		write_rules(g, "    ");
+		write_rules(g, "    ", g->typed);
 		text_add(&g->train, "  }\n");
 	}
-	text_add(&g->train, "  update two {\n    loss = 0.3 * l2(net, decay_rank = 0)\n    optimizer = sgd(lr = 0.1)\n  }\n");
+	text_add(&g->train, "  update two {\n    loss = 0.3 * %s\n    optimizer = sgd(lr = 0.1)\n  }\n",
+	         g->typed ? "sum(tanh(o0))" : "l2(net, decay_rank = 0)");
 }
 
 void write_train(Generator *g, const Item *results, int n, const char *arguments) {
@@ -138,7 +147,7 @@ void write_train(Generator *g, const Item *results, int n, const char *arguments
 		else text_add(&g->train, "  let l = %s\n", term);
 	}
 	if (one_in(&g->dice, 6)) write_penalty(g, results, n);
-	if (one_in(&g->dice, 6)) text_add(&g->train, "  l = l + 0.01 * %s(net)\n", CHOOSE(g, "l2", "l1"));
+	if (one_in(&g->dice, 6) && !g->typed) text_add(&g->train, "  l = l + 0.01 * %s(net)\n", CHOOSE(g, "l2", "l1"));
 	if (!g->smooth && one_in(&g->dice, 10)) text_add(&g->train, "  precision = bf16\n");
 	const char *clip = one_in(&g->dice, 4) ? "clip = norm(0.5)\n" : NULL;
 	if (one_in(&g->dice, 5)) text_add(&g->train, "  accumulate = %d\n", 2 + roll(&g->dice, 3));
@@ -150,5 +159,5 @@ void write_train(Generator *g, const Item *results, int n, const char *arguments
 	}
 	text_add(&g->train, "  loss = l\n");
 	if (clip) text_add(&g->train, "  %s", clip);
-	write_rules(g, "  ");
+	write_rules(g, "  ", g->typed);
 }

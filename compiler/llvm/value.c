@@ -103,15 +103,20 @@ static Value tail_mask(Lower *k) {
 	return LLVMConstVector(bits, LANES);
 }
 
-/* Mask and tail.  The tail is counted from the loop variable here: LLVM 19, splitting 16 lanes in two for AVX2, takes a load
- * whose mask is a variable and a constant, and in one half nothing, for a load without a mask. */
+/* Mask and tail.  LLVM 19, splitting 16 lanes in two for AVX2, breaks down over a load whose mask is one bit for all lanes and
+ * a constant that is nothing in one half.  So no constant may reach a mask: the tail is counted from the loop variable; and in
+ * a row in registers, whose mask may be made of such a bit (a row that is padding) and of constants (elements that are), it is
+ * counted even if there is none, from a 0 that LLVM does not know.  That holds with and without passes over the code: begin,
+ * which that 0 is computed from, is a kernel's parameter. */
 static Value all_mask(Lower *k, Value mask) {
 	Emit *e = k->e;
 	if (!mask) return k->tail ? tail_mask(k) : NULL;
 	mask = lower_as_lanes(k, mask);
-	if (!k->tail) return mask;
+	if (k->lane_level < 0) return mask;
 	const Level *lanes = &k->level[k->lane_level];
-	Value at = LLVMIsConstant(lanes->variable) ? k->zero : lanes->variable;   /* of a row in registers: no loop, so no variable */
+	bool in_registers = k->zero && LLVMIsConstant(lanes->variable);   /* no loop, so no variable */
+	if (!k->tail && !in_registers) return mask;
+	Value at = in_registers ? k->zero : lanes->variable;
 	Value exist = k->tail < 0 ? k->tail_lanes : emit_tail_mask(e, LANES, emit_sub(e, emit_index(e, lanes->extent), at));
 	return LLVMBuildAnd(e->builder, mask, exist, "");
 }

@@ -76,7 +76,7 @@ static int find_parameter(Elab *e, const Decl *decl, const Argument *a, int firs
 	}
 	const char *near = nearest_name(a->name.text, names.data, names.length);
 	elab_error(e, a->name.span, "`%s` has no parameter `%s`", decl->name.text, a->name.text);
-	if (near) elab_help(e, "did you mean `%s`?", near);
+	if (near) elab_help(e, "did you mean `%s`? it is declared `%s`", near, signature_text(e, decl, first));
 	else elab_help(e, "it is declared `%s`", signature_text(e, decl, first));
 	return -1;
 }
@@ -152,8 +152,10 @@ bool bind_parameters(Elab *e, Scope *scope, const Decl *decl, Value *args, Span 
 	for (int i = 0; i < params->length; i++) {
 		const Param *p = &params->data[i];
 		if (is_default(&args[i])) continue;
+		Value given = args[i];
 		if (p->type && type_is_static(p->type)) args[i] = match_type(e, scope, p->type, args[i],
 			arena_printf(e->arena, "`%s`: `%s`", decl->name.text, p->name.text), spans[i], MATCH_ALL);
+		if (!value_ok(args[i]) && given.kind == VALUE_FUNCTION) elab_help(e, "it is declared `%s`", signature_text(e, decl, 0));
 		ok &= value_ok(args[i]);
 		if (!p->type || type_is_static(p->type)) scope_bind(e, scope, p->name, args[i]);
 	}

@@ -283,6 +283,17 @@ static void read_loss(Elab *e, Scope *scope, Update *u, const Expr *value) {
 	u->scalar = scalar_mean(e, v);
 }
 
+/* A number above 0, or a scalar, whose value shows only when the program runs. */
+static bool may_clip(Value v) {
+	int64_t n;
+	switch (v.kind) {
+	case VALUE_TENSOR: return !v.as.tensor.rank;
+	case VALUE_INT: return !dim_known(v.as.integer, &n) || n > 0;
+	case VALUE_REAL: return v.as.real > 0;
+	default: return false;
+	}
+}
+
 /* clip = norm(c) */
 static void read_clip(Elab *e, Scope *scope, TrainState *t, Update *u, const Expr *value) {
 	bool norm = value->kind == EXPR_CALL && value->left->kind == EXPR_NAME && !strcmp(value->left->name.text, "norm") &&
@@ -295,8 +306,8 @@ static void read_clip(Elab *e, Scope *scope, TrainState *t, Update *u, const Exp
 	e->session->naming = arena_intern(e->arena, "clip", 4);
 	u->clip = eval_argument(e, scope, &value->arguments.data[0]);
 	u->has_clip = value_ok(u->clip);
-	if (u->clip.kind == VALUE_TENSOR && u->clip.as.tensor.rank)
-		elab_error(e, value->span, "`norm` wants a number, not %s", value_text(e, u->clip)), u->has_clip = false;
+	if (u->has_clip && !may_clip(u->clip))
+		elab_error(e, value->span, "`norm` wants a number above 0, not %s", value_text(e, u->clip)), u->has_clip = false;
 	(void)t;
 }
 

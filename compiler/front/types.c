@@ -106,7 +106,7 @@ static void bind_names(Elab *e, Scope *scope, const TypeExpr *type, const Value 
 
 static Value wrong_kind(Elab *e, const TypeExpr *type, Value v, const char *who, Span span) {
 	elab_error(e, span, "%s wants `%s`, not %s", who, type_expr_text(e, NULL, type), value_text(e, v));
-	help_call(e, v);
+	if (!type_is_static(type)) help_call(e, v);   /* what a function gives would not be known to the compiler */
 	if (dtype_is(type, "int") && v.kind == VALUE_TENSOR)
 		elab_help(e, "it shapes the program, so it must be known to the compiler");
 	return value_poison();

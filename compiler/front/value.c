@@ -278,7 +278,8 @@ Value apply_pointwise(Elab *e, Op op, int n, Value *given, const char *what, Spa
 		args[i] = given[i].kind == VALUE_INDEX ? elab_index_number(e, given[i], span) : given[i];
 		if (!value_ok(args[i])) return value_poison();
 		if (!value_static(args[i]) && args[i].kind != VALUE_TENSOR)
-			return elab_error(e, span, "`%s` wants a tensor or a number, not %s", what, value_text(e, args[i]));
+			return elab_error(e, span, "`%s` wants a tensor or a number, not %s", what, value_text(e, args[i])),
+			       help_call(e, args[i]), value_poison();
 		if (args[i].kind == VALUE_TENSOR && !args[i].as.tensor.weak && !(op == OpWhere && i == 0)) weak = false;
 	}
 	if (first) {

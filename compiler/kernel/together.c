@@ -21,6 +21,7 @@ static bool has_parts(const Kernel *k) {
 	if (k->partition < 0 || k->grain != 1 || k->rows < 2 || k->panels || k->product_rows) return false;
 	if (k->kind == KERNEL_MAP || k->kind == KERNEL_ROWS) return k->domain.rank > 1;
 	if (k->kind != KERNEL_CONTRACT) return false;
+	if (k->contraction.a.through != DTYPE_F32 || k->contraction.b.through != DTYPE_F32) return false;   /* copied as a whole */
 	for (int i = 0; i < k->contraction.nouter; i++)
 		if (k->contraction.outer[i].naxes && k->contraction.outer[i].axis[0] == k->partition) return true;
 	return false;

@@ -81,22 +81,23 @@ static void store(Fuse *f, Val *v) {
 	if (f->kp->buffer_of[v->id] < 0) add_buffer(f->kp, v, (Buffer){.kind = BUFFER_ARENA});
 }
 
-/* The short numbers that `v` is the same as, or cheaply computed of and of constants; or v. */
+/* The one value that `v` is cheaply computed of, beside constants: half of it, one more than it; or NULL. */
+static Val *cheap_source(const Val *v) {
+	Val *from = NULL;
+	if (v->op != OpNeg && v->op != OpAbs && v->op != OpAdd && v->op != OpSub && v->op != OpMul) return NULL;
+	for (int k = 0; k < v->nargs; k++) {
+		if (is_splat(v->arg[k], NULL)) continue;
+		if (from) return NULL;
+		from = v->arg[k];
+	}
+	return from;
+}
+
+/* The short numbers that `v` is the same as, or cheaply computed of; or v. */
 static Val *short_source(Val *v) {
 	Val *source = v;
-	while (!is_widening(source)) {
-		Val *from = NULL;
-		bool cheap =
-		    source->op == OpNeg || source->op == OpAbs || source->op == OpAdd || source->op == OpSub || source->op == OpMul;
-		for (int k = 0; cheap && k < source->nargs; k++) {
-			if (is_splat(source->arg[k], NULL)) continue;
-			cheap = !from;
-			from = source->arg[k];
-		}
-		if (!cheap || !from) return v;
-		source = from;
-	}
-	return source->arg[0];
+	while (source && !is_widening(source)) source = cheap_source(source);
+	return source ? source->arg[0] : v;
 }
 
 /* Stores `v`, or its short source; what is computed of that is then cheap. */
@@ -266,7 +267,8 @@ static void decide(Fuse *f, Val *v) {
 		if (a->type.rank && f->cost[a->id] >= DEAR && kp->buffer_of[a->id] < 0) store_short(f, a);
 	}
 	bool view = op_cost(v) == 0;
-	bool twice = f->uses[v->id] > 1 && !view;
+	const Val *source = cheap_source(v);   /* stored, it serves all that is cheaply computed of it */
+	bool twice = f->uses[v->id] > 1 && !view && !(source && kp->buffer_of[source->id] >= 0);
 	if (is_anchor(v) || cost > TOO_LARGE || (twice && type_count(v->type) > 1 && cost >= DEAR) ||
 	    (twice && (near || (computed && cost >= DEAR))))
 		store_short(f, v);

@@ -26,7 +26,10 @@ void *mmap(void *at, size_t size, int protection, int flags, int file, off_t off
 
 /* ---- blocks that end where they should ---- */
 
-typedef struct Fenced { char *map, *block; size_t size; } Fenced;
+typedef struct Fenced {
+	char *map, *block;
+	size_t size;
+} Fenced;
 
 /* `bytes` right before a page that may not be touched. */
 static Fenced fenced(size_t bytes) {
@@ -84,7 +87,7 @@ static void check_step(Arena *arena, const char *path, const Program *p, Fn *f, 
 	runner->frame.arena = fence.block;
 	runner_count(runner, INPUT_STEP, 1);
 	runner_count(runner, INPUT_EPOCH, 1);
-	runner_run(runner);   /* a touch beyond either block would end this process */
+	runner_run(runner); /* a touch beyond either block would end this process */
 	runner->frame.arena = own;
 	runner_free(runner);
 	pool_free(pool);
@@ -116,7 +119,33 @@ static void test_memory(void **state) {
 	for_programs(check_program);
 }
 
+/* gelu of a product reads half of it and a multiple of it, backward as well: the product itself is kept, not both of them. */
+static void keeps_one_source(void **state) {
+	(void)state;
+	static const char *const layers[] = {"dense(64)", "dense(64, bias = false)"};
+	for (int i = 0; i < 2; i++) {
+		Arena *arena = arena_new();
+		Program *p = open_good(arena, "gelu.nn",
+		                       arena_printf(arena,
+		                                    "model net(x: [B, 16]) -> [B, 4] = x |> %s |> gelu |> dense(4)\n"
+		                                    "data made { x: f32[16] = npy(\"x.npy\"); y: f32[4] = npy(\"y.npy\") }\n"
+		                                    "train { data = made; batch = 32; loss = mse(net(x), y); optimizer = sgd() }\n",
+		                                    layers[i]),
+		                       0);
+		Layout layout = layout_program(arena, p);
+		CompileOptions options = {.target = target_host(arena), .workers = 1};
+		KernelProgram *kp = compile_kernels(arena, run_passes(program_step(p, 0), 0, pass_count), p, &layout, &options);
+		int kept = 0;
+		for (int k = 0; k < kp->buffers.length; k++) {
+			const Buffer *b = &kp->buffers.data[k];
+			kept += b->kind == BUFFER_ARENA && b->first >= 0 && type_count(b->type) == 32 * 64;
+		}
+		assert_int_equal(kept, 4); /* the product, 1 + erf, the result, its derivative */
+		arena_free(arena);
+	}
+}
+
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_memory)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_memory), cmocka_unit_test(keeps_one_source)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -123,6 +123,28 @@ static const char *describe(Parser *parser, const Token *token) {
 	}
 }
 
+static bool is_arithmetic(TokenKind kind) {
+	return kind == TOKEN_PLUS || kind == TOKEN_MINUS || kind == TOKEN_STAR || kind == TOKEN_SLASH || kind == TOKEN_AT ||
+	       kind == TOKEN_PERCENT || kind == TOKEN_CARET;
+}
+
+/* What stands here as other languages write it. */
+static void help_habit(Parser *parser, const Token *token, const char *what) {
+	Diag *diag = parser->diag;
+	const Token *before = parser->at > 0 ? token - 1 : token;
+	bool in_list = !strncmp(what, "`,` or", 6);
+	if (token->kind == TOKEN_FLOOR_SLASH) diag_help(diag, "a comment starts with #");
+	else if (token->kind == TOKEN_DOT && token[1].kind == TOKEN_NUMBER) diag_help(diag, "write a digit before the point: 0.5");
+	else if (token->kind == TOKEN_DOT && before->kind == TOKEN_NUMBER) diag_help(diag, "write a digit after the point: 1.0");
+	else if (token->kind == TOKEN_EQUALS && is_arithmetic(before->kind) && before->end == token->begin)
+		diag_help(diag, "there is no `%.1s=`: write it out, as in `x = x + y`", token_kind_text(before->kind) + 1);
+	else if (token->kind == TOKEN_EQUALS && in_list) diag_help(diag, "`==` compares");
+	else if (token->kind == TOKEN_COLON && in_list && before->kind == TOKEN_NAME)
+		diag_help(diag, "an argument is named with `=`: `%.60s = ...`", before->text);
+	else if (is_arithmetic(token->kind) && strstr(what, "an operator"))
+		diag_help(diag, "what comes out of a pipe is calculated with in parentheses: `(x |> f) + y`");
+}
+
 void unexpected(Parser *parser, const char *what) {
 	if (parser->panic) return;
 	parser->panic = true;
@@ -138,11 +160,7 @@ void unexpected(Parser *parser, const char *what) {
 		if (is_kind(parser, TOKEN_LEFT_BRACE)) diag_help(diag, "a block opens on the line of its head");
 	} else {
 		diag_error(diag, token_span(parser, token), "expected %s, found %s", what, describe(parser, token));
-		if (token->kind == TOKEN_FLOOR_SLASH) diag_help(diag, "a comment starts with #");
-		else if (token->kind == TOKEN_DOT && token[1].kind == TOKEN_NUMBER)
-			diag_help(diag, "write a digit before the point: 0.5");
-		else if (token->kind == TOKEN_DOT && parser->at > 0 && token[-1].kind == TOKEN_NUMBER)
-			diag_help(diag, "write a digit after the point: 1.0");
+		help_habit(parser, token, what);
 	}
 	if (diag_full(diag)) stop(parser);
 }

@@ -175,6 +175,9 @@ Value apply_binary(Elab *e, Operator op, Value a, Value b, Span span, Span at) {
 	if (equality && (a.kind == VALUE_STRING || b.kind == VALUE_STRING) && known(a) && known(b))
 		return value_bool((a.kind == b.kind && a.as.string == b.as.string) == (op == OPERATOR_EQ), span);
 	if (op == OPERATOR_POWER) return power(e, a, b, span, at);
+	int64_t divisor;
+	if ((op == OPERATOR_IDIV || op == OPERATOR_MOD) && b.kind == VALUE_INT && dim_known(b.as.integer, &divisor) && !divisor)
+		return elab_error(e, at, "division of %s by zero", value_text(e, a));
 	bool swapped = op == OPERATOR_GT || op == OPERATOR_GE;
 	Value pair[] = {swapped ? b : a, swapped ? a : b};
 	Value result = apply_pointwise(e, tensor_op[op], 2, pair, operator_text(op), at);

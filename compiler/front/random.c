@@ -150,8 +150,18 @@ Value builtin_philox(Elab *e, Call *c) {
 	return value_tensor(e, ir_random(fn_of(e), type, key[0], key[1], key[2], value[0], (int)value[1]), dims, c->span);
 }
 
+static bool may_be_probability(Value p) {
+	int64_t n;
+	if (p.kind == VALUE_REAL) return p.as.real >= 0 && p.as.real <= 1;
+	if (p.kind == VALUE_INT) return !dim_known(p.as.integer, &n) || n == 0 || n == 1;
+	return p.kind == VALUE_TENSOR;
+}
+
 Value builtin_bernoulli(Elab *e, Call *c) {
 	Draw d;
+	Value p = c->slot[0];
+	if (value_ok(p) && !may_be_probability(p))
+		return elab_error(e, c->slot_span[0], "`bernoulli` wants a probability, 0 to 1, not %s", value_text(e, p));
 	if (!draw_here(e, c, c->nrest, c->rest, c->rest_span, &d)) return value_poison();
 	if (infers(e) && !is_library(e, c->at)) {
 		diag_warning(e->diag, blame(e, c->at), "`bernoulli` is drawn in evaluation and prediction, too");

@@ -235,7 +235,8 @@ static void set_reach(DataSet *set) {
 		DataField *f = &set->fields[i];
 		for (int k = 0; f->kind == SOURCE_CHARS && k < set->nfields; k++) {
 			const DataField *other = &set->fields[k];
-			if (other->kind == SOURCE_CHARS && other->window == f->window && !strcmp(other->path, f->path))
+			bool whole = f->path && other->path;   /* else it was wrong, and is reported */
+			if (other->kind == SOURCE_CHARS && other->window == f->window && whole && !strcmp(other->path, f->path))
 				f->reach = MAX(f->reach, other->offset);
 		}
 	}

@@ -57,7 +57,8 @@ bool collect_dims(Elab *e, int n, const Value *values, const Span *spans, int *r
 bool eval_type(Elab *e, Scope *scope, const TypeExpr *type, DType *dtype, int64_t *classes, int *rank, Dim *dims) {
 	*rank = 0;
 	if (dtype_is(type, "fn")) {
-		elab_error(e, type->span, "`fn` is the type of a function: a parameter may be one, numbers that are read or kept may not");
+		elab_error(e, type->span,
+		           "`fn` is the type of a function: a parameter may be one, numbers that are read or kept may not");
 		elab_help(e, "numbers are f32, or one of f64 f16 bf16 i32 i8 u8 bool, class[n] or index");
 		return false;
 	}

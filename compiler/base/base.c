@@ -206,6 +206,18 @@ void text_add(Text *text, const char *format, ...) {
 	va_end(args);
 }
 
+void text_string(Text *text, const char *string) { text_bytes(text, string, strlen(string)); }
+
+void text_integer(Text *text, int64_t value) {
+	char digits[24];
+	int at = (int)sizeof digits;
+	uint64_t left = value < 0 ? -(uint64_t)value : (uint64_t)value;
+	do digits[--at] = (char)('0' + left % 10);
+	while (left /= 10);
+	if (value < 0) digits[--at] = '-';
+	text_bytes(text, digits + at, sizeof digits - (size_t)at);
+}
+
 void text_number(Text *text, double value) {
 	char buffer[40];
 	if (isnan(value)) snprintf(buffer, sizeof buffer, "nan");

@@ -60,6 +60,9 @@ typedef struct Text { Arena *arena; char *data; size_t length, capacity; } Text;
 void text_add(Text *text, const char *format, ...) PRINTF_LIKE(2, 3);
 void text_vadd(Text *text, const char *format, va_list args);
 void text_bytes(Text *text, const char *data, size_t length);
+/* What "%s" and "%lld" add, without a format to read. */
+void text_string(Text *text, const char *string);
+void text_integer(Text *text, int64_t value);
 /* The shortest decimal that reads back as the same double, whole numbers below 10^15 digit by digit ("1", "300", "0.1", "1e-07",
  * "inf", "-inf", "nan"). */
 void text_number(Text *text, double value);

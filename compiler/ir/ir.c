@@ -87,13 +87,19 @@ static uint64_t number_bits(double number) {
 	return bits;
 }
 
+/* One more word: a product each, mixed well once at the end. */
+static uint64_t hash_word(uint64_t h, uint64_t word) {
+	h = (h ^ word) * 0x9e3779b97f4a7c15u;
+	return h ^ h >> 29;
+}
+
 static uint64_t val_hash(const Val *v) {
-	uint64_t h = hash_mix((uint64_t)v->op * 64 + (uint64_t)v->type.dtype);
-	for (int i = 0; i < v->type.rank; i++) h = hash_mix(h ^ (uint64_t)v->type.dim[i]);
-	for (int i = 0; i < v->nargs; i++) h = hash_mix(h + (uint64_t)v->arg[i]->id);
+	uint64_t h = hash_word(0, (uint64_t)v->op * 64 + (uint64_t)v->type.dtype + 1);
+	for (int i = 0; i < v->type.rank; i++) h = hash_word(h, (uint64_t)v->type.dim[i]);
+	for (int i = 0; i < v->nargs; i++) h = hash_word(h, (uint64_t)v->arg[i]->id);
 	for (int k = 0; k < MAX_LISTS; k++) {
-		h = hash_mix(h + (uint64_t)v->list[k].length);
-		for (int i = 0; i < v->list[k].length; i++) h = hash_mix(h ^ (uint64_t)v->list[k].data[i]);
+		h = hash_word(h, (uint64_t)v->list[k].length);
+		for (int i = 0; i < v->list[k].length; i++) h = hash_word(h, (uint64_t)v->list[k].data[i]);
 	}
 	return hash_mix(h ^ number_bits(v->number));
 }
@@ -183,6 +189,17 @@ Val *fn_rebuild(Fn *f, Val *v, Val **args) {
 	Val key = *v;
 	key.arg = args;
 	return val_intern(f, &key);
+}
+
+Val *fn_copy(Fn *f, const Val *v, Val **args) {
+	Val key = *v;
+	key.arg = args;
+	for (int i = 0; i < v->nargs; i++) {
+		const Type *a = &args[i]->type, *b = &v->arg[i]->type;
+		if (a->dtype != b->dtype || a->rank != b->rank || memcmp(a->dim, b->dim, sizeof *a->dim * (size_t)a->rank))
+			return val_intern(f, &key);
+	}
+	return intern(f, &key);
 }
 
 /* ---- inputs, outputs, order ---- */

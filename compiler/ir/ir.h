@@ -134,6 +134,8 @@ int *fn_count_uses(const Fn *f);
 double op_cost(const Val *v);
 /* A copy of `v` in `f` with other operands; the other attributes stay. */
 Val *fn_rebuild(Fn *f, Val *v, Val **args);
+/* The same of a value that is as it was made: where operands have the types they had, there is nothing to verify. */
+Val *fn_copy(Fn *f, const Val *v, Val **args);
 
 /* Constructors.  Each checks its operands with die(): the front end has already spoken to the user.
  * Pointwise: ir_Add(f, a, b) ... expanded from ops.def. */

@@ -410,7 +410,7 @@ static Fn *prepare(Fn *from, int carries) {
 		else if (v->op == OpWindow && carries < 0) now[v->id] = prepare_window(f, v, args);
 		else if (v->op == OpReshape && v->arg[0]->op != OpInput && comes_from_inputs(v->arg[0], uses, SINK_DEPTH))
 			now[v->id] = sink_reshape(f, v->arg[0], now, v->type.rank, v->type.dim);
-		else now[v->id] = fn_rebuild(f, v, args);
+		else now[v->id] = fn_copy(f, v, args);
 	}
 	for (int i = 0; i < from->outputs.length; i++) {
 		Output *out = &from->outputs.data[i];

@@ -5,13 +5,26 @@
 #include <string.h>
 
 static void print_indent(Text *out, int depth) {
-	for (int i = 0; i < depth; i++) text_add(out, "  ");
+	for (int i = 0; i < depth; i++) text_string(out, "  ");
+}
+
+static void print_list(Text *out, const int64_t *list, int n) {
+	for (int i = 0; i < n; i++) {
+		if (i) text_string(out, ",");
+		text_integer(out, list[i]);
+	}
+}
+
+static void print_number(Text *out, const char *mark, int64_t number) {
+	text_string(out, mark);
+	text_integer(out, number);
 }
 
 static void print_dims(Text *out, Type t) {
-	text_add(out, "%s[", dtype_info[t.dtype].text);
-	for (int i = 0; i < t.rank; i++) text_add(out, i ? ",%lld" : "%lld", (long long)t.dim[i]);
-	text_add(out, "]");
+	text_string(out, dtype_info[t.dtype].text);
+	text_string(out, "[");
+	print_list(out, t.dim, t.rank);
+	text_string(out, "]");
 }
 
 /* How values and buffers are named: by their numbers in the program, or (in a key) in the order of their first mention in
@@ -49,8 +62,10 @@ static void print_attributes(Text *out, const Names *n, const Val *v) {
 			continue;
 		}
 		if (n->key && v->op == OpMark) continue;   /* the number tells copies apart, and computes nothing */
-		text_add(out, " %s=", info->list[i]);
-		for (int k = 0; k < v->list[i].length; k++) text_add(out, k ? ",%lld" : "%lld", (long long)v->list[i].data[k]);
+		text_string(out, " ");
+		text_string(out, info->list[i]);
+		text_string(out, "=");
+		print_list(out, v->list[i].data, v->list[i].length);
 	}
 	if (info->number && n->key) {   /* only to be told from others */
 		uint64_t bits;
@@ -70,17 +85,19 @@ static void print_value(Text *out, Names *n, const Val *v, bool top) {
 	vec_push(n->kp->arena, &n->printed, v->id);
 	n->value[v->id] = (uint32_t)n->printed.length;
 	print_indent(out, n->depth + 2);
-	text_add(out, "%%%d = ", n->key ? n->printed.length : v->id);
+	print_number(out, "%", n->key ? n->printed.length : v->id);
+	text_string(out, " = ");
 	print_dims(out, v->type);
-	text_add(out, " %s", op_info[v->op].text);
+	text_string(out, " ");
+	text_string(out, op_info[v->op].text);
 	for (int i = 0; i < nargs; i++) {
 		const Val *a = v->arg[i];
 		int b = n->kp->buffer_of[a->id], number = n->key ? (int)n->value[a->id] : a->id;
-		if (!n->key || number) text_add(out, " %%%d", number);
-		if (b >= 0) text_add(out, " @%d", buffer_name(n, b));
+		if (!n->key || number) print_number(out, " %", number);
+		if (b >= 0) print_number(out, " @", buffer_name(n, b));
 	}
 	print_attributes(out, n, v);
-	text_add(out, "\n");
+	text_string(out, "\n");
 }
 
 static void print_loop(Text *out, const char *kind, const ContractLoop *l) {

@@ -18,7 +18,7 @@ Val **rebuild_args(Rebuild *r, const Val *v) {
 
 Val *rebuild_copy(Rebuild *r, Val *v) {
 	if (v->op == OpInput) return r->map[v->id];
-	return fn_rebuild(r->to, v, rebuild_args(r, v));
+	return fn_copy(r->to, v, rebuild_args(r, v));
 }
 
 Fn *rebuild_finish(Rebuild *r) {

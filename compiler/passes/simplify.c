@@ -286,7 +286,7 @@ static Fn *simplify_once(Fn *f, bool *changed) {
 			y = simplify_val(r.to, v, args, users, inner[i]);
 			*changed |= y != NULL;
 		}
-		r.map[i] = y ? y : fn_rebuild(r.to, v, args);
+		r.map[i] = y ? y : fn_copy(r.to, v, args);
 	}
 	return *changed ? rebuild_finish(&r) : f;
 }

@@ -151,6 +151,7 @@ bool contract_describe(const KernelProgram *kp, const Val *v, bool epilogue, Con
 	result_strides(kp, v, stride);
 	IntList la = v->list[first], lb = v->list[1 - first];
 	for (int i = 0; i < v->list[2].length; i++) {
+		if (v->type.dim[i] == 1 && i < v->list[2].length - 1) continue;   /* it would keep those around it apart */
 		int a = label_axis(la, v->list[2].data[i]), b = label_axis(lb, v->list[2].data[i]);
 		c->outer[c->nouter++] = (ContractLoop){.extent = v->type.dim[i],
 		                                       .a = a >= 0 ? c->a.stride[a] : 0,

@@ -168,6 +168,25 @@ static bool has_scattered_runs(const Contraction *c) {
 	return c->dot && c->nsum > 1 && run->extent > 1 && (run->a != 1 || run->b != 1);
 }
 
+/* The slice with steps that `v` is a view of, without windows; or NULL. */
+static Val *stepped_slice(const Fuse *f, Val *v) {
+	for (; f->kp->buffer_of[v->id] < 0 && (v->op == OpReshape || v->op == OpTranspose || v->op == OpSlice); v = v->arg[0])
+		for (int i = 0; v->op == OpSlice && i < v->type.rank; i++)
+			if (v->list[1].data[i] > 1) return v;
+	return NULL;
+}
+
+/* Stores an operand without the elements between its own, where that makes one long sum of several of few terms. */
+static void store_dense(Fuse *f, Val *contract, Val *a, bool epilogue, Contraction *c) {
+	enum { FEW_TERMS = 16 };
+	int sums = c->nsum;
+	Val *slice = stepped_slice(f, a);
+	if (!slice || c->dot || sums == 1 || c->sum[sums - 1].extent >= FEW_TERMS || c->columns.extent < LANES) return;
+	store(f, slice);
+	if (!contract_describe(f->kp, contract, epilogue, c)) die("contract operand is not addressable");
+	if (c->nsum == sums) f->kp->buffer_of[slice->id] = -1;   /* it does not */
+}
+
 /* Stores what the product must address. */
 static void store_operands(Fuse *f, Val *contract) {
 	bool swapped = contract_is_swapped(contract);
@@ -178,6 +197,7 @@ static void store_operands(Fuse *f, Val *contract) {
 	for (int epilogue = 0; epilogue < 2; epilogue++) {   /* what joins the kernel is not known yet */
 		if (!contract_describe(f->kp, contract, epilogue, &c)) die("contract operand is not addressable");
 		if (c.fill && (c.nouter > 0 || c.nsum > 1)) store_factor(f, a);   /* packers know rows and one k */
+		store_dense(f, contract, a, epilogue, &c);
 		if (better_turned(&c)) store_short(f, b);
 		if (c.wide_a.level == WIDEN_NOWHERE) store(f, a);
 		if (c.wide_b.level == WIDEN_NOWHERE) store(f, b);

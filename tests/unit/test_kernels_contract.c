@@ -330,11 +330,40 @@ static void dealt_parts(void **state) {
 	}
 }
 
+/* A 1x1 convolution with steps: its axes of length 1 keep no rows apart, and the gradient of its weights is one long sum. */
+static void steps(void **state) {
+	(void)state;
+	Arena *arena = arena_new();
+	Fn *f = fn_new(arena, "steps");
+	Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){3, 9, 7, 20}));
+	Val *g = fn_input(f, "g", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){3, 5, 4, 32}));
+	Val *w = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 4, (int64_t[]){1, 1, 20, 32}));
+	int64_t lx[] = {0, 1, 2, 3, 4, 5}, lg[] = {0, 1, 3, 6}, lw[] = {2, 4, 5, 6};
+	Val *part = ir_slice(f, x, (int64_t[]){0, 0, 0, 0}, (int64_t[]){3, 5, 4, 20}, (int64_t[]){1, 2, 2, 1});
+	Val *taps = ir_reshape(f, part, 6, (int64_t[]){3, 5, 1, 4, 1, 20});
+	fn_output(f, "dw", ir_contract(f, taps, lx, g, lg, 4, lw), -1);
+	fn_output(f, "dx", ir_contract(f, g, lg, w, lw, 6, lx), -1);
+	f = fn_canonical(f);
+	expect_same(arena, f, 0, false, "steps");
+	char *dense[3];
+	for (int k = 0; k < 3; k++) dense[k] = random_input(arena, f->inputs.data[k].type, 0, false);
+	Compiled c;
+	assert_null(compare_compiled(arena, f, dense, target_host(arena), 1, &c));
+	for (int k = 0; k < c.kernels->kernels.length; k++) {
+		const Kernel *kernel = &c.kernels->kernels.data[k];
+		if (kernel->kind != KERNEL_CONTRACT) continue;
+		assert_int_equal(kernel->contraction.nsum, 1);
+		assert_int_equal(kernel->contraction.nouter, 0);
+	}
+	compiled_free(&c);
+	arena_free(arena);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(random_contracts), cmocka_unit_test(convolutions),
 	                                   cmocka_unit_test(turned_taps), cmocka_unit_test(one_filter),
 	                                   cmocka_unit_test(channel_by_channel), cmocka_unit_test(lone_columns),
 	                                   cmocka_unit_test(short_factors), cmocka_unit_test(short_convolutions),
-	                                   cmocka_unit_test(dealt_parts)};
+	                                   cmocka_unit_test(dealt_parts), cmocka_unit_test(steps)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

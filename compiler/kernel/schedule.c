@@ -350,7 +350,8 @@ enum { DISTANT_LINE = 28, DISTANT_BARRIER = 500, LINE_BYTES = 64 };
 
 static double shared_line(const Machine *m) { return 2 * (m->costs.line > 0 ? m->costs.line : DISTANT_LINE); }
 
-static double barrier_cost(const Machine *m) { return m->costs.barrier > 0 ? m->costs.barrier : DISTANT_BARRIER; }
+/* In a loop of nothing else the workers arrive together; in a step they do not, and what they read next is with another one. */
+static double barrier_cost(const Machine *m) { return m->costs.barrier > 0 ? 4 * m->costs.barrier : DISTANT_BARRIER; }
 
 /* May `reader` read lines of `buffer` that another worker wrote in `writer`? */
 static bool reads_of_others(const KernelProgram *kp, const Kernel *writer, const Kernel *reader, int buffer) {

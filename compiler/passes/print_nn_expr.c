@@ -99,7 +99,8 @@ static const Operator *operator_of(Op op) {
 
 static bool looks_real(double x) { return x != floor(x) || isinf(x); }
 
-/* Operand k.  Of several literals the first says its dtype: so the program computes with them, and not its reader. */
+/* Operand k.  Of several literals the first says its dtype: so the program computes with them, and not its reader, who also
+ * refuses to divide by a literal 0. */
 static void print_operand(Print *p, Text *out, const Val *v, int k, const char *const *ix, Indices *all, int level) {
 	int first = v->op == OpWhere, literals = 0;
 	bool real = false;
@@ -110,7 +111,8 @@ static void print_operand(Print *p, Text *out, const Val *v, int k, const char *
 	}
 	DType dtype = v->arg[k]->type.dtype;
 	bool alone = k == first && literals == v->nargs - first, exponent = v->op == OpPow && k == 1;
-	if (!is_splat(v->arg[k], &x) || dtype == DTYPE_BOOL || !(alone || exponent)) {
+	bool splat = is_splat(v->arg[k], &x), divisor = splat && k == 1 && x == 0 && (v->op == OpIdiv || v->op == OpMod);
+	if (!splat || dtype == DTYPE_BOOL || !(alone || exponent || divisor)) {
 		print_expr(p, out, v->arg[k], ix, all, level);
 	} else if (v->op == OpWhere && dtype == DTYPE_F32 && !isnan(x)) {
 		print_number(out, x, dtype);

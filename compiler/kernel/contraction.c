@@ -79,7 +79,7 @@ static void choose_rows(Contraction *c, bool with_columns, bool epilogue) {
 /* A few rows and the loop around them as rows in groups: those of a group lie alike in a, and all of them in y. */
 static void group_rows(Contraction *c) {
 	const ContractLoop *inner = &c->rows;
-	int64_t sums = inner->extent * ((c->columns.extent + LANES - 1) / LANES);
+	int64_t sums = inner->extent * divide_up(c->columns.extent, LANES);
 	if (c->dot || c->fill || c->nsum == 1 || inner->extent < 2 || c->columns.extent < 2 || sums >= ENOUGH_SUMS) return;
 	if (c->a.through != DTYPE_F32) return;   /* it is not read where it lies */
 	for (int i = 0; i < c->nouter; i++) {

@@ -18,16 +18,17 @@ typedef struct Deal {
 	int count;
 } Deal;
 
-static bool is_output(const Fn *f, const Val *v) {
+/* The output that `v` is, or NULL; no value is two. */
+static const Output *output_of(const Fn *f, const Val *v) {
 	for (int i = 0; i < f->outputs.length; i++)
-		if (f->outputs.data[i].val == v) return true;
-	return false;
+		if (f->outputs.data[i].val == v) return &f->outputs.data[i];
+	return NULL;
 }
 
 /* A product that is stored by itself, and that nobody reads but the whole. */
 static bool is_part(const Deal *d, const Val *v, const int64_t *stride) {
 	int buffer = d->kp->buffer_of[v->id], last = v->type.rank - 1;
-	if (!is_product(v) || last < 0 || buffer < 0 || d->uses[v->id] != 1 || is_output(d->kp->fn, v)) return false;
+	if (!is_product(v) || last < 0 || buffer < 0 || d->uses[v->id] != 1 || output_of(d->kp->fn, v)) return false;
 	const Buffer *b = &d->kp->buffers.data[buffer];
 	return b->kind == BUFFER_ARENA && !b->strided && !b->within && stride[last] == 1 && d->count < MOST_PARTS;
 }
@@ -55,20 +56,15 @@ static bool find_parts(Deal *d, const Val *v, int64_t offset, const int64_t *str
 	return true;
 }
 
-/* Does a value replace an input?  That may be wanted until the whole is written. */
-static bool replaces(const Fn *f, const Val *v) {
-	for (int i = 0; i < f->outputs.length; i++)
-		if (f->outputs.data[i].val == v && f->outputs.data[i].updates >= 0) return true;
-	return false;
-}
-
 static void deal(KernelProgram *kp, const int *uses, const Val *whole) {
 	int number = kp->buffer_of[whole->id];
 	Buffer *b = &kp->buffers.data[number];
 	Deal d = {.kp = kp, .uses = uses};
 	int64_t stride[MAX_RANK];
+	const Output *out = output_of(kp->fn, whole);
+	if (out && out->updates >= 0) return;   /* what it replaces may be wanted until the whole is written */
 	buffer_strides(b, stride);
-	if (b->strided || replaces(kp->fn, whole) || !find_parts(&d, whole, 0, stride, true) || d.count < 2) return;
+	if (b->strided || !find_parts(&d, whole, 0, stride, true) || d.count < 2) return;
 	for (int i = 0; i < d.count; i++) {
 		const Part *p = &d.parts[i];
 		Buffer *part = &kp->buffers.data[kp->buffer_of[p->val->id]];

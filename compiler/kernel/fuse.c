@@ -105,10 +105,8 @@ static void store_short(Fuse *f, Val *v) {
 	Val *source = short_source(v);
 	if (f->kp->buffer_of[v->id] >= 0) return;
 	store(f, source);
-	for (int k = 0; v != source; v = v->arg[k]) {
-		for (k = 0; is_splat(v->arg[k], NULL);) k++;
+	for (; v != source; v = is_widening(v) ? v->arg[0] : cheap_source(v))
 		f->cost[v->id] = DEAR / 2, f->near_anchor[v->id] = false;
-	}
 }
 
 /* Does the reshape only take the last axis apart?  Strides can say so, whatever the row's length. */
@@ -138,9 +136,7 @@ static void store_factor(Fuse *f, Val *v) { store_operand(f, operand_base(f->kp,
 /* How many read `v`, or the short numbers that it is the same as. */
 static int uses_of(const Fuse *f, const Val *v) {
 	if (!is_widening(v)) return f->uses[v->id];
-	const Val *base = v->arg[0];
-	while (is_view(base)) base = base->arg[0];
-	return MAX(f->uses[v->id], f->uses[base->id]);
+	return MAX(f->uses[v->id], f->uses[view_base(v->arg[0])->id]);
 }
 
 /* Can operand `k` be computed while its tiles are packed, so that it needs no memory?  Only the one whose rows the workers

@@ -208,6 +208,12 @@ void kernel_print(Text *out, const KernelProgram *kp);
 typedef struct Sites { int64_t *data; int length, capacity; } Sites;
 void kernel_key(Text *out, const KernelProgram *kp, const Kernel *k, const int *buffers, int nbuffers, Sites *sites);
 
+/* Is the number of a buffer, say, in the list? */
+static inline bool contains(const int *list, int n, int item) {
+	for (int i = 0; i < n; i++)
+		if (list[i] == item) return true;
+	return false;
+}
 /* Elements of a row: 1 where there are no axes. */
 static inline int64_t last_dim(Type t) { return t.rank ? t.dim[t.rank - 1] : 1; }
 /* Strides of the same elements under other dims, without moving any; false when the strides do not allow it. */
@@ -251,6 +257,11 @@ static inline bool is_pointwise(const Val *v) {
 }
 /* Only changes the index of what it reads? */
 static inline bool is_view(const Val *v) { return v->op == OpReshape || is_strided_view(v); }
+/* What `v` is a view of in the end. */
+static inline const Val *view_base(const Val *v) {
+	while (is_view(v)) v = v->arg[0];
+	return v;
+}
 static inline bool is_reduce(const Val *v) {
 	return v->op == OpReduceSum || v->op == OpReduceMax || v->op == OpReduceMin || v->op == OpReduceProd;
 }

@@ -201,8 +201,7 @@ static Val *sink_reshape(Fn *f, const Val *v, Val *const *now, int rank, const i
 
 /* A view `v` of what `a` is: of its short numbers, or of the input that it rounds. */
 static Val *view_below(Fn *f, Val *v, Val *a) {
-	const Val *given = a->op == OpCast ? a->arg[0] : a;
-	while (is_view(given)) given = given->arg[0];
+	const Val *given = view_base(a->op == OpCast ? a->arg[0] : a);
 	bool rounded = a->op == OpCast && a->arg[0]->type.dtype == DTYPE_F32 && dtype_info[a->type.dtype].bytes < 4;
 	if (is_widening(a) || (rounded && given->op == OpInput)) return ir_cast(f, view_below(f, v, a->arg[0]), a->type.dtype);
 	Val moved = *v;
@@ -217,10 +216,23 @@ static Val *gather_below(Fn *f, const Val *v, Val **args) {
 	return ir_cast(f, fn_rebuild(f, &gather, args), DTYPE_F32);
 }
 
+/* The short numbers that a cast makes f32, or v. */
+static Val *widened_from(Val *v) { return is_widening(v) ? v->arg[0] : v; }
+
 static bool has_widening(const Fn *f) {
 	for (int i = 0; i < f->vals.length; i++)
 		if (is_widening(f->vals.data[i])) return true;
 	return false;
+}
+
+/* `f` with the outputs of `from`, which now[] stands for. */
+static Fn *with_outputs(Fn *f, const Fn *from, Val *const *now) {
+	for (int i = 0; i < from->outputs.length; i++) {
+		const Output *out = &from->outputs.data[i];
+		f->span = out->val->span;
+		fn_output(f, out->name, now[out->val->id], out->updates);
+	}
+	return fn_renumber(f);
 }
 
 static Fn *widen_last(Fn *from);
@@ -253,8 +265,7 @@ static Val *shorten_scan(Fn *f, const Val *v, Val **args) {
 	bool any = false;
 	for (int i = carries; i < v->nargs; i++) any = any || is_widening(args[i]);
 	if (any) scan.body = with_short_operands(v->body, args, v->nargs, carries);
-	for (int i = carries; i < v->nargs; i++)
-		if (is_widening(args[i])) args[i] = args[i]->arg[0];
+	for (int i = carries; i < v->nargs; i++) args[i] = widened_from(args[i]);
 	return fn_rebuild(f, &scan, args);
 }
 
@@ -272,12 +283,7 @@ static Fn *widen_last(Fn *from) {
 		else if (v->op == OpGather && is_widening(args[0])) now[i] = gather_below(f, v, args);
 		else now[i] = moves && is_widening(args[0]) ? view_below(f, v, args[0]) : fn_rebuild(f, v, args);
 	}
-	for (int i = 0; i < from->outputs.length; i++) {
-		const Output *out = &from->outputs.data[i];
-		f->span = out->val->span;
-		fn_output(f, out->name, now[out->val->id], out->updates);
-	}
-	return fn_renumber(f);
+	return with_outputs(f, from, now);
 }
 
 static Fn *prepare(Fn *from, int carries);
@@ -286,8 +292,8 @@ static Fn *prepare(Fn *from, int carries);
  * it reads rounded would be rounded in every turn: this value of operand `k`, or NULL. */
 static Val *turned_constant(const Val *v, int k, int carries) {
 	if (!is_product(v)) return NULL;
-	Val *b = is_widening(v->arg[k]) ? v->arg[k]->arg[0] : v->arg[k], *given = b->op == OpCast ? b->arg[0] : b;
-	while (is_view(given)) given = given->arg[0];
+	Val *b = widened_from(v->arg[k]);
+	const Val *given = view_base(b->op == OpCast ? b->arg[0] : b);
 	if (given->op != OpInput || given->list[0].data[0] <= carries) return NULL;
 	if (b->op == OpCast) return contract_is_swapped(v) == (k == 0) ? v->arg[k] : b;   /* columns would be packed in every turn */
 	int last = b->type.rank - 1;
@@ -357,7 +363,7 @@ static Val **find_padded(const Fn *f) {
 	for (int i = 0; i < f->vals.length; i++) {
 		const Val *v = f->vals.data[i];
 		for (int k = 0; v->op == OpContract && k < 2; k++) {
-			Val *a = is_widening(v->arg[k]) ? v->arg[k]->arg[0] : v->arg[k];
+			Val *a = widened_from(v->arg[k]);
 			while (is_strided_view(a)) a = a->arg[0];
 			if (a->op != OpPad || a->number != 0 || !is_pointwise(a->arg[0])) continue;
 			bool plain = true;
@@ -381,12 +387,7 @@ static Fn *share_padded(const Fn *from) {
 		now[pad->id] = fn_rebuild(f, pad, &now[i]);
 		now[i] = ir_slice(f, now[pad->id], pad->list[0].data, v->type.dim, NULL);
 	}
-	for (int i = 0; i < from->outputs.length; i++) {
-		const Output *out = &from->outputs.data[i];
-		f->span = out->val->span;
-		fn_output(f, out->name, now[out->val->id], out->updates);
-	}
-	return fn_renumber(f);
+	return with_outputs(f, from, now);
 }
 
 Fn *kernel_prepare(Fn *from) {

@@ -31,12 +31,6 @@ static const Leaf *find_leaf(const Kernel *k, const Val *v) {
 	return NULL;
 }
 
-static bool contains(const int *list, int n, int item) {
-	for (int i = 0; i < n; i++)
-		if (list[i] == item) return true;
-	return false;
-}
-
 /* answer: by kernel: 0: not asked yet (of this `other`); NO; YES. */
 static bool runs_after(const KernelProgram *kp, int kernel, int other, char *answer) {
 	enum { NO = 1, YES };

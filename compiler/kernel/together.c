@@ -10,12 +10,6 @@
 
 enum { MOST_BETWEEN = 8, CACHE_PART = 4 };   /* a quarter of the cache for rows: weights and what streams by want theirs */
 
-static bool contains(const int *list, int n, int item) {
-	for (int i = 0; i < n; i++)
-		if (list[i] == item) return true;
-	return false;
-}
-
 /* Can it be called for some rows after others at no cost?  Of a product, these must be a loop around it. */
 static bool has_parts(const Kernel *k) {
 	if (k->partition < 0 || k->grain != 1 || k->rows < 2 || k->panels || k->product_rows) return false;
@@ -191,8 +185,8 @@ void kernel_run_together(KernelProgram *kp, int64_t cache, bool eager) {
 		int64_t share = kernel_share(&kp->kernels.data[first]), part = bytes > 0 ? (int64_t)(limit / bytes) : share;
 		if (eager) part = MIN(part, MAX(1, share / 2));
 		if (count == 1 || part < 1 || (!eager && bytes * (double)share <= (double)cache) || part >= share) continue;
-		int64_t parts = (share + part - 1) / part;
-		for (int k = 0; k < count; k++) kp->kernels.data[first + k].part = (share + parts - 1) / parts;
+		int64_t parts = divide_up(share, part);
+		for (int k = 0; k < count; k++) kp->kernels.data[first + k].part = divide_up(share, parts);
 		kp->kernels.data[first].together = count;
 		shrink_buffers(kp, first, count);
 	}

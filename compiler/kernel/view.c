@@ -101,9 +101,7 @@ Val *operand_base(const KernelProgram *kp, Val *v) {
 	if (!is_widening(v) || kp->buffer_of[v->id] >= 0) return v;
 	Val *from = v->arg[0];
 	if (from->op != OpCast || from->arg[0]->type.dtype != DTYPE_F32 || kp->buffer_of[from->id] >= 0) return from;
-	const Val *given = from->arg[0];
-	while (is_view(given)) given = given->arg[0];
-	return given->op == OpInput ? from->arg[0] : from;
+	return view_base(from->arg[0])->op == OpInput ? from->arg[0] : from;
 }
 
 bool operand_resolve(const KernelProgram *kp, Val *v, View *out) {

@@ -20,6 +20,25 @@ Value contract_load(Emit *e, const ContractOperand *x, int lanes, Value at, int 
 	return contract_is_short(x) ? as_float(e, raw, x->dtype, x->through) : raw;
 }
 
+/* The body of void (to, from, n): rows of n elements, made floats, the next one x->row after in memory and to_row after in `to`.
+ */
+static void copy_rows(Emit *e, const ContractOperand *x, int rows, int64_t to_row, int lanes) {
+	LLVMTypeRef element = contract_element(e, x);
+	Value n = LLVMGetParam(e->function, 2);
+	Value whole = emit_mul(e, LLVMBuildSDiv(e->builder, n, emit_index(e, lanes), ""), emit_index(e, lanes));
+	for (int part = 0; part < (lanes > 1 ? 2 : 1); part++) {
+		int width = part ? 1 : lanes;
+		EmitLoop loop = emit_loop_begin(e, part ? whole : emit_index(e, 0), part ? n : whole, width);
+		Value to = emit_at(e, LLVMGetParam(e->function, 0), e->f32, loop.i),
+		      from = emit_at(e, LLVMGetParam(e->function, 1), element, loop.i);
+		for (int r = 0; r < rows; r++) {
+			Value v = contract_load(e, x, width, emit_at_constant(e, from, element, r * x->row), width);
+			emit_store(e, v, emit_at_constant(e, to, e->f32, r * to_row));
+		}
+		emit_loop_end(e, &loop);
+	}
+}
+
 Value contract_widener(Emit *e, DType dtype, DType through) {
 	const char *name = arena_printf(e->arena, "widen_%s_%s", dtype_info[dtype].text, dtype_info[through].text);
 	Value function = LLVMGetNamedFunction(e->module, name);
@@ -27,17 +46,7 @@ Value contract_widener(Emit *e, DType dtype, DType through) {
 	EmitPlace place = emit_pause(e);
 	function = emit_function(e, name, e->void_type, 3, (LLVMTypeRef[]){e->ptr, e->ptr, e->index}, true);
 	ContractOperand x = {.dtype = dtype, .through = through};
-	LLVMTypeRef element = contract_element(e, &x);
-	Value to = LLVMGetParam(function, 0), from = LLVMGetParam(function, 1), n = LLVMGetParam(function, 2);
-	int lanes = MAX(1, e->target->lanes);
-	Value whole = emit_mul(e, LLVMBuildSDiv(e->builder, n, emit_index(e, lanes), ""), emit_index(e, lanes));
-	for (int part = 0; part < (lanes > 1 ? 2 : 1); part++) {
-		int width = part ? 1 : lanes;
-		EmitLoop loop = emit_loop_begin(e, part ? whole : emit_index(e, 0), part ? n : whole, width);
-		Value v = contract_load(e, &x, width, emit_at(e, from, element, loop.i), width);
-		emit_store(e, v, emit_at(e, to, e->f32, loop.i));
-		emit_loop_end(e, &loop);
-	}
+	copy_rows(e, &x, 1, 0, MAX(1, e->target->lanes));
 	LLVMBuildRetVoid(e->builder);
 	emit_resume(e, place);
 	return function;
@@ -225,25 +234,6 @@ static void pack_a_down(Emit *e, const Contract *c, const ContractPlan *plan, in
 	emit_loop_end(e, &loop);
 }
 
-/* k is adjacent: each row is copied. */
-static void pack_a_rows(Emit *e, const Contract *c, const ContractPlan *plan, int rows) {
-	Value k = LLVMGetParam(e->function, 2);
-	int lanes = plan->lanes;
-	LLVMTypeRef element = contract_element(e, &c->a);
-	Value whole = emit_mul(e, LLVMBuildSDiv(e->builder, k, emit_index(e, lanes), ""), emit_index(e, lanes));
-	for (int part = 0; part < (lanes > 1 ? 2 : 1); part++) {
-		int width = part ? 1 : lanes;
-		EmitLoop loop = emit_loop_begin(e, part ? whole : emit_index(e, 0), part ? k : whole, width);
-		Value to = emit_at(e, LLVMGetParam(e->function, 0), e->f32, loop.i),
-		      from = emit_at(e, LLVMGetParam(e->function, 1), element, loop.i);
-		for (int r = 0; r < rows; r++) {
-			Value x = contract_load(e, &c->a, width, emit_at_constant(e, from, element, r * c->a.row), width);
-			emit_store(e, x, emit_at_constant(e, to, e->f32, r * contract_a_row(c, plan)));
-		}
-		emit_loop_end(e, &loop);
-	}
-}
-
 Value contract_pack_a(Emit *e, const Contract *c, const ContractPlan *plan, int rows) {
 	const char *name = arena_printf(e->arena, "pack_a%s_%d_%lldx%lld_%d_%lldx%lld", element_name(e, &c->a), rows,
 	                                (long long)c->a.row, (long long)c->a.column, plan->lanes, (long long)contract_a_row(c, plan),
@@ -253,7 +243,7 @@ Value contract_pack_a(Emit *e, const Contract *c, const ContractPlan *plan, int 
 	EmitPlace place = emit_pause(e);
 	function = emit_function(e, name, e->void_type, 3, (LLVMTypeRef[]){e->ptr, e->ptr, e->index}, true);
 	if (contract_a_down(c)) pack_a_down(e, c, plan, rows);
-	else pack_a_rows(e, c, plan, rows);
+	else copy_rows(e, &c->a, rows, contract_a_row(c, plan), plan->lanes);   /* k is adjacent */
 	LLVMBuildRetVoid(e->builder);
 	emit_resume(e, place);
 	return function;

@@ -453,11 +453,11 @@ int64_t kernel_panels(const void *target, const KernelProgram *kp, const Kernel 
 /* Where in scratch operands are widened, behind what the product itself needs; past the last element a vector may be read. */
 typedef struct Wide { size_t a, b, end; } Wide;
 
+static size_t widened_bytes(const Widening *w) { return w->level < 0 ? 0 : (size_t)round_up(w->count + LANES, LANES) * 4; }
+
 static Wide wide_places(const Contraction *c, size_t behind) {
-	Wide w = {.a = (behind + 63) / 64 * 64};
-	w.b = w.a + (c->wide_a.level >= 0 ? (size_t)(c->wide_a.count + 2 * LANES - 1) / LANES * LANES * 4 : 0);
-	w.end = w.b + (c->wide_b.level >= 0 ? (size_t)(c->wide_b.count + 2 * LANES - 1) / LANES * LANES * 4 : 0);
-	return w;
+	size_t a = (size_t)round_up((int64_t)behind, 64), b = a + widened_bytes(&c->wide_a);
+	return (Wide){a, b, b + widened_bytes(&c->wide_b)};
 }
 
 size_t kernel_scratch(const Target *target, const KernelProgram *kp, const Kernel *kernel) {

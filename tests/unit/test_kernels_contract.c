@@ -99,6 +99,14 @@ static Val *windows(Fn *f, Val *x, int size, int stride, int dilation, int pad) 
 	return ir_window(f, x, 3, n2, size, stride, dilation);
 }
 
+static Val *convolution(Fn *f, Val *taps, Val *w) {
+	return ir_contract(f, taps, (int64_t[]){0, 1, 2, 3, 4, 5}, w, (int64_t[]){2, 4, 5, 6}, 4, (int64_t[]){0, 1, 3, 6});
+}
+
+static Val *convolution_dw(Fn *f, Val *taps, Val *g) {
+	return ir_contract(f, taps, (int64_t[]){0, 1, 2, 3, 4, 5}, g, (int64_t[]){0, 1, 3, 6}, 4, (int64_t[]){2, 4, 5, 6});
+}
+
 /* y[b, i, j, o] = sum of x[b, i.., j.., c] w[r, s, c, o], its epilogue, and dw[r, s, c, o] = sum of x[b, i.., j.., c] y'[b, i, j,
  * o]. */
 static void convolutions(void **state) {
@@ -122,9 +130,9 @@ static void convolutions(void **state) {
 			Val *w = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 4, (int64_t[]){size, size, c, o}));
 			if (kind & 2) x = ir_Max(f, x, ir_like(f, x, 0));
 			Val *taps = windows(f, x, size, cases[i].stride, cases[i].dilation, cases[i].pad);
-			Val *y = ir_contract(f, taps, (int64_t[]){0, 1, 2, 3, 4, 5}, w, (int64_t[]){2, 4, 5, 6}, 4, (int64_t[]){0, 1, 3, 6});
+			Val *y = convolution(f, taps, w);
 			Val *g = fn_input(f, "g", INPUT_DATA, y->type);
-			Val *dw = ir_contract(f, taps, (int64_t[]){0, 1, 2, 3, 4, 5}, g, (int64_t[]){0, 1, 3, 6}, 4, (int64_t[]){2, 4, 5, 6});
+			Val *dw = convolution_dw(f, taps, g);
 			fn_output(f, "dw", dw, -1);
 			finish(f, y, kind & 3);
 			expect_same(arena, fn_canonical(f), 0, false, arena_printf(arena, "convolution %d", (int)i));
@@ -184,9 +192,9 @@ static void short_convolutions(void **state) {
 			Val *w =
 			    short_factor(f, "w", type_make(DTYPE_F32, 4, (int64_t[]){size, size, c, o}), kind ? 4 : (i + 2) % SHORT_KINDS);
 			Val *taps = windows(f, x, size, cases[i].stride, cases[i].dilation, cases[i].pad);
-			Val *y = ir_contract(f, taps, (int64_t[]){0, 1, 2, 3, 4, 5}, w, (int64_t[]){2, 4, 5, 6}, 4, (int64_t[]){0, 1, 3, 6});
+			Val *y = convolution(f, taps, w);
 			Val *g = short_factor(f, "g", y->type, kind ? 5 : 0);
-			Val *dw = ir_contract(f, taps, (int64_t[]){0, 1, 2, 3, 4, 5}, g, (int64_t[]){0, 1, 3, 6}, 4, (int64_t[]){2, 4, 5, 6});
+			Val *dw = convolution_dw(f, taps, g);
 			fn_output(f, "dw", dw, -1);
 			if (cases[i].stride == 1 && cases[i].dilation == 1) {
 				Val *around = windows(f, g, size, 1, 1, size - 1), *back = ir_flip(f, w, 2, (int64_t[]){0, 1});
@@ -210,8 +218,7 @@ static void turned_taps(void **state) {
 		Val *w = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 4, (int64_t[]){3, 3, 6, 20}));
 		int64_t both[2] = {0, 1};
 		w = ir_flip(f, w, axes == 3 ? 2 : 1, both + (axes == 2));
-		int64_t la[] = {0, 1, 2, 3, 4, 5}, lb[] = {2, 4, 5, 6}, ly[] = {0, 1, 3, 6};
-		fn_output(f, "y", ir_contract(f, windows(f, x, 3, 1, 1, 0), la, w, lb, 4, ly), -1);
+		fn_output(f, "y", convolution(f, windows(f, x, 3, 1, 1, 0), w), -1);
 		f = fn_canonical(f);
 		expect_same(arena, f, 0, false, "turned taps");
 		char *dense[2];
@@ -236,8 +243,7 @@ static void one_filter(void **state) {
 			Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){2, 9, 8, c}));
 			Val *w = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 4, (int64_t[]){3, 3, c, 1}));
 			if (turned) w = ir_flip(f, w, turned == 3 ? 2 : 1, (int64_t[]){turned == 2, 1});
-			int64_t la[] = {0, 1, 2, 3, 4, 5}, lb[] = {2, 4, 5, 6}, ly[] = {0, 1, 3, 6};
-			fn_output(f, "y", ir_contract(f, windows(f, x, 3, 1, 1, 0), la, w, lb, 4, ly), -1);
+			fn_output(f, "y", convolution(f, windows(f, x, 3, 1, 1, 0), w), -1);
 			f = fn_canonical(f);
 			expect_same(arena, f, 0, false, arena_printf(arena, "one filter, %d channels", (int)c));
 			char *dense[2];

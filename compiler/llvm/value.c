@@ -105,9 +105,9 @@ static Value tail_mask(Lower *k) {
 
 /* Mask and tail.  LLVM 19, splitting 16 lanes in two for AVX2, breaks down over a load whose mask is one bit for all lanes and
  * a constant that is nothing in one half.  So no constant may reach a mask: the tail is counted from the loop variable; and in
- * a row in registers, whose mask may be made of such a bit (a row that is padding) and of constants (elements that are), it is
- * counted even if there is none, from a 0 that LLVM does not know.  That holds with and without passes over the code: begin,
- * which that 0 is computed from, is a kernel's parameter. */
+ * a row in registers, where indices are constants and so is all that is computed of them (that an element is padding, or of
+ * the first part of a concat), tail and mask are tied to a 0 that LLVM does not know.  That holds with and without passes over
+ * the code: begin, which that 0 is computed from, is a kernel's parameter. */
 static Value all_mask(Lower *k, Value mask) {
 	Emit *e = k->e;
 	if (!mask) return k->tail ? tail_mask(k) : NULL;
@@ -117,6 +117,8 @@ static Value all_mask(Lower *k, Value mask) {
 	bool in_registers = k->zero && LLVMIsConstant(lanes->variable);   /* no loop, so no variable */
 	if (!k->tail && !in_registers) return mask;
 	Value at = in_registers ? k->zero : lanes->variable;
+	if (in_registers)
+		mask = LLVMBuildOr(e->builder, mask, emit_splat(e, LLVMBuildICmp(e->builder, LLVMIntNE, at, emit_index(e, 0), ""), LANES), "");
 	Value exist = k->tail < 0 ? k->tail_lanes : emit_tail_mask(e, LANES, emit_sub(e, emit_index(e, lanes->extent), at));
 	return LLVMBuildAnd(e->builder, mask, exist, "");
 }

@@ -333,6 +333,24 @@ static Val *along(Fn *f, Val *row, Val *like) {
 
 static Val *total(Fn *f, Op op, Val *a) { return ir_reduce(f, op, a, 1, (int64_t[]){a->type.rank - 1}); }
 
+/* A row in registers made of parts: what lies behind the last part read, or before the first, is not there to be read. */
+static void parts_of_short_rows(void **state) {
+	(void)state;
+	for (int n = 1; n < LANES; n++)
+		for (int end = 0; end < 4; end++) {   /* each time the memory ends elsewhere, and for each target */
+			Arena *arena = arena_new();
+			Fn *f = fn_new(arena, "parts");
+			Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 2, (int64_t[]){60, n}));
+			Val *y = ir_concat(f, 2, (Val *[]){x, ir_Add(f, x, x)}, 1);
+			Val *scaled = ir_Mul(f, y, along(f, fn_input(f, "p", INPUT_PARAM, type_make(DTYPE_F32, 0, NULL)), y));
+			Val *shifted = ir_Sub(f, scaled, along(f, total(f, OpReduceMax, scaled), y));
+			fn_output(f, "s", total(f, OpReduceSum, ir_Exp(f, shifted)), -1);
+			if (end % 2) fn_output(f, "y", ir_Exp(f, shifted), -1);
+			expect_same(arena, fn_canonical(f), 0, false, "parts of short rows");
+			arena_free(arena);
+		}
+}
+
 /* What a step makes of rows: normalised ones, exponentials over their sum, an update of them; all in one kernel. */
 static void row_kernels(void **state) {
 	(void)state;
@@ -389,6 +407,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(narrow_rows),
 	    cmocka_unit_test(quotients_of_short_rows),
+	    cmocka_unit_test(parts_of_short_rows),
 	    cmocka_unit_test(shifted_rows),
 	    cmocka_unit_test(byte_reductions),
 	    cmocka_unit_test(contracts_of_updates),

@@ -120,7 +120,8 @@ Value builtin_uniform(Elab *e, Call *c) {
 	return apply_binary(e, OPERATOR_ADD, apply_binary(e, OPERATOR_MUL, u, width, c->span, c->at), lo, c->span, c->at);
 }
 
-/* What `nnc grad` prints for the others: `philox(seed, batch, step, site, word, d..)` names all that they are functions of. */
+/* What `nnc grad` prints for the others: `philox(seed, batch, step, site, word, d..)` names all that they are functions of;
+ * instead of dims the numbers of the elements, where these are not all that a call of those dims has. */
 Value builtin_philox(Elab *e, Call *c) {
 	Val *key[3];
 	Dim number[2], dims[MAX_RANK];
@@ -141,6 +142,14 @@ Value builtin_philox(Elab *e, Call *c) {
 		if (!value_to_int(e, c->slot[3 + i], i ? "the word" : "the site", c->slot_span[3 + i], &number[i])) return value_poison();
 		if (!dim_known(number[i], &value[i]) || value[i] < 0 || (i && value[i] > 3))
 			return elab_error(e, c->slot_span[3 + i], "%s %s of `philox`", i ? "word" : "site", dim_text(e->arena, number[i]));
+	}
+	if (c->nrest == 1 && c->rest[0].kind == VALUE_TENSOR) {
+		Value at = c->rest[0];
+		if (at.as.tensor.nlabels || value_dtype(&at) != DTYPE_I32)
+			return elab_error(e, c->rest_span[0], "`philox` wants sizes or the numbers of elements, i32, not %s",
+			                  value_text(e, at));
+		Val *v = ir_random_at(fn_of(e), key, at.as.tensor.val, value[0], (int)value[1]);
+		return value_tensor(e, v, at.as.tensor.dims, c->span);
 	}
 	if (!collect_dims(e, c->nrest, c->rest, c->rest_span, &rank, dims, c->at) || !check_count(e, rank, dims, c->at))
 		return value_poison();

@@ -63,6 +63,13 @@ Val *ir_random(Fn *f, Type type, Val *seed, Val *step, Val *index, int64_t site,
 	return build(f, OpRandom, type, 3, (Val *[]){seed, step, index}, (IntList[]){{&site, 1}, {&number, 1}}, 2);
 }
 
+Val *ir_random_at(Fn *f, Val *const *key, Val *number, int64_t site, int word) {
+	int64_t which = word;
+	Type t = number->type;
+	t.dtype = DTYPE_F32;
+	return build(f, OpRandom, t, 4, (Val *[]){key[0], key[1], key[2], number}, (IntList[]){{&site, 1}, {&which, 1}}, 2);
+}
+
 bool is_splat(const Val *v, double *value) {
 	while (v->op == OpBroadcast) v = v->arg[0];
 	if (v->op != OpConst) return false;

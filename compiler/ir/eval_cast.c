@@ -86,14 +86,15 @@ static void philox(uint32_t c[4], uint32_t k0, uint32_t k1) {
 	}
 }
 
-/* counter = (element, scan index, step, 0), key = seed ^ site */
+/* counter = (number of the element, scan index, step, 0), key = seed ^ site */
 void eval_random(const Val *v, const Tensor *arg, Element element, void *y) {
 	const int32_t *seed = arg[0].data, *step = arg[1].data, *index = arg[2].data;
 	uint64_t site = (uint64_t)v->list[0].data[0];
 	uint32_t k0 = (uint32_t)seed[0] ^ (uint32_t)site, k1 = (uint32_t)seed[1] ^ (uint32_t)(site >> 32);
+	const int32_t *number = v->nargs == 4 ? arg[3].data : NULL;
 	int64_t count = type_count(v->type);
 	for (int64_t i = 0; i < count; i++) {
-		uint32_t c[4] = {(uint32_t)i, (uint32_t)*index, (uint32_t)*step, 0};
+		uint32_t c[4] = {number ? (uint32_t)number[i] : (uint32_t)i, (uint32_t)*index, (uint32_t)*step, 0};
 		philox(c, k0, k1);
 		double u = (double)(c[v->list[1].data[0]] >> 8) * 0x1p-24;
 		if (element == ELEMENT_F32) ((float *)y)[i] = (float)u;

@@ -153,6 +153,8 @@ Val *ir_const(Fn *f, DType dtype, double value);
 Val *ir_like(Fn *f, Val *a, double value);                              /* const broadcast to a's type */
 Val *ir_iota(Fn *f, Type type, int axis);                               /* type.dtype is i32 */
 Val *ir_random(Fn *f, Type type, Val *seed, Val *step, Val *index, int64_t site, int word);
+/* Elements by their numbers (i32); f32.  key: seed, step, index. */
+Val *ir_random_at(Fn *f, Val *const *key, Val *number, int64_t site, int word);
 Val *ir_cast(Fn *f, Val *a, DType dtype);                               /* a itself when it has that dtype */
 Val *ir_reshape(Fn *f, Val *a, int rank, const int64_t *dim);
 Val *ir_transpose(Fn *f, Val *a, const int64_t *perm);

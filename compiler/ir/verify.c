@@ -95,10 +95,13 @@ static const char *problem_const(const Val *v) {
 }
 
 static const char *problem_random(const Val *v) {
+	if (v->nargs != 3 && v->nargs != 4) return "another number of operands";
 	Type seed = v->arg[0]->type;
 	if (seed.dtype != DTYPE_I32 || seed.rank != 1 || seed.dim[0] != 2) return "the seed is not i32[2]";
 	if (!is_scalar(v->arg[1]->type, DTYPE_I32) || !is_scalar(v->arg[2]->type, DTYPE_I32)) return "step and index are i32[]";
 	if (!is_float(v->type)) return "the result is not float";
+	if (v->nargs == 4 && v->arg[3]->type.dtype != DTYPE_I32) return "the elements' numbers are not i32";
+	if (v->nargs == 4 && !type_same_dims(v->arg[3]->type, v->type)) return "not a number for each element";
 	if (type_count(v->type) > (int64_t)1 << 32) return "more elements than counters"; /* the counter has 32 bits for them */
 	return v->list[1].data[0] >= 0 && v->list[1].data[0] <= 3 ? NULL : "word is 0 to 3";
 }

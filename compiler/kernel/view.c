@@ -152,6 +152,7 @@ static int axis_below(const Val *v, int k, int axis) {
 	case OpCumSum: case OpArgSort: case OpBuckets: return axis == sequence_axis(v) ? -1 : axis;
 	case OpSumBuckets: return axis < v->arg[1]->type.rank - 1 ? axis : -1;
 	case OpGather: return axis < v->list[0].data[0] ? axis : k == 1 && axis < v->arg[1]->type.rank ? axis : -1;
+	case OpRandom: return k == 3 ? axis : -1;
 	default: return is_pointwise(v) ? axis : -1;
 	}
 }

@@ -118,7 +118,8 @@ static Value all_mask(Lower *k, Value mask) {
 	if (!k->tail && !in_registers) return mask;
 	Value at = in_registers ? k->zero : lanes->variable;
 	if (in_registers)
-		mask = LLVMBuildOr(e->builder, mask, emit_splat(e, LLVMBuildICmp(e->builder, LLVMIntNE, at, emit_index(e, 0), ""), LANES), "");
+		mask = LLVMBuildOr(e->builder, mask, emit_splat(e, LLVMBuildICmp(e->builder, LLVMIntNE, at, emit_index(e, 0), ""), LANES),
+		                   "");
 	Value exist = k->tail < 0 ? k->tail_lanes : emit_tail_mask(e, LANES, emit_sub(e, emit_index(e, lanes->extent), at));
 	return LLVMBuildAnd(e->builder, mask, exist, "");
 }
@@ -550,12 +551,16 @@ static Value iota_value(Lower *k, const Affine *i) {
 	return LLVMBuildAdd(e->builder, emit_splat(e, LLVMBuildAdd(e->builder, v, first, ""), LANES), ramp, "");
 }
 
-static Value random_value(Lower *k, Val *v, const At *at) {
+static Value flat_number(Lower *k, const Val *v, const At *at) {
+	Affine flat = index_flatten(k, at, v->type);
+	return iota_value(k, &flat);
+}
+
+static Value random_value(Lower *k, Val *v, const At *at, Value mask) {
 	Emit *e = k->e;
 	At none = {0}, low = {0}, high = {0};
 	high.axis[0] = index_constant(1);
-	Affine flat = index_flatten(k, at, v->type);
-	Value element = iota_value(k, &flat);
+	Value element = v->nargs == 4 ? lower_value(k, v->arg[3], at, mask) : flat_number(k, v, at);
 	Value step = lower_value(k, v->arg[1], &none, NULL), index = lower_value(k, v->arg[2], &none, NULL);
 	Value seed_low = lower_value(k, v->arg[0], &low, NULL), seed_high = lower_value(k, v->arg[0], &high, NULL);
 	int site = 0;
@@ -583,7 +588,8 @@ static Value pointwise_value(Lower *k, Val *v, const At *at, Value mask) {
 /* Is `v` read by the number of its element alone, whatever its axes are? */
 enum { FLAT_DEPTH = 8 };
 static bool is_read_flat(const Lower *k, const Val *v, int depth) {
-	if (k->kp->buffer_of[v->id] >= 0 || v->op == OpConst || v->op == OpRandom) return true;
+	if (k->kp->buffer_of[v->id] >= 0 || v->op == OpConst) return true;
+	if (v->op == OpRandom) return v->nargs < 4 || (depth > 0 && is_read_flat(k, v->arg[3], depth - 1));
 	if (depth == 0 || (v->op != OpReshape && !is_pointwise(v))) return v->op == OpBroadcast && v->list[0].length == 0;
 	for (int i = 0; i < v->nargs; i++)
 		if (!is_read_flat(k, v->arg[i], depth - 1)) return false;
@@ -606,7 +612,7 @@ static Value compute(Lower *k, Val *v, const At *from, Value mask) {
 		below = index_reshape(k, &at, v->type, v->arg[0]->type, is_read_flat(k, v->arg[0], FLAT_DEPTH));
 		return lower_value(k, v->arg[0], &below, mask);
 	}
-	if (v->op == OpRandom) return random_value(k, v, &at);
+	if (v->op == OpRandom) return random_value(k, v, &at, mask);
 	at = index_split(k, &at, v->type);
 	switch (v->op) {
 	case OpIota: return iota_value(k, &at.axis[v->list[0].data[0]]);

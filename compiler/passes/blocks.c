@@ -190,13 +190,32 @@ static void find_stages(Region *g) {
 
 /* ---- regions ---- */
 
+static bool is_element_wise(const Val *v) { return op_info[v->op].pointwise || v->op == OpBroadcast || v->op == OpCast; }
+
+/* By id: the few numbers that random ones are drawn by, computed of inputs alone. */
+static bool *find_given(const Fn *f) {
+	bool *given = NEW_ARRAY(f->arena, bool, f->vals.length + 1);
+	for (int i = 0; i < f->vals.length; i++) {
+		const Val *v = f->vals.data[i];
+		given[i] = type_count(v->type) <= 2 && (v->nargs == 0 || is_element_wise(v));
+		for (int k = 0; k < v->nargs; k++) given[i] = given[i] && given[v->arg[k]->id];
+	}
+	return given;
+}
+
+/* Random numbers are functions of the index, too: of the numbers of their elements. */
 static bool *find_free(const Fn *f) {
-	bool *free = NEW_ARRAY(f->arena, bool, f->vals.length + 1);
+	bool *free = NEW_ARRAY(f->arena, bool, f->vals.length + 1), *given = find_given(f);
 	int64_t *size = NEW_ARRAY(f->arena, int64_t, f->vals.length + 1);
 	for (int i = 0; i < f->vals.length; i++) {
 		const Val *v = f->vals.data[i];
 		size[i] = 1;
-		free[i] = v->op == OpConst || v->op == OpIota || v->op == OpBroadcast || v->op == OpCast || op_info[v->op].pointwise;
+		if (v->op == OpRandom) {
+			free[i] = v->nargs == 3 && v->type.dtype == DTYPE_F32 && type_count(v->type) <= INT32_MAX && given[v->arg[0]->id] &&
+			          given[v->arg[1]->id] && given[v->arg[2]->id];
+			continue;
+		}
+		free[i] = v->op == OpConst || v->op == OpIota || is_element_wise(v);
 		for (int k = 0; k < v->nargs; k++) {
 			free[i] = free[i] && free[v->arg[k]->id];
 			size[i] = MIN(LARGEST_FREE + 1, size[i] + size[v->arg[k]->id]);

@@ -234,11 +234,13 @@ static Val *digit(Segment *s, int atom) {
 	return outer > 1 ? ir_Mod(f, x, ir_like(f, x, (double)s->nest->g->extent[atom])) : x;
 }
 
-static Val *iota(Segment *s, const Val *v, const Label *l) {
-	Type t = body_type(s, v->type, l);
-	int to[MAX_RANK], row, along = (int)v->list[0].data[0];
+/* The index along an axis of a value of type `whole` with this label. */
+static Val *index_along(Segment *s, Type whole, const Label *l, int along) {
+	whole.dtype = DTYPE_I32;
+	Type t = body_type(s, whole, l);
+	int to[MAX_RANK], row;
 	const Axis *axis = &l->axis[along];
-	body_axes(s->nest->p, l, v->type.rank, to, &row);
+	body_axes(s->nest->p, l, whole.rank, to, &row);
 	Val *x = NULL;
 	if (!axis->n || kind_of(s->nest->p, axis->atom[0]) == REST) {
 		x = ir_iota(s->body, t, to[along]);
@@ -257,10 +259,27 @@ static Val *iota(Segment *s, const Val *v, const Label *l) {
 
 static Val *rebuild_in_body(Segment *s, const Val *v, const Label *own, Val **args);
 
+/* The same random numbers as where all of them are drawn: by the numbers that the elements have there. */
+static Val *random_elements(Segment *s, const Val *v, const Label *l) {
+	Val *key[3], *number = NULL;
+	Label none = {0};
+	int64_t stride = 1;
+	for (int i = 0; i < 3; i++)
+		key[i] = v->arg[i]->op == OpConst ? ir_const(s->body, DTYPE_I32, v->arg[i]->number) : leaf(s, v->arg[i], &none);
+	for (int i = v->type.rank - 1; i >= 0; stride *= v->type.dim[i--]) {
+		Val *x = index_along(s, v->type, l, i);
+		if (stride > 1) x = ir_Mul(s->body, x, ir_like(s->body, x, (double)stride));
+		number = number ? ir_Add(s->body, number, x) : x;
+	}
+	if (!number) number = ir_const(s->body, DTYPE_I32, 0);
+	return ir_random_at(s->body, key, number, v->list[0].data[0], (int)v->list[1].data[0]);
+}
+
 /* A function of the index with this label. */
 static Val *free_value(Segment *s, const Val *v, const Label *l) {
 	if (v->op == OpConst) return ir_const(s->body, v->type.dtype, v->number);
-	if (v->op == OpIota) return iota(s, v, l);
+	if (v->op == OpIota) return index_along(s, v->type, l, (int)v->list[0].data[0]);
+	if (v->op == OpRandom) return random_elements(s, v, l);
 	Val *args[MAX_RANK];
 	for (int k = 0; k < v->nargs; k++) {
 		Label below;

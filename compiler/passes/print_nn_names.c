@@ -108,7 +108,7 @@ static void count_uses(Print *p, bool *strict, bool *apart) {
 		for (int k = 0; k < v->nargs; k++) {
 			p->uses[v->arg[k]->id] += times;
 			apart[v->arg[k]->id] |= !moves(v);
-			if (v->op == OpRandom && !v->arg[k]->type.rank && is_literal(v->arg[k])) continue;
+			if (v->op == OpRandom && k < 3 && !v->arg[k]->type.rank && is_literal(v->arg[k])) continue;
 			if (!in_place(v) && !takes_expression(p, v, v->arg[k])) strict[v->arg[k]->id] = true;
 		}
 	}

@@ -300,7 +300,8 @@ static void print_random(Print *p, const Val *v) {
 		text_add(p->out, ", ");
 	}
 	text_add(p->out, "%lld, %lld", (long long)v->list[0].data[0], (long long)v->list[1].data[0]);
-	print_dims(p, v->type);
+	if (v->nargs == 4) text_add(p->out, ", %s", p->name[v->arg[3]->id]);
+	else print_dims(p, v->type);
 	text_add(p->out, ")\n");
 }
 

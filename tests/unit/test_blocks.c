@@ -81,6 +81,19 @@ static void attention_steps(void **state) {
 	check(NET(ATTENTION("true"), 12, "mse(net(x), y)"), large, 2 * 2 * 12 * 12, 0, "small attention");
 }
 
+#define DROPOUT(causal, rate) \
+	"model net(x: [B, T, 8]) -> [B, T, 8] { return x |> attention(2, causal = " causal ", rate = " rate ") }\n"
+
+/* Random numbers within are those of the whole: drawn by the numbers of their elements, again in each stage. */
+static void dropped_places(void **state) {
+	(void)state;
+	check(NET(DROPOUT("true", "0.25"), 12, "mse(net(x), y)"), tiny, 2 * 12 * 24, 6, "causal attention, some places dropped");
+	check(NET(DROPOUT("false", "0.5"), 13, "mse(net(x), y)"), tiny, 2 * 13 * 24, 8, "attention of 13, some places dropped");
+	BlockLimits limits = {.wide = 100, .growth = 1, .block = 64, .rows = 8};
+	check(NET(DROPOUT("true", "0.25"), 40, "mse(net(x), y)"), limits, 2 * 40 * 24, 12,
+	      "blocks of causal attention, some dropped");
+}
+
 /* How many products of scores [rows, keys] with that many keys there are, in all bodies. */
 static int count_keys(const Fn *f, int64_t keys) {
 	int n = 0;
@@ -195,7 +208,7 @@ static void workers(void **state) {
 /* ---- random regions ---- */
 
 /* Wide values of one shape, of axes that are `extent` long, and what is made of them. */
-typedef struct Wide { Arena *arena; Fn *f; Random *r; Type type; ValList wide; int leaves; } Wide;
+typedef struct Wide { Arena *arena; Fn *f; Random *r; Type type; ValList wide; int leaves; Val *seed, *step; } Wide;
 
 static bool chance(Wide *p, int n) { return random_below(p->r, n) == 0; }
 static Val *any(Wide *p) { return p->wide.data[random_below(p->r, p->wide.length)]; }
@@ -246,6 +259,18 @@ static Val *new_mask(Wide *p) {
 	return chance(p, 2) ? ir_Le(p->f, i, j) : ir_Lt(p->f, j, i);
 }
 
+/* Random numbers for all of it, or for some axes. */
+static Val *new_random(Wide *p) {
+	unsigned mask = chance(p, 2) ? (1u << p->type.rank) - 1 : (unsigned)random_below(p->r, 1 << p->type.rank);
+	Type t = {.dtype = DTYPE_F32}, two = type_make(DTYPE_I32, 1, (int64_t[]){2});
+	for (int i = 0; i < p->type.rank; i++)
+		if (mask >> i & 1) t.dim[t.rank++] = p->type.dim[i];
+	if (!p->seed)
+		p->seed = fn_input(p->f, "seed", INPUT_SEED, two), p->step = fn_input(p->f, "step", INPUT_DATA, type_scalar(DTYPE_I32));
+	Val *u = ir_random(p->f, t, p->seed, p->step, ir_const(p->f, DTYPE_I32, 3), random_below(p->r, 3), random_below(p->r, 4));
+	return spread_axes(p, u, mask);
+}
+
 static Val *reduced(Wide *p, Val *v, Op op, unsigned mask) {
 	int64_t axes[MAX_RANK];
 	int n = 0;
@@ -258,8 +283,9 @@ static Val *grown(Wide *p) {
 	Fn *f = p->f;
 	Val *a = any(p), *b = any(p);
 	unsigned all = (1u << p->type.rank) - 1, axis = 1u << random_below(p->r, p->type.rank);
-	switch (random_below(p->r, 9)) {
+	switch (random_below(p->r, 10)) {
 	case 0: return ir_Tanh(f, a);
+	case 8: return ir_Where(f, ir_Lt(f, new_random(p), ir_like(f, a, 0.3)), ir_like(f, a, 0), a);
 	case 1: return ir_Mul(f, a, b);
 	case 2: return ir_Add(f, a, spread_axes(p, new_leaf(p, axis, 0), axis));
 	case 3: return ir_Where(f, new_mask(p), a, chance(p, 2) ? ir_like(f, a, 0) : b);
@@ -346,8 +372,9 @@ static void random_regions(void **state) {
 }
 
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(attention_steps), cmocka_unit_test(unseen_keys),
-	                                   cmocka_unit_test(heads_with_loss), cmocka_unit_test(memory), cmocka_unit_test(workers),
+	const struct CMUnitTest tests[] = {cmocka_unit_test(attention_steps), cmocka_unit_test(dropped_places),
+	                                   cmocka_unit_test(unseen_keys),     cmocka_unit_test(heads_with_loss),
+	                                   cmocka_unit_test(memory),          cmocka_unit_test(workers),
 	                                   cmocka_unit_test(random_regions)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -260,9 +260,15 @@ static void test_random(void **state) {
 	    *t = fn_input(f, "t", INPUT_DATA, type_scalar(DTYPE_I32));
 	for (int w = 0; w < 4; w++)
 		fn_output(f, &"wxyz"[w], ir_random(f, type_make(DTYPE_F32, 2, (int64_t[]){3, 5}), seed, step, t, site, w), -1);
-	int32_t seeds[2] = {-5, 77}, steps = 12, index = 3;
-	Tensor in[3] = {{seed->type, seeds}, {step->type, &steps}, {t->type, &index}}, results[4];
+	Val *number = fn_input(f, "number", INPUT_DATA, type_make(DTYPE_I32, 1, (int64_t[]){4}));
+	fn_output(f, "some", ir_random_at(f, (Val *[]){seed, step, t}, number, site, 2), -1);
+	int32_t seeds[2] = {-5, 77}, steps = 12, index = 3, numbers[4] = {14, 0, INT32_MAX, -2};
+	Tensor in[4] = {{seed->type, seeds}, {step->type, &steps}, {t->type, &index}, {number->type, numbers}}, results[5];
 	fn_eval(arena, f, EVAL_F32, in, results);
+	for (int i = 0; i < 4; i++) {
+		philox((uint32_t[]){(uint32_t)numbers[i], 3, 12, 0}, (uint32_t[]){(uint32_t)-5 ^ 0x9abcdef0, 77 ^ 0x12345678}, out);
+		same_bits("random by number", i, ((float *)results[4].data)[i], (float)(out[2] >> 8) * 0x1p-24f);
+	}
 	for (uint32_t i = 0; i < 15; i++) {
 		philox((uint32_t[]){i, 3, 12, 0}, (uint32_t[]){(uint32_t)-5 ^ 0x9abcdef0, 77 ^ 0x12345678}, out);
 		for (int w = 0; w < 4; w++) same_bits("random", i, ((float *)results[w].data)[i], (float)(out[w] >> 8) * 0x1p-24f);

@@ -72,6 +72,19 @@ static void end(Val *y) {
 	arena_free(shared);
 }
 
+/* Random numbers by the numbers of their elements. */
+static void test_numbered_random(void **state) {
+	(void)state;
+	begin();
+	Val *seed = fn_input(f, "seed", INPUT_DATA, type_make(DTYPE_I32, 1, (int64_t[]){2})), *step = ir_const(f, DTYPE_I32, 3);
+	Val *number = fn_input(f, "number", INPUT_DATA, type_make(DTYPE_I32, 2, (int64_t[]){2, 3}));
+	Val *u = ir_random_at(f, (Val *[]){seed, step, step}, ir_Add(f, number, ir_iota(f, number->type, 1)), 77, 2);
+	end(ir_Add(f, u, ir_random_at(f, (Val *[]){seed, step, step}, number, 77, 2)));
+	begin();
+	seed = fn_input(f, "seed", INPUT_DATA, type_make(DTYPE_I32, 1, (int64_t[]){2})), step = ir_const(f, DTYPE_I32, 0);
+	end(ir_random_at(f, (Val *[]){seed, step, step}, ir_const(f, DTYPE_I32, 7), 77, 2));
+}
+
 static Val *of(Op op, Val *a, Val *b) {
 	return op == OpAdd ? ir_Add(f, a, b) : op == OpSub ? ir_Sub(f, a, b) : op == OpMul ? ir_Mul(f, a, b) : ir_Div(f, a, b);
 }
@@ -133,6 +146,6 @@ static void test_sums_of_products(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_models), cmocka_unit_test(test_parentheses),
 	                                   cmocka_unit_test(test_orders_of_sums), cmocka_unit_test(test_sums_of_products),
-	                                   cmocka_unit_test(test_random_programs)};
+	                                   cmocka_unit_test(test_numbered_random), cmocka_unit_test(test_random_programs)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

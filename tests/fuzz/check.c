@@ -353,6 +353,8 @@ static Fn *read_back(Check *c, const Fn *f, const char **problem) {
 	return back;
 }
 
+enum { MOST_PARAMETERS = 64 };   /* of a declaration in the language */
+
 static const char *check_texts(Check *c, const Fn *elaborated, const Case *k) {
 	const char *problem = NULL;
 	for (int passes_run = 0; passes_run <= pass_count && !problem; passes_run++) {
@@ -364,6 +366,7 @@ static const char *check_texts(Check *c, const Fn *elaborated, const Case *k) {
 			problem = compare_read_back(c, k, k->expected, run_passes(back, passes_run, pass_count), "a pass's text, carried on");
 	}
 	if (problem) return arena_printf(c->arena, "%s: %s", k->fn->name, problem);
+	if (k->fn->inputs.length > MOST_PARAMETERS) return NULL;
 	Text nn = {.arena = c->arena};
 	fn_print_nn(&nn, k->fn);
 	Diag *diag = diag_new(c->arena);

@@ -388,9 +388,12 @@ static void state_statement(Generator *g) {
 
 static void random_statement(Generator *g) {
 	if (g->items.length > ITEMS - 10) return;
-	switch (g->in_model ? roll(&g->more, 40) : 2) {
+	switch (g->in_model ? roll(&g->more, 40) : 4 + roll(&g->more, 20)) {
 	case 0: pooling_statement(g); return;
 	case 1: typed_product_statement(g); return;
+	case 2: own_layer_statement(g); return;
+	case 3: own_function_statement(g); return;
+	case 4: filled_statement(g); return;
 	default: break;
 	}
 	switch (roll(&g->dice, 40)) {

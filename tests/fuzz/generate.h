@@ -97,6 +97,11 @@ void typed_product_statement(Generator *g);   /* of f64, f16 or bf16 with a para
 void chance_statement(Generator *g);     /* random numbers */
 void grad_statement(Generator *g);       /* a derivative as a value */
 
+/* generate_declared.c: one statement each, with the declaration that it calls */
+void own_layer_statement(Generator *g);
+void own_function_statement(Generator *g);   /* with static arguments and several results */
+void filled_statement(Generator *g);     /* constants of an item's sizes */
+
 /* generate_train.c */
 void write_functions(Generator *g);
 void write_optimizer(Generator *g);

@@ -311,11 +311,25 @@ void chance_statement(Generator *g) {
 
 /* ---- derivatives ---- */
 
+/* Derivatives by two values at once; the second scales the first. */
+static void two_derivatives(Generator *g, const Item *x) {
+	const char *z = new_name(g, "z"), *s = new_name(g, "z"), *a = new_name(g, "v"), *b = new_name(g, "v"), *value;
+	text_add(&g->body, "  let %s = %s * 1\n  let %s = mean(%s) + 0.5\n", z, x->name, s, x->name);
+	WITH_ATOMS(g, ((const Atom[]){{'F', z}, {'F', x->name}}), 2, value = grow(g, 'F', 2));
+	text_add(&g->body, "  let %s, %s = grad(sum(tanh(%s * %s) * %s), %s, %s)\n", a, b, value, s, z, z, s);
+	add_item(g, a, 'F', x->shape)->tagged = true;
+	add_item(g, b, 'F', (Shape){0})->tagged = true;
+}
+
 /* The derivative of a function of an item by it; one in three, of that again. */
 void grad_statement(Generator *g) {
 	Item *i = pick_item(g, "F", 1, 3);
 	if (!i || shape_count(g, i->shape) > 4000) return;
 	Item x = *i;
+	if (one_in(&g->more, 3)) {
+		two_derivatives(g, &x);
+		return;
+	}
 	const char *z = new_name(g, "z"), *value;
 	text_add(&g->body, "  let %s = %s * 1\n", z, x.name);
 	Item at = {.name = z, .kind = 'F', .shape = x.shape};

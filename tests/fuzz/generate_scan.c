@@ -252,7 +252,39 @@ static void write_body(Loop *l, Names *v, const Item *x, int axis) {
 	if (one_in(d, 4)) emit(l, row, without(x->shape, 1u << axis), false);
 }
 
+/* No carries: what the steps emit depends on rows alone. */
+static void map_statement(Generator *g) {
+	Dice *d = &g->more;
+	Item *i = pick_item(g, "F", 1, 3);
+	int axis = i ? loop_axis(g, i) : -1;
+	if (axis < 0) return;
+	Item x = *i;
+	Shape shape = without(x.shape, 1u << axis);
+	Loop loop = {.g = g, .body = {.arena = g->arena}, .index = new_name(g, "s"), .shape = shape}, *l = &loop;
+	int most = 1 + roll(d, 40);
+	l->turns = MIN(x.shape.size[axis].n, most);
+	if (shape_count(g, l->shape) * l->turns * 8 > MAX_LOOP || shape_count(g, l->shape) * l->turns > MAX_COUNT) return;
+	for (int k = 0; k < 2; k++) add_atom(l, 'F', row_of(l, &x, axis));
+	add_atom(l, 'I', l->shape.rank ? arena_printf(g->arena, "(%s as i32 + %s)", filled(l, "ones"), l->index) : l->index);
+	int n = 1 + roll(d, 2);
+	for (int k = 0; k < n; k++) {
+		const char *form = CHOOSE_MORE(g, "%s", "%s", "tanh(%s) * 0.5", "softmax(%s * 2, axis = 0)");
+		const char *name = new_name(g, "e"), *value;
+		WITH_ATOMS(g, l->atoms, l->natoms, value = grow(g, 'F', 1 + roll(d, 2)));
+		text_add(&l->body, "    let %s = ", name);
+		text_add(&l->body, l->shape.rank ? form : "%s", value);
+		text_add(&l->body, "\n");
+		emit(l, name, l->shape, one_in(d, 2));
+		add_atom(l, 'F', name);
+	}
+	text_add(&g->body, "  scan %s < %d %s{\n%s  }\n", l->index, l->turns, one_in(d, 3) ? "reversed " : "", l->body.data);
+}
+
 void scan_statement(Generator *g) {
+	if (one_in(&g->more, 6)) {
+		map_statement(g);
+		return;
+	}
 	Dice *d = &g->dice;
 	Item *i = pick_item(g, "F", 1, 3);
 	int axis = i ? loop_axis(g, i) : -1, turns = 1 + roll(d, one_in(d, 4) ? 20 : 7);

@@ -180,7 +180,9 @@ static void window_statement(Generator *g) {
 	s.size[axis].n = t.n;
 	bool beyond = t.before > 0, mixes = form >= 2 && axis < last && !s.size[last].batch && one_in(&g->dice, 2);
 	if (form >= 2 && !g->in_model) form = 1;
-	const char *window = subscripted_at(g, &x, axis, tap_subscript(g, &t), beyond ? CHOOSE(g, " | 0", " | -0.5") : "");
+	const char *outside = beyond ? CHOOSE(g, " | 0", " | -0.5") : "", *what = CHOOSE(g, "sum", "max", "mean", "min", "prod");
+	if (form == 1 && beyond && what[0] == 'm' && what[2] == 'x') outside = " | -inf";
+	const char *window = subscripted_at(g, &x, axis, tap_subscript(g, &t), outside);
 	const char *place = arena_printf(g->arena, "i < %d", t.n), *value;
 	if (form == 0) {
 		if (s.rank == RANKS || shape_count(g, s) * t.size > MAX_COUNT) return;
@@ -188,7 +190,7 @@ static void window_statement(Generator *g) {
 		place = arena_printf(g->arena, "%s, r < %d", place, t.size);
 		bind_indexed(g, left_side(g, &x, axis, place, -1, ""), window, 'F', s);
 	} else if (form == 1) {
-		value = arena_printf(g->arena, "%s[r < %d](%s)", CHOOSE(g, "sum", "max", "mean", "min", "prod"), t.size, window);
+		value = arena_printf(g->arena, "%s[r < %d](%s)", what, t.size, window);
 		bind_indexed(g, left_side(g, &x, axis, place, -1, ""), value, 'F', s);
 	} else {
 		Size taps = {t.size, false}, from = s.size[last], to = {1 + roll(&g->dice, 20), false};
@@ -220,7 +222,25 @@ static void spread_statement(Generator *g) {
 	bind_indexed(g, left_side(g, &x, axis, arena_printf(g->arena, "i < %d", s.size[axis].n), -1, ""), value, 'F', s);
 }
 
+/* Every element several times, or every q-th of what a subscript rounded down reads. */
+static void repeat_statement(Generator *g) {
+	Item *i = pick_item(g, "FFIU", 1, RANKS);
+	int axis = i ? fixed_axis(g, i) : -1, q = 1 + roll(&g->dice, 4), before = one_in(&g->dice, 3) ? 1 + roll(&g->dice, q) : 0;
+	if (axis < 0) return;
+	Item x = *i;
+	Shape s = x.shape;
+	s.size[axis].n = s.size[axis].n * q + (before ? before : -roll(&g->dice, q));
+	if (shape_count(g, s) > MAX_COUNT) return;
+	const char *at = before ? arena_printf(g->arena, "(i - %d) // %d", before, q) : arena_printf(g->arena, "i // %d", q);
+	const char *value = subscripted_at(g, &x, axis, at, before ? " | 1" : "");
+	bind_indexed(g, left_side(g, &x, axis, arena_printf(g->arena, "i < %d", s.size[axis].n), -1, ""), value, x.kind, s);
+}
+
 void sequence_statement(Generator *g) {
+	if (one_in(&g->more, 8)) {
+		repeat_statement(g);
+		return;
+	}
 	switch (roll(&g->dice, 8)) {
 	case 0:
 	case 1: along_statement(g); break;

@@ -140,6 +140,17 @@ static void write_updates(Generator *g, const Item *results, int n, const char *
 	         g->typed ? "sum(tanh(o0))" : "l2(net, decay_rank = 0)");
 }
 
+/* One in eight, a term that has a value for every sample: the loss is their mean then. */
+static const char *per_sample(Generator *g, const Item *results, int n) {
+	int k = roll(&g->more, 8);
+	if (k >= n || results[k].kind != 'F' || !results[k].shape.rank) return "";
+	Shape s = results[k].shape;
+	if (!s.size[0].batch || s.size[0].n != 1 || s.rank > 3) return "";
+	static const char *const forms[] = {"", " + 0.2 * sin(o%d)", " + 0.1 * sum(tanh(o%d), axis = 1)",
+	                                    " + 0.1 * mean(abs(o%d), axis = [1, 2])"};
+	return arena_printf(g->arena, forms[s.rank], k);
+}
+
 void write_train(Generator *g, const Item *results, int n, const char *arguments) {
 	for (int i = 0; i < n; i++) {
 		const char *term = loss_of(g, &results[i], arena_printf(g->arena, "o%d", i));
@@ -157,7 +168,7 @@ void write_train(Generator *g, const Item *results, int n, const char *arguments
 		write_updates(g, results, n, arguments, clip);
 		return;
 	}
-	text_add(&g->train, "  loss = l\n");
+	text_add(&g->train, "  loss = l%s\n", per_sample(g, results, n));
 	if (clip) text_add(&g->train, "  %s", clip);
 	write_rules(g, "  ", g->typed);
 }

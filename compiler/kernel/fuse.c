@@ -77,8 +77,20 @@ int kernel_add_buffer(KernelProgram *kp, Type type, Buffer b) {
 
 static void add_buffer(KernelProgram *kp, Val *v, Buffer b) { kp->buffer_of[v->id] = kernel_add_buffer(kp, v->type, b); }
 
+/* Has a persistent tensor of these dims rows without padding?  Then what is probably its gradient has none either, so that the
+ * update goes over all of them as one run. */
+static bool has_lasting_dims(const KernelProgram *kp, Type t) {
+	if (kp->parent || t.rank < 2 || last_dim(t) == padded_row(t)) return false;
+	for (int i = 0; i < kp->fn->inputs.length; i++) {
+		const Buffer *b = &kp->buffers.data[kp->buffer_of[kp->fn->inputs.data[i].val->id]];
+		if (b->kind == BUFFER_PERSISTENT && b->row == last_dim(t) && type_same_dims(b->type, t)) return true;
+	}
+	return false;
+}
+
 static void store(Fuse *f, Val *v) {
-	if (f->kp->buffer_of[v->id] < 0) add_buffer(f->kp, v, (Buffer){.kind = BUFFER_ARENA});
+	if (f->kp->buffer_of[v->id] >= 0) return;
+	add_buffer(f->kp, v, (Buffer){.kind = BUFFER_ARENA, .row = has_lasting_dims(f->kp, v->type) ? last_dim(v->type) : 0});
 }
 
 /* The one value that `v` is cheaply computed of, beside constants: half of it, one more than it; or NULL. */

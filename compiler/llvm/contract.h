@@ -69,6 +69,7 @@ typedef struct Contract {
 	int64_t c_row;           /* floats from one row of C to the next; columns are adjacent */
 	int64_t c_pad;           /* floats past column n of every row of C that may be overwritten with anything */
 	bool c_dropped;          /* C is not stored: only the epilogue sees it, in scratch */
+	bool c_run;              /* dropped: the epilogue wants the rows of a tile one after the other, with nothing between */
 	ContractEpilogue *epilogue; void *context;      /* or NULL; emitted once per nest */
 	/* The lengths that a range of rows may have, at most MAX_ROW_COUNTS different ones; none: m only.  With w workers and
 	 * m % w == 0, one length; otherwise two.  Any lengths do (whole groups); fewer make less code. */
@@ -96,6 +97,7 @@ typedef struct ContractPlan {
 	int64_t row_block;                   /* rows per row block */
 	int64_t epilogue_columns;
 	bool split_columns;                  /* advice: give workers panels rather than rows (m small, or B packed) */
+	bool run;                            /* the epilogue gets tiles as c_run wants them: c_stride is n */
 	size_t scratch_bytes;                /* per worker, aligned to 64 */
 	size_t a_at, b_at, b_filled_at, c_at, chain_at;   /* offsets in it */
 	int64_t c_stride, chain_stride;

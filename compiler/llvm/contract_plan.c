@@ -237,8 +237,9 @@ static void place_scratch(const Contract *c, ContractPlan *plan) {
 	if (c->c_dropped) {
 		int64_t rows = plan->chained ? (plan->row_block + plan->height) * MAX(1, c->turns.extent) : plan->height;
 		plan->c_at = at;
-		plan->c_stride = wide + (is_aliasing(wide) ? 16 : 0);
-		at += (size_t)round_up(plan->c_stride * rows * 4, 64);
+		plan->run = c->c_run && !plan->chained && plan->panel_block == plan->panels;
+		plan->c_stride = plan->run ? c->n : wide + (is_aliasing(wide) ? 16 : 0);
+		at += (size_t)round_up(plan->c_stride * rows * 4, 64) + (plan->run ? 64 : 0);   /* a row's last vector is whole */
 	}
 	if (plan->waiting) {
 		plan->chain_at = at;
@@ -291,6 +292,8 @@ PanelShape contract_panel_shape(const Contract *c, const ContractPlan *plan, Pan
 	int tail = (int)(c->n % plan->lanes);
 	if (kind != PANEL_LAST || !tail) return shape;
 	if (!plan->pack_b && c->b.pad < plan->lanes - tail) shape.b_tail = tail;
-	if (!c->c_dropped && c->c_pad < plan->lanes - tail) shape.c_tail = tail;
+	/* rows of a run are stored in order: each mends what the end of the one before has spoilt, if that is its own beginning */
+	bool spoils = c->c_dropped ? plan->run && plan->panels > 1 : c->c_pad < plan->lanes - tail;
+	if (spoils) shape.c_tail = tail;
 	return shape;
 }

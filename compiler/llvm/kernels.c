@@ -16,6 +16,7 @@ struct KernelWriter {
 	bool split;                  /* the lanes past the last whole 16 need code of their own */
 	bool ragged;                 /* a tile's columns may begin and end anywhere, not at multiples of 16 */
 	bool flat;                   /* the index is an element's number: see tile_is_flat() */
+	bool run, whole;             /* so it is, and the rows of a tile are one run: see is_run(); of whole 16s */
 	int along;                   /* the axis that a sequence runs along, inside of all others, or -1 */
 	Inside *each;                /* what is done at an index along the lanes, if not roots written */
 };
@@ -64,6 +65,28 @@ static bool needs_split(const KernelProgram *kp, const Kernel *kernel, int64_t n
 	return false;
 }
 
+/* Does the tree of `v` read nothing but the anchor, single numbers, and tensors of these dims whose rows have no gaps? */
+static bool tree_is_run(const KernelProgram *kp, const Kernel *kernel, const Val *v, bool top, int depth) {
+	const Buffer *b = kp->buffer_of[v->id] >= 0 ? &kp->buffers.data[kp->buffer_of[v->id]] : NULL;
+	bool dense = b && !b->strided && b->row == last_dim(b->type) && type_same_dims(b->type, kernel->domain);
+	if (b && v != kernel->anchor && !dense) return false;
+	if ((b && !top) || v == kernel->anchor || v->op == OpConst || (v->op == OpBroadcast && v->list[0].length == 0)) return true;
+	if (!is_pointwise(v) || depth == 0) return false;
+	for (int i = 0; i < (v->op == OpCustom ? 1 : v->nargs); i++)
+		if (!tree_is_run(kp, kernel, v->arg[i], false, depth - 1)) return false;
+	return true;
+}
+
+/* Are all elements of the kernel's domain one run to its roots, so that vectors need not end where rows do?  Only of use where
+ * they would not by themselves. */
+static bool is_run(const KernelProgram *kp, const Kernel *kernel) {
+	enum { DEPTH = 40 };
+	if (kernel->domain.rank < 2 || last_dim(kernel->domain) % LANES == 0 || last_dim(kernel->domain) == 1) return false;
+	for (int i = 0; i < kernel->roots.length; i++)
+		if (!tree_is_run(kp, kernel, kernel->roots.data[i], true, DEPTH)) return false;
+	return true;
+}
+
 static Value emit_maximum(Emit *e, Value a, Value b) {
 	return emit_intrinsic(e, "llvm.smax", LLVMTypeOf(a), 2, (Value[]){a, b});
 }
@@ -99,6 +122,25 @@ static void write_lanes(KernelWriter *w, At *at, int axis, int64_t n, Value begi
 		set_lanes(w, at, axis);
 		k->tail = (int)(n % LANES);
 		write_each(w, at, skip);
+		k->tail = 0;
+		level_close(k, &loop);
+	}
+}
+
+/* Elements begin .. end of a run of `count`, by their numbers; always_whole: there is never a rest. */
+static void write_run(KernelWriter *w, int64_t count, Value begin, Value end, bool always_whole) {
+	Lower *k = &w->lower;
+	Emit *e = k->e;
+	At at = {.flat = true};
+	EmitLoop loop;
+	Value whole = LLVMBuildAnd(e->builder, emit_sub(e, end, begin), emit_index(e, -LANES), ""), stop = emit_add(e, begin, whole);
+	for (int part = 0; part < (always_whole ? 1 : 2); part++) {
+		level_open(k, &loop, part ? stop : begin, part ? end : stop, LANES, count, true);
+		k->tile_row_level = k->depth;
+		at.axis[0] = index_variable(k->depth);
+		k->tail = part ? -1 : 0;
+		k->tail_lanes = part ? emit_tail_mask(e, LANES, emit_sub(e, end, loop.i)) : NULL;
+		write_roots(k, &at, NULL);
 		k->tail = 0;
 		level_close(k, &loop);
 	}
@@ -212,6 +254,15 @@ static void write_map_row(KernelWriter *w, At *at) {
 	write_lanes(w, at, axis, n, begin, end, NULL);
 }
 
+/* A map whose rows are one run. */
+static void write_map_run(KernelWriter *w) {
+	const Kernel *kernel = w->lower.kernel;
+	int64_t count = type_count(kernel->domain), row = count / kernel->domain.dim[0];
+	Value n = emit_index(w->lower.e, row);
+	if (kernel->partition < 0) write_run(w, count, emit_index(w->lower.e, 0), emit_index(w->lower.e, count), count % LANES == 0);
+	else write_run(w, count, emit_mul(w->lower.e, w->begin, n), emit_mul(w->lower.e, w->end, n), row % LANES == 0);
+}
+
 /* A running sum and what is computed of it, element by element; along the lanes as many sums as there are lanes. */
 static void write_running(KernelWriter *w, At *at) {
 	Lower *k = &w->lower;
@@ -307,6 +358,11 @@ static void write_tile(Emit *e, void *context, const ContractTile *tile) {
 	if (tile->turn) {
 		level_given(k, tile->turn, c->outer[w->turns].extent);
 		k->outer_level[w->turns] = k->depth;
+	}
+	if (w->run) {
+		Value n = emit_index(e, c->columns.extent), past = emit_add(e, tile->row, tile->rows);
+		write_run(w, c->rows.extent * c->columns.extent, emit_mul(e, tile->row, n), emit_mul(e, past, n), w->whole);
+		return;
 	}
 	level_open(k, &rows, tile->row, emit_add(e, tile->row, tile->rows), 1, c->rows.extent, false);
 	k->tile_row_level = k->depth;
@@ -419,6 +475,7 @@ static Contract contract_of(const Target *target, const KernelProgram *kp, const
 		contract.c_pad = c->columns.extent > 1 ? columns_past(&kp->buffers.data[out], c->columns.extent) : 0;
 	} else {
 		contract.c_dropped = true;
+		contract.c_run = !c->nouter && c->rows.naxes + 1 == kernel->domain.rank && !kernel->panels && is_run(kp, kernel);
 		contract.c_row = round_up(c->columns.extent, LANES);
 	}
 	int64_t rows = turns_per_share(kernel, &c->rows);
@@ -547,6 +604,8 @@ static void write_contract(KernelWriter *w) {
 	ContractPlan plan = contract_plan(e->target, &contract);
 	w->contraction = c;
 	w->turns = contract.turns.extent ? loop_of_turns(kernel) : -1;
+	w->run = plan.run, w->whole = true;
+	for (int i = 0; i < plan.nheights; i++) w->whole = w->whole && plan.heights[i] * c->columns.extent % LANES == 0;
 	w->split = needs_split(kp, kernel, c->columns.extent);
 	w->ragged = c->columns.extent > 1 && plan.lanes < LANES && (kernel->panels || plan.epilogue_columns < c->columns.extent);
 	k->tile_value = kernel->anchor;
@@ -611,7 +670,10 @@ static Value write_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel
 	w->along = -1;
 	At at = {0};
 	switch (kernel->kind) {
-	case KERNEL_MAP: write_axes(w, &at, 0, MAX(lane_axis(kp, kernel), 0), write_map_row); break;
+	case KERNEL_MAP:
+		if (is_run(kp, kernel) && kernel->partition <= 0) write_map_run(w);
+		else write_axes(w, &at, 0, MAX(lane_axis(kp, kernel), 0), write_map_row);
+		break;
 	case KERNEL_SEQUENCE: write_sequence(w); break;
 	case KERNEL_ROWS: lower_rows(&w->lower, w->begin, w->end, w->scratch); break;
 	default: write_contract(w); break;

@@ -213,8 +213,9 @@ static Value load_kept(Lower *k, const Kept *kept, const At *at) {
 static Value load_tile(Lower *k, const Val *v) {
 	Emit *e = k->e;
 	int buffer = k->kp->buffer_of[v->id];
-	Value i = emit_mul(e, k->level[k->tile_row_level].variable, emit_index(e, k->tile_stride));
-	if (k->lane_level >= 0) i = emit_add(e, i, k->level[k->lane_level].variable);
+	bool run = k->lane_level == k->tile_row_level;   /* its variable is the element's number */
+	Value i = emit_mul(e, k->level[k->tile_row_level].variable, emit_index(e, run ? 1 : k->tile_stride));
+	if (k->lane_level >= 0 && !run) i = emit_add(e, i, k->level[k->lane_level].variable);
 	Value pointer = emit_at(e, k->tile, e->f32, i);
 	if (k->lane_level < 0) return emit_load(e, e->f32, 1, pointer);
 	const Buffer *b = buffer >= 0 ? &k->kp->buffers.data[buffer] : NULL;   /* the tile is the result itself */

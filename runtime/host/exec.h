@@ -14,7 +14,7 @@
 typedef struct Place { size_t offset; int64_t row; } Place;
 typedef struct Layout { Place *places; int count; size_t infer_bytes, bytes; } Layout;  /* params and states first: infer_bytes */
 
-/* The one rule of packed tensors, for this block and for a step's arena alike: the elements from one row (last axis) to the
+/* The rule of packed tensors, those of a step's arena: the elements from one row (last axis) to the
  * next.  Only a last axis longer than 1 of a tensor of rank >= 2 is padded: to whole vectors of 16, and by one more vector
  * where rows would lie a multiple of 2048 bytes apart (they would share cache sets). */
 static inline int64_t padded_row(Type t) {
@@ -24,13 +24,19 @@ static inline int64_t padded_row(Type t) {
 	int64_t row = (n + 15) / 16 * 16;
 	return row * dtype_info[t.dtype].bytes % 2048 == 0 ? row + 16 : row;
 }
-/* Elements to allocate for a packed tensor: whole vectors of 16, so that the last one may be read and written whole. */
-static inline int64_t padded_count(Type t) {
-	int64_t n = padded_row(t);
+/* The same for tensors that live from step to step.  What reads and writes most of them, an update, goes over all elements in
+ * one run, whatever the rows are: short rows, which padding would make longer by more than a quarter, are not padded. */
+static inline int64_t lasting_row(Type t) {
+	int64_t n = t.rank ? t.dim[t.rank - 1] : 1, row = padded_row(t);
+	return 4 * (row - n) > n ? n : row;
+}
+/* Elements to allocate for one: whole vectors of 16, so that the last one may be read and written whole. */
+static inline int64_t lasting_count(Type t) {
+	int64_t n = lasting_row(t);
 	for (int i = 0; i + 1 < t.rank; i++) n *= t.dim[i];
 	return (n + 15) / 16 * 16;
 }
-static inline size_t padded_bytes(Type t) { return (size_t)padded_count(t) * (size_t)dtype_info[t.dtype].bytes; }
+static inline size_t lasting_bytes(Type t) { return (size_t)lasting_count(t) * (size_t)dtype_info[t.dtype].bytes; }
 
 Layout layout_program(Arena *arena, const Program *p);
 /* Dense row-major <-> packed.  `block` is the persistent block. */

@@ -7,8 +7,8 @@
 
 static size_t place(Layout *layout, const Program *p, int i, size_t offset) {
 	Type type = p->persistent.data[i].type;
-	layout->places[i] = (Place){offset, padded_row(type)};
-	return offset + (padded_bytes(type) + 63) / 64 * 64;
+	layout->places[i] = (Place){offset, lasting_row(type)};
+	return offset + (lasting_bytes(type) + 63) / 64 * 64;
 }
 
 Layout layout_program(Arena *arena, const Program *p) {

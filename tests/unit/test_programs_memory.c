@@ -47,7 +47,7 @@ static size_t tensor_bytes(const Program *p, bool slots) {
 	size_t sum = 0;
 	for (int i = 0; i < p->persistent.length; i++) {
 		const Persistent *x = &p->persistent.data[i];
-		if (slots || x->kind != INPUT_SLOT) sum += (padded_bytes(x->type) + 63) / 64 * 64;
+		if (slots || x->kind != INPUT_SLOT) sum += (lasting_bytes(x->type) + 63) / 64 * 64;
 	}
 	return sum;
 }

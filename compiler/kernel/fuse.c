@@ -22,6 +22,7 @@ typedef struct Fuse {
 	KernelProgram *kp;
 	int *uses;               /* by Val.id: how many values and outputs read it, directly or through views */
 	double *cost;            /* by Val.id: cycles per 16 elements of computing it inline */
+	bool *has_reduced_rows;  /* by Val.id: a reduction runs over its last axis */
 	bool *near_anchor;       /* by Val.id: an anchor's result is read inline, at the same index */
 	int *kernel_of;          /* by Val.id: the kernel it is a root of, or -1 */
 	Numbers *readers;        /* by Val.id: the kernels it is a leaf of */
@@ -249,7 +250,7 @@ static void bind_inputs(KernelProgram *kp, const InputPlace *places) {
 	}
 }
 
-/* A view is no use of its own: what reads the view counts. */
+/* A view is no use of its own: what reads the view counts.  Which values have their rows reduced? */
 static void count_uses(Fuse *f) {
 	const Fn *fn = f->kp->fn;
 	for (int i = 0; i < fn->outputs.length; i++) f->uses[fn->outputs.data[i].val->id]++;
@@ -257,7 +258,16 @@ static void count_uses(Fuse *f) {
 		const Val *v = fn->vals.data[i];
 		bool view = v->nargs == 1 && op_cost(v) == 0;
 		for (int k = 0; k < v->nargs; k++) f->uses[v->arg[k]->id] += view ? f->uses[v->id] : 1;
+		if (is_reduce(v) && reduces_last(v)) f->has_reduced_rows[v->arg[0]->id] = true;
 	}
+}
+
+/* Is it an element of each row of a computed value, whose rows are read for a reduction anyway?  Taken there and stored, it lets
+ * the large value go. */
+static bool picks_in_passing(const Fuse *f, const Val *v) {
+	if (!picks_from_rows(v)) return false;
+	const Val *table = v->arg[0], *number = v->arg[1];
+	return f->has_reduced_rows[table->id] && table->op != OpInput && f->kp->buffer_of[table->id] >= 0 && number->op == OpInput;
 }
 
 /* Step 1 for one value; its operands have been decided. */
@@ -297,7 +307,7 @@ static void decide(Fuse *f, Val *v) {
 	bool view = op_cost(v) == 0;
 	const Val *source = cheap_source(v);   /* stored, it serves all that is cheaply computed of it */
 	bool twice = f->uses[v->id] > 1 && !view && !(source && kp->buffer_of[source->id] >= 0);
-	if (is_anchor(v) || cost > TOO_LARGE || (twice && type_count(v->type) > 1 && cost >= DEAR) ||
+	if (is_anchor(v) || picks_in_passing(f, v) || cost > TOO_LARGE || (twice && type_count(v->type) > 1 && cost >= DEAR) ||
 	    (twice && (near || (computed && cost >= DEAR))))
 		store_short(f, v);
 }
@@ -405,6 +415,8 @@ static bool takes(const Kernel *k, const Val *root) {
 	Type d = k->domain, t = root->type;
 	if (k->kind != KERNEL_ROWS || k->roots.length >= MOST_ROOTS) return false;
 	if (is_reduce(root)) return d.rank > 0 && reduces_last(root) && type_same_dims(d, t) && row_width(root) == k->width;
+	if (root->op == OpGather)
+		return d.rank > 0 && picks_from_rows(root) && type_same_dims(d, t) && last_dim(root->arg[0]->type) == k->width;
 	if (!is_pointwise(root)) return false;
 	if (type_same_dims(d, t)) return true;
 	if (d.rank == 0 || t.rank != d.rank + 1 || t.dim[d.rank] != k->width || k->width > MOST_WIDTH) return false;
@@ -412,14 +424,15 @@ static bool takes(const Kernel *k, const Val *root) {
 	return type_same_dims(d, t);
 }
 
-/* The latest kernel of rows that computes something `root` reads, and can compute `root` in the same rows; or -1.  A reduction
- * also joins one that reads what it reads. */
+/* The latest kernel of rows that computes something `root` reads, and can compute `root` in the same rows; or -1.  A reduction,
+ * and what takes an element of each row, also joins one that reads what it reads. */
 static int find_rows(Fuse *f, Val *root, const LeafList *leaves) {
 	KernelProgram *kp = f->kp;
-	for (int shares = 0; shares < (is_reduce(root) ? 2 : 1); shares++)
+	bool picks = root->op == OpGather;
+	for (int shares = 0; shares < (is_reduce(root) || picks ? 2 : 1); shares++)
 		for (int k = kp->kernels.length; (k = related_kernel(f, leaves, true, shares, k)) >= 0;) {
 			const Kernel *kernel = &kp->kernels.data[k];
-			if (!takes(kernel, root)) continue;
+			if (!takes(kernel, root) || (picks && f->kernel_of[root->arg[0]->id] == k)) continue;
 			LeafList of_rows = {0};
 			value_leaves(kp, root, -1, kernel->domain.rank, &of_rows);
 			if (may_join(f, &of_rows, k)) return k;
@@ -453,7 +466,9 @@ static void place(Fuse *f, Val *root) {
 	LeafList leaves = {0};
 	value_leaves(kp, root, -1, -1, &leaves);
 	int into = root->op == OpProject ? find_scan(kp, root->arg[0]) : find_rows(f, root, &leaves);
-	if (!is_product(root) && !reduces_last(root) && !is_sequence(root) && root->op != OpProject && !copies_constant(root)) {
+	bool placed = into >= 0 && root->op == OpGather;
+	if (!placed && !is_product(root) && !reduces_last(root) && !is_sequence(root) && root->op != OpProject &&
+	    !copies_constant(root)) {
 		for (int i = 0; i < leaves.length; i++) {
 			int from = f->kernel_of[leaves.data[i].val->id];
 			if (from <= into || !leaves.data[i].identity || kp->kernels.data[from].roots.length >= MOST_ROOTS) continue;
@@ -546,6 +561,7 @@ static KernelProgram *fuse(KernelProgram *kp) {
 	f.uses = NEW_ARRAY(arena, int, n);
 	f.cost = NEW_ARRAY(arena, double, n);
 	f.near_anchor = NEW_ARRAY(arena, bool, n);
+	f.has_reduced_rows = NEW_ARRAY(arena, bool, n);
 	f.kernel_of = NEW_ARRAY(arena, int, n);
 	f.readers = NEW_ARRAY(arena, Numbers, n);
 	f.rank = NEW_ARRAY(arena, int, n);

@@ -280,6 +280,13 @@ static inline int sequence_axis(const Val *v) {
 }
 /* Do its elements come one by one, so that functions of them can be computed at once? */
 static inline bool sequence_streams(const Val *v) { return v->op != OpArgSort && v->op != OpBuckets; }
+/* Takes one element of each row of the last axis? */
+static inline bool picks_from_rows(const Val *v) {
+	int64_t batch = v->op == OpGather ? v->list[0].data[0] : 0;
+	return batch > 0 && batch == v->type.rank && batch == v->arg[1]->type.rank && batch + 1 == v->arg[0]->type.rank;
+}
+/* A member of a kernel of rows that is computed before all passes, element by element? */
+static inline bool comes_first(const Val *v) { return v->op == OpArgMax || v->op == OpGather; }
 /* One of the members of a kernel of rows that has an axis more than its domain? */
 static inline bool is_wide(const Kernel *k, const Val *v) { return v->type.rank > k->domain.rank; }
 

@@ -63,8 +63,8 @@ void rows_plan(const KernelProgram *kp, Kernel *k, int *member, int *seen) {
 	for (int i = 0; i < n; i++) {   /* operands first */
 		RowValue *m = &k->members.data[i];
 		double before = p.cost;
-		if (m->val->op == OpArgMax) {
-			p.cost += (double)k->width;   /* before all passes, one by one */
+		if (comes_first(m->val)) {
+			p.cost += m->val->op == OpArgMax ? (double)k->width : 0;   /* one by one */
 		} else {
 			for (int a = 0; a < operands(m->val); a++) m->pass = MAX(m->pass, first_pass(&p, m->val->arg[a]));
 			p.cost += is_reduce(m->val) ? 1 : is_wide(k, m->val) ? op_cost(m->val) : 0;
@@ -79,7 +79,7 @@ void rows_plan(const KernelProgram *kp, Kernel *k, int *member, int *seen) {
 	for (int i = n - 1; i >= 0; i--) {   /* readers first */
 		RowValue *m = &k->members.data[i];
 		const Val *v = m->val;
-		if (v->op == OpArgMax || (!is_reduce(v) && !is_wide(k, v))) continue;
+		if (comes_first(v) || (!is_reduce(v) && !is_wide(k, v))) continue;
 		if (is_wide(k, v) && kp->buffer_of[v->id] >= 0) p.last[i] = k->passes - 1;
 		m->kept = is_wide(k, v) && p.last[i] > m->pass && cost[i] >= DEAR && k->width > LANES;
 		int until = is_reduce(v) || m->kept ? m->pass : p.last[i];

@@ -110,6 +110,44 @@ static void place_outputs(KernelProgram *kp) {
 	}
 }
 
+/* Anywhere in the arena, and nobody's in part? */
+static bool is_plain(const Buffer *b) {
+	return b->kind == BUFFER_ARENA && !b->exact && !b->strided && !b->within && !b->dealt && !b->part;
+}
+
+/* The buffer of a temporary that `root` of the kernel may be written over, or -1: one like it that nobody else reads, nor the
+ * kernel when it has written there.  (What a kernel of rows reads of a whole row it has read before it stores elements.) */
+static int last_read_here(const KernelProgram *kp, int kernel, const Val *root, const Readers *readers) {
+	const Kernel *k = &kp->kernels.data[kernel];
+	const Buffer *own = &kp->buffers.data[kp->buffer_of[root->id]];
+	for (int i = 0; i < k->leaves.length; i++) {
+		const Leaf *leaf = &k->leaves.data[i];
+		int buffer = kp->buffer_of[leaf->val->id];
+		const Buffer *b = &kp->buffers.data[buffer];
+		bool taken = false;
+		for (int r = 0; r < k->roots.length; r++) taken = taken || kp->buffer_of[k->roots.data[r]->id] == buffer;
+		if (taken || readers[leaf->val->id].length > 1 || !(k->kind == KERNEL_ROWS ? leaf->row : leaf->identity)) continue;
+		if (is_plain(b) && type_equal(b->type, own->type) && b->row == own->row) return buffer;
+	}
+	return -1;
+}
+
+/* Temporaries are written over others that end there: so less memory is in use, and what is near stays so. */
+static void place_over_operands(KernelProgram *kp) {
+	Readers *readers = NEW_ARRAY(kp->arena, Readers, kp->fn->vals.length + kp->fn->outputs.length + 1);
+	if (kp->parent) return;
+	for (int k = 0; k < kp->kernels.length; k++) add_readers(kp, k, readers);
+	for (int k = 0; k < kp->kernels.length; k++) {
+		const Kernel *kernel = &kp->kernels.data[k];
+		if (kernel->kind != KERNEL_MAP && kernel->kind != KERNEL_ROWS) continue;
+		for (int r = 0; r < kernel->roots.length; r++) {
+			int *own = &kp->buffer_of[kernel->roots.data[r]->id];
+			int over = is_plain(&kp->buffers.data[*own]) ? last_read_here(kp, k, kernel->roots.data[r], readers) : -1;
+			if (over >= 0) *own = over;
+		}
+	}
+}
+
 static void complete_kernels(KernelProgram *kp) {
 	for (int k = 0; k < kp->kernels.length; k++) {
 		list_buffers(kp, &kp->kernels.data[k]);
@@ -511,6 +549,7 @@ KernelProgram *kernel_schedule_body(KernelProgram *kp, Kernel *k, int workers, c
 void kernel_schedule(KernelProgram *kp, int workers, const Machine *machine) {
 	drop_empty(kp);
 	place_outputs(kp);
+	place_over_operands(kp);
 	scan_schedule(kp, workers, machine);
 	complete_kernels(kp);
 	order_kernels(kp);

@@ -152,7 +152,7 @@ static bool stays_within(const KernelProgram *kp, int buffer, int first, int cou
 		bool writes = contains(k->writes.data, k->writes.length, buffer);
 		if (!touches(k, buffer)) continue;
 		if (i < first || i >= first + count || (writes && k->partition != 0)) return false;
-		if (!writes && kernel_reads_unowned(kp, k, buffer)) return false;
+		if (kernel_reads_unowned(kp, k, buffer)) return false;
 		for (int l = 0; l < k->leaves.length; l++)
 			if (kp->buffer_of[k->leaves.data[l].val->id] == buffer && k->leaves.data[l].axis != 0) return false;
 	}

@@ -217,8 +217,10 @@ static void walk(Walk *w, Val *v, Kept kept, int axis) {
 void value_leaves(const KernelProgram *kp, Val *root, int partition, int rank, LeafList *out) {
 	Walk w = {.kp = kp, .out = out, .rank = rank};
 	Kept below = kept_below(&w, root, ALL);
+	bool picks = rank >= 0 && root->type.rank == rank && picks_from_rows(root);   /* a member of its own */
 	int nargs = root->op == OpCustom ? 1 : root->nargs;
-	for (int k = 0; k < nargs; k++) walk(&w, root->arg[k], below, axis_below(root, k, partition));
+	for (int k = 0; k < nargs; k++)
+		walk(&w, root->arg[k], !picks ? below : k == 0 ? ITS_ROW : ALL, axis_below(root, k, partition));
 	if (root->op == OpInput) add_leaf(&w, root, ALL, partition);
 	for (int i = 0; i < w.marked.length; i++) kp->walked[w.marked.data[i]] = 0;
 }

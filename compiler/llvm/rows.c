@@ -211,7 +211,7 @@ static void write_row(Rows *r) {
 	int members = r->kernel->members.length;
 	for (int i = 0; i < members; i++) {
 		Val *v = r->kernel->members.data[i].val;
-		if (v->op == OpArgMax) give(r, v, lower_value(k, v, &r->row, NULL));
+		if (comes_first(v)) give(r, v, lower_value(k, v, &r->row, NULL));
 	}
 	if (r->kernel->width <= LANES) write_short_row(r);
 	for (r->pass = 0; r->pass < r->kernel->passes && r->kernel->width > LANES; r->pass++) {

@@ -145,7 +145,32 @@ static void keeps_one_source(void **state) {
 	}
 }
 
+/* The loss takes its element of each row of logits where the rows are read; then their derivative stands in their place. */
+static void logits_make_room(void **state) {
+	(void)state;
+	enum { BATCH = 50, CLASSES = 300 };
+	Arena *arena = arena_new();
+	Program *p = open_good(arena, "wide.nn",
+	                       arena_printf(arena,
+	                                    "data made { x: f32[3] = npy(\"x.npy\"); y: class[%d] = npy(\"y.npy\") }\n"
+	                                    "model net(x: [B, 3]) -> logits[B, %d] = x |> dense(%d)\n"
+	                                    "train { data = made; batch = %d; loss = cross_entropy(net(x), y); optimizer = sgd() }\n",
+	                                    CLASSES, CLASSES, CLASSES, BATCH),
+	                       0);
+	Layout layout = layout_program(arena, p);
+	CompileOptions options = {.target = target_host(arena), .workers = 1};
+	KernelProgram *kp = compile_kernels(arena, run_passes(program_step(p, 0), 0, pass_count), p, &layout, &options);
+	int large = 0;
+	for (int k = 0; k < kp->buffers.length; k++) {
+		const Buffer *b = &kp->buffers.data[k];
+		large += b->kind == BUFFER_ARENA && b->first >= 0 && type_count(b->type) == BATCH * CLASSES;
+	}
+	assert_int_equal(large, 1);
+	arena_free(arena);
+}
+
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_memory), cmocka_unit_test(keeps_one_source)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_memory), cmocka_unit_test(keeps_one_source),
+	                                   cmocka_unit_test(logits_make_room)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,6 +70,7 @@ typedef struct Contract {
 	int64_t c_pad;           /* floats past column n of every row of C that may be overwritten with anything */
 	bool c_dropped;          /* C is not stored: only the epilogue sees it, in scratch */
 	bool c_run;              /* dropped: the epilogue wants the rows of a tile one after the other, with nothing between */
+	bool never_turned;       /* it is not to be computed the other way round */
 	ContractEpilogue *epilogue; void *context;      /* or NULL; emitted once per nest */
 	/* The lengths that a range of rows may have, at most MAX_ROW_COUNTS different ones; none: m only.  With w workers and
 	 * m % w == 0, one length; otherwise two.  Any lengths do (whole groups); fewer make less code. */
@@ -79,6 +80,7 @@ typedef struct Contract {
 /* How it will be done: a function of target and Contract alone. */
 typedef struct ContractPlan {
 	bool dot;
+	bool turned;                         /* the transpose is computed (contract_turn.c); the rest says how C comes */
 	int lanes;                           /* f32 lanes of a vector */
 	int height;                          /* most rows of a register tile; all tiles are height or a little less */
 	int unit;                            /* rows of tiles are multiples of this: a group, or 1 */

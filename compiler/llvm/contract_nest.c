@@ -457,8 +457,8 @@ static void row_blocks(Nest *n) {
 void contract_emit(Emit *e, const Contract *c, const ContractPlan *plan, ContractArguments x) {
 	if (!x.row) x.row = emit_index(e, 0);
 	if (!x.rows) x.rows = emit_index(e, c->m);
-	if (plan->dot) {
-		contract_dot(e, c, plan, x);
+	if (plan->dot || plan->turned) {
+		(plan->dot ? contract_dot : contract_emit_turned)(e, c, plan, x);
 		return;
 	}
 	Value zero = emit_index(e, 0);

@@ -43,6 +43,14 @@ bool contract_a_down(const Contract *c);      /* packed A: m is the inner index 
 typedef struct Tiles { int64_t count, base, taller; } Tiles;
 Tiles contract_tiles(int64_t rows, int64_t height, int64_t unit);
 
+/* contract_turn.c: products that are better computed the other way round.  May it be?  The Contract of the transpose; what
+ * turning that costs; the plan of all of it. */
+bool contract_may_turn(const Contract *c);
+Contract contract_turned(const Contract *c);
+double contract_turning_cycles(const Contract *c);
+ContractPlan contract_turned_plan(const Target *target, const Contract *c);
+void contract_emit_turned(Emit *e, const Contract *c, const ContractPlan *plan, ContractArguments x);
+
 void contract_dot(Emit *e, const Contract *c, const ContractPlan *plan, ContractArguments x);
 void contract_dot_plan(const Target *target, const Contract *c, ContractPlan *plan);
 

@@ -87,7 +87,8 @@ static int kernel_count(const Contract *c, const ContractPlan *plan, int height)
 	return heights * (plan->wide_panels < plan->panels ? 2 : 1);
 }
 
-static void choose_tile(const Target *target, const Contract *c, ContractPlan *plan) {
+/* Returns the cycles that it is estimated to take. */
+static double choose_tile(const Target *target, const Contract *c, ContractPlan *plan) {
 	double best = -1;
 	int best_vectors = 1, best_height = 1;
 	for (int vectors = 1; vectors <= MIN(MOST_VECTORS, divide_up(c->n, plan->lanes)); vectors++) {
@@ -107,6 +108,7 @@ static void choose_tile(const Target *target, const Contract *c, ContractPlan *p
 		if (tiles.taller) add_height(plan, (int)tiles.base + plan->unit);
 	}
 	for (int i = 0; i < plan->nheights; i++) plan->height = MAX(plan->height, plan->heights[i]);
+	return best;
 }
 
 static bool is_aliasing(int64_t stride) { return stride && stride % 512 == 0; }
@@ -255,9 +257,27 @@ static int power_of_two(int64_t at_least, int most) {
 	return lanes;
 }
 
+/* What is known before tiles are chosen. */
+static ContractPlan start_plan(const Target *target, const Contract *c) {
+	ContractPlan plan = {.cut = c->cut, .per_block = c->per_block};
+	plan.lanes = power_of_two(c->n, MAX(1, target->lanes));
+	plan.unit = (int)MAX(1, c->a.group);
+	plan.segments = c->naround > 0 && c->cut < c->naround && !contract_is_short(&c->a) && !contract_is_short(&c->b);
+	return plan;
+}
+
+/* Is the transpose computed in clearly fewer cycles? */
+static bool better_turned(const Target *target, const Contract *c, double cycles) {
+	Contract turned = contract_turned(c);
+	turned.row_counts[0] = turned.m, turned.nrow_counts = 1;
+	ContractPlan plan = start_plan(target, &turned);
+	return choose_tile(target, &turned, &plan) + contract_turning_cycles(c) < 0.85 * cycles;
+}
+
 ContractPlan contract_plan(const Target *target, const Contract *given) {
 	ContractPlan plan = {0};
 	Contract c = *given;
+	bool may_turn = contract_may_turn(given);
 	if (c.m < 1 || c.n < 1 || c.k < 1) die("contract %lld x %lld x %lld", (long long)c.m, (long long)c.n, (long long)c.k);
 	if (!c.nrow_counts) c.row_counts[0] = c.m, c.nrow_counts = 1;
 	int64_t rows = 1;
@@ -267,11 +287,9 @@ ContractPlan contract_plan(const Target *target, const Contract *given) {
 		contract_dot_plan(target, &c, &plan);
 		return plan;
 	}
-	plan.lanes = power_of_two(c.n, MAX(1, target->lanes));
-	plan.unit = (int)MAX(1, c.a.group);
-	plan.cut = c.cut, plan.per_block = c.per_block;
-	plan.segments = c.naround > 0 && c.cut < c.naround && !contract_is_short(&c.a) && !contract_is_short(&c.b);
-	choose_tile(target, &c, &plan);
+	plan = start_plan(target, &c);
+	double cycles = choose_tile(target, &c, &plan);
+	if (may_turn && better_turned(target, &c, cycles)) return contract_turned_plan(target, &c);
 	choose_packing(target, &c, &plan, rows);
 	choose_k_block(target, &c, &plan, rows);
 	choose_blocks(target, &c, &plan, rows);

@@ -27,6 +27,7 @@ typedef struct Case {
 	bool fill_a, fill_b, epilogue;
 	int parts; /* workers the rows, or the panels, are shared among */
 	bool by_panels;
+	bool whole; /* one worker, and no lengths of rows are named */
 	bool tiny; /* every product underflows to -0 */
 } Case;
 
@@ -158,7 +159,7 @@ static int64_t row_begin(int64_t rows, int parts, int w) { return rows * w / par
 
 static void set_row_counts(Case *x) {
 	x->c.nrow_counts = 0;
-	if (x->by_panels) return;
+	if (x->by_panels || x->whole) return;
 	for (int w = 0; w < x->parts; w++) {
 		int64_t count = row_begin(x->c.m, x->parts, w + 1) - row_begin(x->c.m, x->parts, w);
 		bool known = false;
@@ -258,12 +259,33 @@ static void small_sizes(void **unused) {
 		x.by_panels = pick(0, 3) == 0;
 		x.epilogue = pick(0, 1);
 		x.c.c_dropped = x.epilogue && pick(0, 1);
+		x.c.c_run = pick(0, 1);
 		x.fill_a = pick(0, 3) == 0;
 		x.fill_b = pick(0, 3) == 0;
 		x.c.a.down = x.c.a.row == 1;
 		x.c.b.down = x.c.b.row == 1;
 		over_targets(x);
 	}
+}
+
+/* Few columns, rows adjacent in A: the transpose is computed. */
+static void turned(void **unused) {
+	(void)unused;
+	Arena *arena = arena_new();
+	const Target *target = target_host(arena);
+	int count = 0;
+	for (int round = 0; round < 40; round++) {
+		Case x = make(1, pick(30, 300), pick(2, 33), pick(1, round % 8 ? 200 : 5000), pick(0, 3));
+		x.epilogue = pick(0, 1), x.whole = true;
+		x.c.c_dropped = x.epilogue && pick(0, 1);
+		x.c.c_run = pick(0, 1);
+		count += contract_plan(target, &x.c).turned;
+		over_targets(x);
+	}
+	if (target->lanes >= 8) assert_true(count >= 10);
+	Case gradient = make(1, 784, 10, 32, 0), full = make(1, 784, 16, 32, 0);
+	if (target->lanes == 16) assert_true(contract_plan(target, &gradient.c).turned && !contract_plan(target, &full.c).turned);
+	arena_free(arena);
 }
 
 static void dots(void **unused) {
@@ -345,7 +367,8 @@ static void sums_around(void **unused) {
 }
 
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(small_sizes), cmocka_unit_test(dots), cmocka_unit_test(long_k),
-	                                   cmocka_unit_test(model_shapes), cmocka_unit_test(sums_around)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(small_sizes), cmocka_unit_test(turned), cmocka_unit_test(dots),
+	                                   cmocka_unit_test(long_k),      cmocka_unit_test(model_shapes),
+	                                   cmocka_unit_test(sums_around)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

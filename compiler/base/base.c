@@ -110,6 +110,16 @@ void *arena_alloc(Arena *arena, size_t size) {
 	return (char *)b + BLOCK_HEADER + start;
 }
 
+/* Can the last allocation become longer where it is?  What arrays have outgrown is so not left behind. */
+static bool arena_extend(Arena *arena, const void *data, size_t from, size_t to) {
+	Block *b = arena->blocks;
+	if (!b || !data || (const char *)data + from != (char *)b + BLOCK_HEADER + b->used) return false;
+	if (to - from > b->size - b->used) return false;
+	b->used += to - from;
+	arena->bytes += to - from;
+	return true;
+}
+
 size_t arena_bytes(const Arena *arena) { return arena->bytes; }
 
 void *arena_copy(Arena *arena, const void *data, size_t size) {
@@ -165,18 +175,22 @@ const char *arena_intern(Arena *arena, const char *text, size_t length) {
 void vec_reserve(Arena *arena, void **data, int *capacity, int length, size_t size) {
 	if (length < *capacity) return;
 	int wanted = *capacity ? *capacity * 2 : 8;
-	void *grown = arena_alloc(arena, (size_t)wanted * size);
-	if (length) memcpy(grown, *data, (size_t)length * size);
-	*data = grown;
+	if (!arena_extend(arena, *data, (size_t)*capacity * size, (size_t)wanted * size)) {
+		void *grown = arena_alloc(arena, (size_t)wanted * size);
+		if (length) memcpy(grown, *data, (size_t)length * size);
+		*data = grown;
+	}
 	*capacity = wanted;
 }
 
 void text_bytes(Text *text, const char *data, size_t length) {
 	if (text->length + length + 1 > text->capacity) {
 		size_t capacity = MAX(text->capacity * 2, text->length + length + 64);
-		char *grown = arena_alloc(text->arena, capacity);
-		if (text->length) memcpy(grown, text->data, text->length);
-		text->data = grown;
+		if (!arena_extend(text->arena, text->data, text->capacity, capacity)) {
+			char *grown = arena_alloc(text->arena, capacity);
+			if (text->length) memcpy(grown, text->data, text->length);
+			text->data = grown;
+		}
 		text->capacity = capacity;
 	}
 	if (length) memcpy(text->data + text->length, data, length);

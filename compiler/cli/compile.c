@@ -47,15 +47,16 @@ static void reserve_names(ObjectUnit *u) {
 	for (size_t i = 0; i < COUNT(names); i++) take_name(u, names[i], "", (Span){0});
 }
 
-/* `wanted` as an identifier that none of the others is. */
+/* `wanted` as an identifier that none of the others is; interned, so that they are compared by address. */
 static const char *member_name(ObjectUnit *u, const char *wanted) {
 	Arena *arena = u->s->arena;
 	const char *base = c_identifier(arena, wanted), *name = base;
 	if (c_keyword(base)) name = base = arena_printf(arena, "%s_", base);
 	for (int number = 2;; number++) {
+		name = arena_intern(arena, name, strlen(name));
 		bool free = strcmp(name, "params") != 0;
-		for (int i = 0; free && i < u->members.length; i++) free = strcmp(u->members.data[i].name, name) != 0;
-		for (int i = 0; free && i < u->fields.length; i++) free = strcmp(u->fields.data[i].name, name) != 0;
+		for (int i = 0; free && i < u->members.length; i++) free = u->members.data[i].name != name;
+		for (int i = 0; free && i < u->fields.length; i++) free = u->fields.data[i].name != name;
 		if (free) return name;
 		name = arena_printf(arena, "%s_%d", base, number);
 	}
@@ -140,22 +141,30 @@ static void add_array(ObjectUnit *u, const Wanted *w, Type whole, bool by_sample
 	*argument = (Declared){own, shape_text(u->s->arena, w, whole, batched), whole.dtype, w->classes};
 }
 
+/* `two` is of another batch: a dim is a + b * B. */
+static void as_of_two(Wanted *w, int64_t batch) {
+	for (int i = 0; i < w->one.rank; i++) w->two.dim[i] = w->one.dim[i] + (w->two.dim[i] - w->one.dim[i]) / (batch - 1);
+}
+
 static bool add_model(ObjectUnit *u, int number, int64_t batch) {
 	Session *s = u->s;
 	Arena *arena = s->arena;
 	const Model *model = &s->program->models.data[number];
-	Fn *one = program_infer(s->program, number, 1), *two = program_infer(s->program, number, 2),
-	   *block = batch == 1 ? one : batch == 2 ? two : program_infer(s->program, number, batch);
-	if (!one || !two || !block) return false;
-	WantedList in = wanted_inputs(arena, one, two), out = {0};
+	int64_t other = batch > 1 ? batch : 2;
+	Fn *one = program_infer(s->program, number, 1), *many = program_infer(s->program, number, other);
+	if (!one || !many) return false;
+	Fn *block = batch > 1 ? many : one;
+	WantedList in = wanted_inputs(arena, one, many), out = {0};
 	bool batched = false, sliced = true, any = false;
 	for (int i = 0; i < in.length; i++) {
+		as_of_two(&in.data[i], other);
 		sliced &= by_samples(&in.data[i], &batched);
 		any |= batched;
 	}
 	for (int i = 0; i < one->outputs.length; i++) {
 		Wanted w = {
-		    .name = one->outputs.data[i].name, .one = one->outputs.data[i].val->type, .two = two->outputs.data[i].val->type};
+		    .name = one->outputs.data[i].name, .one = one->outputs.data[i].val->type, .two = many->outputs.data[i].val->type};
+		as_of_two(&w, other);
 		vec_push(arena, &out, w);
 		sliced &= by_samples(&w, &batched) && batched;
 	}

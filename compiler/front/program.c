@@ -446,7 +446,8 @@ static void elab_models(Elab *e) {
 	s->model_batch = model_batch(e);
 	for (int i = 0; i < s->models.length; i++) {
 		Model model = {0};
-		if (!s->models.data[i].refused) build_infer(e, &s->models.data[i], &model, s->model_batch);
+		ModelInfo *m = &s->models.data[i];
+		if (!m->refused) m->checked = build_infer(e, m, &model, s->model_batch);
 		vec_push(e->arena, &e->program->models, model);
 	}
 }
@@ -574,8 +575,11 @@ Fn *program_loss(Program *p, int train, int64_t batch, bool with_grads) {
 
 Fn *program_infer(Program *p, int model, int64_t batch) {
 	Elab *e = resume(p);
+	ModelInfo *m = &e->session->models.data[model];
+	Build *b = batch == e->session->model_batch ? m->checked : NULL;
 	Model unused;
-	return deliver(p, build_infer(e, &e->session->models.data[model], &unused, batch), NULL);
+	m->checked = b ? NULL : m->checked;
+	return deliver(p, b ? b : build_infer(e, m, &unused, batch), NULL);
 }
 
 Fn *program_init(Program *p) {

@@ -59,6 +59,7 @@ typedef struct ModelInfo {
 	File *file;
 	bool called, refused;        /* refused: some call did not fit the signature */
 	VEC(Counter) unused;
+	struct Build *checked;       /* at Session.model_batch: what the checks made, for the first who asks */
 	struct { const char **names; Dim *dims; int count; } sizes;   /* dim names bound by the first call from a train block */
 } ModelInfo;
 

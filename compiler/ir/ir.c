@@ -137,14 +137,16 @@ static void die_problem(const Fn *f, const Val *v, const char *problem) {
 	die("%s(%s) -> %s: %s", op_info[v->op].text, text.data ? text.data : "", type_text(f->arena, v->type), problem);
 }
 
-/* With its operands and attributes, in one piece. */
-static Val *val_copy(Fn *f, const Val *key) {
+static bool is_numbered(const Val *v) { return v->op == OpMark || v->op == OpCotangent || v->op == OpCustom; }
+
+/* With its operands and, unless `shared`, attributes, in one piece. */
+static Val *val_copy(Fn *f, const Val *key, bool shared) {
 	size_t size = sizeof *key + sizeof *key->arg * (size_t)key->nargs;
-	for (int k = 0; k < MAX_LISTS; k++) size += sizeof *key->list[k].data * (size_t)key->list[k].length;
+	for (int k = 0; k < MAX_LISTS && !shared; k++) size += sizeof *key->list[k].data * (size_t)key->list[k].length;
 	Val *v = arena_alloc(f->arena, size);
 	*v = *key;
 	int64_t *data = (int64_t *)(v + 1);
-	for (int k = 0; k < MAX_LISTS; k++) {
+	for (int k = 0; k < MAX_LISTS && !shared; k++) {
 		v->list[k].data = data;
 		for (int i = 0; i < key->list[k].length; i++) *data++ = key->list[k].data[i];
 	}
@@ -153,17 +155,17 @@ static Val *val_copy(Fn *f, const Val *key) {
 	return v;
 }
 
-/* Of a value that is known to be well-formed. */
-static Val *intern(Fn *f, const Val *candidate) {
+/* Of a value that is known to be well-formed.  shared: its attributes are another value's, which nobody changes: numbers are
+ * given anew, see keep_val(). */
+static Val *intern(Fn *f, const Val *candidate, bool shared) {
 	Val key = *candidate;
-	if (key.op == OpMark || key.op == OpCotangent || key.op == OpCustom)
-		f->next_mark = MAX(f->next_mark, (int)key.list[0].data[0] + 1);
+	if (is_numbered(&key)) f->next_mark = MAX(f->next_mark, (int)key.list[0].data[0] + 1);
 	key.hash = val_hash(&key);
 	if (key.op != OpScan) /* a scan owns its body, so no two are the same */
 		for (Val *v = f->table[key.hash & (uint64_t)(f->table_size - 1)]; v; v = v->hash_next)
 			if (val_same(v, &key)) return v;
 	if (f->table_used >= f->table_size) table_grow(f);
-	Val *v = val_copy(f, &key);
+	Val *v = val_copy(f, &key, shared && !is_numbered(&key));
 	v->id = f->vals.length;
 	Val **slot = &f->table[key.hash & (uint64_t)(f->table_size - 1)];
 	v->hash_next = *slot;
@@ -182,7 +184,7 @@ Val *val_intern(Fn *f, const Val *candidate) {
 	}
 	const char *problem = val_problem(candidate);
 	if (problem) die_problem(f, candidate, problem);
-	return intern(f, candidate);
+	return intern(f, candidate, false);
 }
 
 Val *fn_rebuild(Fn *f, Val *v, Val **args) {
@@ -199,7 +201,7 @@ Val *fn_copy(Fn *f, const Val *v, Val **args) {
 		if (a->dtype != b->dtype || a->rank != b->rank || memcmp(a->dim, b->dim, sizeof *a->dim * (size_t)a->rank))
 			return val_intern(f, &key);
 	}
-	return intern(f, &key);
+	return intern(f, &key, true);
 }
 
 /* ---- inputs, outputs, order ---- */
@@ -258,8 +260,6 @@ static int64_t canonical_id(Canonical *c, int64_t old) {
 	return c->new_ids[slot];
 }
 
-static bool is_numbered(const Val *v) { return v->op == OpMark || v->op == OpCotangent || v->op == OpCustom; }
-
 /* The numbers of the values do not count yet: the hashes are computed when all are known. */
 static void keep_val(Canonical *c, Val *v) {
 	if (is_numbered(v)) v->list[0].data[0] = canonical_id(c, v->list[0].data[0]);
@@ -283,7 +283,7 @@ static void canonical_val(Canonical *c, Val *v) {
 		key.list[0].data = &id;
 	}
 	if (v->op == OpScan) key.body = fn_canonical(v->body);
-	c->map[v->id] = intern(c->to, &key);
+	c->map[v->id] = intern(c->to, &key, true);
 }
 
 /* Post-order from `root` with a stack of our own: chains are as long as the program. */
@@ -305,6 +305,19 @@ static void canonical_visit(Canonical *c, Val *root, Val **stack, int *next) {
 			depth--;
 		}
 	}
+}
+
+FnLength fn_length(const Fn *f) { return (FnLength){f->vals.length, f->next_mark, f->canonical}; }
+
+void fn_shorten(Fn *f, FnLength to) {
+	while (f->vals.length > to.vals) {
+		Val *v = f->vals.data[--f->vals.length], **at = &f->table[v->hash & (uint64_t)(f->table_size - 1)];
+		while (*at != v) at = &(*at)->hash_next;
+		*at = v->hash_next;
+		f->table_used--;
+	}
+	f->next_mark = to.next_mark;
+	f->canonical = to.canonical;
 }
 
 bool fn_has(const Fn *f, Op op) {
@@ -342,6 +355,8 @@ static void canonical_visit_all(Canonical *c, const Fn *f) {
 Fn *fn_renumber(Fn *f) {
 	Canonical c = canonical_start(f);
 	Fn ordered = {.arena = f->arena};
+	ordered.vals.capacity = f->vals.length;
+	ordered.vals.data = NEW_ARRAY(f->arena, Val *, f->vals.length + 1);
 	c.to = &ordered;
 	c.in_place = true;
 	for (int i = 0; i < f->inputs.length; i++) keep_val(&c, f->inputs.data[i].val);

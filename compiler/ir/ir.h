@@ -128,13 +128,18 @@ Fn *fn_renumber(Fn *f);
 Fn *fn_with_inputs(const Fn *from, Val **map);
 /* Has it a value of this op, or the body of one of its scans? */
 bool fn_has(const Fn *f, Op op);
+/* How long it is now, and back to that: what was built in between is forgotten. */
+typedef struct FnLength { int vals, next_mark; bool canonical; } FnLength;
+FnLength fn_length(const Fn *f);
+void fn_shorten(Fn *f, FnLength to);
 /* By Val.id: how many operands and outputs of f each value is. */
 int *fn_count_uses(const Fn *f);
 /* cost.c: rough cycles per 16 elements: only their order of magnitude matters. */
 double op_cost(const Val *v);
 /* A copy of `v` in `f` with other operands; the other attributes stay. */
 Val *fn_rebuild(Fn *f, Val *v, Val **args);
-/* The same of a value that is as it was made: where operands have the types they had, there is nothing to verify. */
+/* The same of a value that is as it was made, of a function in the same arena: where operands have the types they had, there is
+ * nothing to verify. */
 Val *fn_copy(Fn *f, const Val *v, Val **args);
 
 /* Constructors.  Each checks its operands with die(): the front end has already spoken to the user.

@@ -188,6 +188,7 @@ static int partition_axis(const Contraction *c) {
 
 void kernel_describe_contract(const KernelProgram *kp, Kernel *k) {
 	bool stored = kp->buffer_of[k->anchor->id] >= 0;
-	if (!contract_describe(kp, k->anchor, k->roots.length > stored, &k->contraction)) die("contract operand is not addressable");
-	k->partition = partition_axis(&k->contraction);
+	if (!k->contraction) k->contraction = NEW(kp->arena, Contraction);
+	if (!contract_describe(kp, k->anchor, k->roots.length > stored, k->contraction)) die("contract operand is not addressable");
+	k->partition = partition_axis(k->contraction);
 }

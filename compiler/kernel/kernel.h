@@ -96,7 +96,7 @@ typedef struct Kernel {
 	double element_cost;             /* ROWS: cycles per 16 elements of a row */
 	VEC(Val *) roots;                /* stored results in canonical order (may include the anchor) */
 	Type domain;                     /* dims of roots and anchor's result */
-	Contraction contraction;
+	Contraction *contraction;        /* CONTRACT */
 	int partition;                   /* the domain axis that workers share, or -1: one worker */
 	LeafList leaves;                 /* what all roots and the anchor read; complete after kernel_fuse() */
 	VEC(int) reads, writes;          /* buffers */

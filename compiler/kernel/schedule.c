@@ -54,11 +54,12 @@ static void add_readers(KernelProgram *kp, int kernel, Readers *readers) {
 	for (int i = 0; i < k->leaves.length; i++) vec_push(kp->arena, &readers[k->leaves.data[i].val->id], kernel);
 }
 
-/* May kernel `writer` overwrite input `old`, which others (and itself, elsewhere) read?  Then it is made to run after them. */
-static bool overwrite(KernelProgram *kp, int writer, const Val *old, const Readers *readers) {
+/* May kernel `writer` overwrite input `old`, which others (and itself, elsewhere) read?  Then it is made to run after them.
+ * answer: room for each kernel. */
+static bool overwrite(KernelProgram *kp, int writer, const Val *old, const Readers *readers, char *answer) {
 	const Leaf *own = find_leaf(&kp->kernels.data[writer], old);
 	if (own && !own->identity) return false;
-	char *answer = NEW_ARRAY(kp->arena, char, kp->kernels.length);
+	memset(answer, 0, (size_t)kp->kernels.length);
 	for (int turn = 0; turn < 2; turn++)   /* first look, then act */
 		for (int i = 0; i < readers[old->id].length; i++) {
 			int k = readers[old->id].data[i];
@@ -70,7 +71,7 @@ static bool overwrite(KernelProgram *kp, int writer, const Val *old, const Reade
 }
 
 /* A kernel that copies `root` over input `old` at the end. */
-static void add_copy(KernelProgram *kp, Val *root, int writer, const Val *old, Readers *readers) {
+static void add_copy(KernelProgram *kp, Val *root, int writer, const Val *old, Readers *readers, char *answer) {
 	Fn *f = kp->fn;
 	Val *copy = ir_mark(f, root);
 	kp->buffer_of[copy->id] = kp->buffer_of[old->id];
@@ -80,7 +81,7 @@ static void add_copy(KernelProgram *kp, Val *root, int writer, const Val *old, R
 	kernel_leaves(kp, &k, &k.leaves);
 	vec_push(kp->arena, &kp->kernels, k);
 	add_readers(kp, kp->kernels.length - 1, readers);
-	if (!overwrite(kp, kp->kernels.length - 1, old, readers)) die("a copy at the end cannot be too early");
+	if (!overwrite(kp, kp->kernels.length - 1, old, readers, answer)) die("a copy at the end cannot be too early");
 }
 
 /* The input that this output replaces, or -1. */
@@ -94,6 +95,7 @@ static void place_outputs(KernelProgram *kp) {
 	const Fn *f = kp->fn;
 	int *kernel_of = NEW_ARRAY(kp->arena, int, f->vals.length + 1);
 	Readers *readers = NEW_ARRAY(kp->arena, Readers, f->vals.length + f->outputs.length + 1);
+	char *answer = NEW_ARRAY(kp->arena, char, kp->kernels.length + f->outputs.length + 1);   /* with the copies */
 	for (int k = 0; k < kp->kernels.length; k++) {
 		for (int r = 0; r < kp->kernels.data[k].roots.length; r++) kernel_of[kp->kernels.data[k].roots.data[r]->id] = k;
 		add_readers(kp, k, readers);
@@ -104,9 +106,9 @@ static void place_outputs(KernelProgram *kp) {
 		if (replaced < 0) continue;
 		const Val *old = f->inputs.data[replaced].val;
 		int writer = kernel_of[out->val->id];
-		if (overwrite(kp, writer, old, readers)) kp->buffer_of[out->val->id] = kp->buffer_of[old->id];
+		if (overwrite(kp, writer, old, readers, answer)) kp->buffer_of[out->val->id] = kp->buffer_of[old->id];
 		else if (kp->parent) scan_alternate(kp, i);
-		else add_copy(kp, out->val, writer, old, readers);
+		else add_copy(kp, out->val, writer, old, readers, answer);
 	}
 }
 
@@ -250,7 +252,7 @@ static double kernel_cost(const KernelProgram *kp, const Kernel *k, const Machin
 	}
 	double ns = 5 + elements / MAX(m->lanes, 1) * per_vector / 3.5;
 	if (k->kind == KERNEL_CONTRACT) {
-		const Contraction *c = &k->contraction;
+		const Contraction *c = k->contraction;
 		double products = (double)round_up(c->columns.extent, LANES) * (double)c->rows.extent * (double)c->terms;
 		for (int i = 0; i < c->nouter; i++) products *= (double)c->outer[i].extent;
 		ns += products / (m->lanes * 3.5 * (m->lanes >= 16 ? 1 : 2));
@@ -367,7 +369,7 @@ static double imbalance(int64_t rows, int workers) { return (double)((rows + wor
 /* The gradient of a few taps times many channels: an axis of three is shared badly, rows of taps times channels well. */
 static void share_product_rows(Kernel *k, int workers) {
 	enum { FEWEST = 8 };
-	const Contraction *c = &k->contraction;
+	const Contraction *c = k->contraction;
 	if (k->panels || c->dot || c->group || c->rows.extent < FEWEST * workers) return;
 	if (imbalance(k->rows, workers) < 1.2 || imbalance(c->rows.extent, workers) > 1.1) return;
 	k->product_rows = true;

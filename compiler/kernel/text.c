@@ -123,7 +123,7 @@ static void print_contraction(Text *out, const Names *n, const Contraction *c) {
 }
 
 static void print_body(Text *out, Names *n, const Kernel *k) {
-	if (k->kind == KERNEL_CONTRACT) print_contraction(out, n, &k->contraction);
+	if (k->kind == KERNEL_CONTRACT) print_contraction(out, n, k->contraction);
 	if (k->anchor) print_value(out, n, k->anchor, true);
 	for (int i = 0; i < k->members.length; i++) {
 		const RowValue *m = &k->members.data[i];

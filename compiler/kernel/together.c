@@ -15,9 +15,9 @@ static bool has_parts(const Kernel *k) {
 	if (k->partition < 0 || k->grain != 1 || k->rows < 2 || k->panels || k->product_rows) return false;
 	if (k->kind == KERNEL_MAP || k->kind == KERNEL_ROWS) return k->domain.rank > 1;
 	if (k->kind != KERNEL_CONTRACT) return false;
-	if (k->contraction.a.through != DTYPE_F32 || k->contraction.b.through != DTYPE_F32) return false;   /* copied as a whole */
-	for (int i = 0; i < k->contraction.nouter; i++)
-		if (k->contraction.outer[i].naxes && k->contraction.outer[i].axis[0] == k->partition) return true;
+	if (k->contraction->a.through != DTYPE_F32 || k->contraction->b.through != DTYPE_F32) return false;   /* copied as a whole */
+	for (int i = 0; i < k->contraction->nouter; i++)
+		if (k->contraction->outer[i].naxes && k->contraction->outer[i].axis[0] == k->partition) return true;
 	return false;
 }
 
@@ -53,9 +53,10 @@ static double row_bytes(const KernelProgram *kp, int first, int count) {
 	return bytes;
 }
 
-static bool reads_any(const Kernel *k, const int *list, int n) {
+/* Does `k` read rows of what `m` reads or writes?  Not all of it, like a seed or the norm of everything. */
+static bool reads_near(const KernelProgram *kp, const Kernel *k, const Kernel *m) {
 	for (int i = 0; i < k->reads.length; i++)
-		if (contains(list, n, k->reads.data[i])) return true;
+		if (touches(m, k->reads.data[i]) && has_rows(kp, k, k->reads.data[i])) return true;
 	return false;
 }
 
@@ -67,7 +68,7 @@ static bool joins(const KernelProgram *kp, int first, int count, int at, double 
 	for (int i = first; i < first + count; i++) {
 		const Kernel *m = &kp->kernels.data[i];
 		if (kernel_crosses(kp, m, k, NULL)) return false;
-		near = near || reads_any(k, m->writes.data, m->writes.length) || reads_any(k, m->reads.data, m->reads.length);
+		near = near || reads_near(kp, k, m);
 	}
 	return near && row_bytes(kp, first, count) + row_bytes_beside(kp, first, count, at) <= limit;
 }

@@ -6,9 +6,15 @@
 
 #include "lower.h"
 
-static const Place *find_place(const Program *p, const Layout *layout, const char *path) {
-	for (int i = 0; i < p->persistent.length; i++)
-		if (strcmp(p->persistent.data[i].path, path) == 0) return &layout->places[i];
+/* next: where to look first; mostly names come in the order of the program. */
+static const Place *find_place(const Program *p, const Layout *layout, const char *path, int *next) {
+	int n = p->persistent.length;
+	for (int i = 0; i < n; i++) {
+		int at = (*next + i) % n;
+		if (strcmp(p->persistent.data[at].path, path)) continue;
+		*next = at + 1;
+		return &layout->places[at];
+	}
 	die("no persistent tensor '%s'", path);
 }
 
@@ -33,10 +39,10 @@ KernelProgram *compile_kernels(Arena *arena, Fn *f, const Program *p, const Layo
 	                   .target = t};
 	Fn *prepared = kernel_prepare(f);
 	InputPlace *places = NEW_ARRAY(arena, InputPlace, prepared->inputs.length + 1);
-	for (int i = 0; i < prepared->inputs.length; i++) {
+	for (int i = 0, next = 0; i < prepared->inputs.length; i++) {
 		Input *in = &prepared->inputs.data[i];
 		if (in->kind != INPUT_PARAM && in->kind != INPUT_STATE && in->kind != INPUT_SLOT) continue;
-		const Place *place = find_place(p, layout, in->name);
+		const Place *place = find_place(p, layout, in->name, &next);
 		places[i] = (InputPlace){place->offset, place->row};
 	}
 	KernelProgram *kp = kernel_fuse(arena, prepared, places);

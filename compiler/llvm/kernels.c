@@ -427,7 +427,7 @@ static void fill_operand(Emit *e, void *context, const ContractBlock *block) {
 
 /* Turns of this loop for one index of the axis that workers share, or that is run in parts; 0 when it is whole. */
 static int64_t turns_per_share(const Kernel *kernel, const ContractLoop *l) {
-	if (kernel->product_rows) return l == &kernel->contraction.rows;
+	if (kernel->product_rows) return l == &kernel->contraction->rows;
 	if (kernel->partition < 0 || !l->naxes || l->axis[0] != kernel->partition || kernel->panels) return 0;
 	if (kernel->workers == 1 && !kernel->part) return 0;
 	return l->extent / kernel->domain.dim[kernel->partition];
@@ -436,7 +436,7 @@ static int64_t turns_per_share(const Kernel *kernel, const ContractLoop *l) {
 /* The innermost loop around a product of several passes that B does not take part in: done within each pass, it reads B once. -1:
  * none. */
 static int loop_of_turns(const Kernel *kernel) {
-	const Contraction *c = &kernel->contraction;
+	const Contraction *c = kernel->contraction;
 	for (int i = c->nouter - 1; i >= MAX(c->wide_a.level, 0) && !c->fill; i--)
 		if (c->outer[i].extent > 1 && !c->outer[i].in_b && !turns_per_share(kernel, &c->outer[i])) return i;
 	return -1;
@@ -456,7 +456,7 @@ static void set_elements(const KernelProgram *kp, const Contraction *c, const Vi
 
 /* The contract of a kernel as the nest wants it; pointers and epilogue are added by who emits. */
 static Contract contract_of(const Target *target, const KernelProgram *kp, const Kernel *kernel) {
-	const Contraction *c = &kernel->contraction;
+	const Contraction *c = kernel->contraction;
 	const ContractLoop *k = &c->sum[c->nsum - 1];
 	int out = kp->buffer_of[kernel->anchor->id];
 	Contract contract = {
@@ -495,7 +495,7 @@ enum { LARGE_OPERAND = 1 << 20 };   /* bytes: no longer in a worker's own cache 
 int64_t kernel_panels(const void *target, const KernelProgram *kp, const Kernel *kernel) {
 	Kernel whole = *kernel;
 	whole.workers = 1;
-	if (kernel->kind != KERNEL_CONTRACT || kernel->contraction.nouter || kernel->contraction.dot) return 0;
+	if (kernel->kind != KERNEL_CONTRACT || kernel->contraction->nouter || kernel->contraction->dot) return 0;
 	Contract contract = contract_of(target, kp, &whole);
 	int64_t workers = MAX(kernel->workers, 1);
 	contract.row_counts[0] = (contract.m + workers - 1) / workers;
@@ -522,7 +522,7 @@ size_t kernel_scratch(const Target *target, const KernelProgram *kp, const Kerne
 	if (kernel->kind == KERNEL_SEQUENCE) return sequence_scratch(kernel->anchor);
 	if (kernel->kind != KERNEL_CONTRACT) return 0;
 	Contract contract = contract_of(target, kp, kernel);
-	Wide wide = wide_places(&kernel->contraction, contract_plan(target, &contract).scratch_bytes);
+	Wide wide = wide_places(kernel->contraction, contract_plan(target, &contract).scratch_bytes);
 	return wide.end;
 }
 
@@ -530,7 +530,7 @@ size_t kernel_scratch(const Target *target, const KernelProgram *kp, const Kerne
  * moments, when the product is their gradient. */
 static void add_streams(const Lower *k, ContractArguments *args) {
 	const Kernel *kernel = k->kernel;
-	const Contraction *c = &kernel->contraction;
+	const Contraction *c = kernel->contraction;
 	size_t bytes = 0;
 	if (c->nouter || !c->rows.naxes || c->columns.extent == 1) return;
 	for (int i = 0; i < kernel->leaves.length && args->nstreams < MAX_STREAMS; i++) {
@@ -596,7 +596,7 @@ static void write_contract(KernelWriter *w) {
 	Lower *k = &w->lower;
 	Emit *e = k->e;
 	const Kernel *kernel = k->kernel;
-	const Contraction *c = &kernel->contraction;
+	const Contraction *c = kernel->contraction;
 	const KernelProgram *kp = k->kp;
 	int out = kp->buffer_of[kernel->anchor->id];
 	Contract contract = contract_of(e->target, kp, kernel);

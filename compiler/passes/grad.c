@@ -279,4 +279,20 @@ static Fn *strip(Fn *f) {
 	return rebuild_finish(&r);
 }
 
-Fn *pass_grad(Fn *f) { return strip(differentiate(f)); }
+static bool has_derivatives(const Fn *f) {
+	for (int i = 0; i < f->vals.length; i++) {
+		const Val *v = f->vals.data[i];
+		if (v->op == OpGrad || v->op == OpMark || v->op == OpCustom || v->op == OpCotangent) return true;
+		if (v->op == OpScan && has_derivatives(v->body)) return true;
+	}
+	return false;
+}
+
+/* Without a copy where there is nothing to strip. */
+Fn *pass_grad(Fn *f) {
+	if (f->canonical && !has_derivatives(f)) return f;
+	Fn *to = differentiate(f);
+	if (has_derivatives(to) || fn_has(to, OpScan)) return strip(to);
+	to->span = f->span;
+	return fn_renumber(to);
+}

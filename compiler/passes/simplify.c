@@ -291,10 +291,29 @@ static Fn *simplify_once(Fn *f, bool *changed) {
 	return *changed ? rebuild_finish(&r) : f;
 }
 
+/* Is there anything to rewrite?  Looks for it among the function's own values, without a copy of them; what rules try is taken
+ * back.  Of scans it does not know. */
+static bool finds_more(Fn *f) {
+	if (fn_has(f, OpScan)) return true;
+	FnLength length = fn_length(f);
+	int *users = fn_count_uses(f);
+	bool *inner = find_inner_sums(f, users), found = false;
+	Span span = f->span;
+	for (int i = 0; i < length.vals && !found; i++) {
+		Val *v = f->vals.data[i];
+		f->span = v->span;
+		found = v->op != OpInput && simplify_val(f, v, v->arg, users, inner[i]);
+	}
+	f->span = span;
+	fn_shorten(f, length);
+	return found;
+}
+
 Fn *pass_simplify(Fn *f) {
 	if (!f->canonical) f = fn_canonical(f);
 	for (int round = 0; round < 16; round++) {
 		bool changed = false;
+		if (!finds_more(f)) break;
 		f = simplify_once(f, &changed);
 		if (!changed) break;
 	}

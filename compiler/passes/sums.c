@@ -24,7 +24,18 @@ static Val *summed_by(const Val *v, const int *uses, int64_t *axes, int *naxes) 
 	return a;
 }
 
-static Fn *merge_sums(Fn *f, bool *changed) {
+static bool has_sums(const Fn *f) {
+	int *uses = fn_count_uses(f), naxes = 0;
+	int64_t axes[MAX_RANK];
+	for (int i = 0; i < f->vals.length; i++) {
+		const Val *v = f->vals.data[i];
+		if (v->op == OpReduceSum) summed_by(v, uses, axes, &naxes);
+		if (naxes > 1 || (v->op == OpScan && has_sums(v->body))) return true;
+	}
+	return false;
+}
+
+static Fn *merge_sums(Fn *f) {
 	int *uses = fn_count_uses(f), naxes;
 	int64_t axes[MAX_RANK];
 	Rebuild r = rebuild_start(f);
@@ -34,22 +45,16 @@ static Fn *merge_sums(Fn *f, bool *changed) {
 		Val **args = rebuild_args(&r, v);
 		if (v->op == OpScan) {
 			Val scan = *v;
-			scan.body = merge_sums(v->body, changed);
+			scan.body = merge_sums(v->body);
 			r.map[i] = fn_rebuild(r.to, &scan, args);
 			continue;
 		}
 		r.map[i] = rebuild_copy(&r, v);
 		if (v->op != OpReduceSum) continue;
 		Val *a = summed_by(v, uses, axes, &naxes);
-		if (naxes < 2) continue;
-		r.map[i] = ir_reduce_merged(r.to, OpReduceSum, r.map[a->id], naxes, axes);
-		*changed = true;
+		if (naxes > 1) r.map[i] = ir_reduce_merged(r.to, OpReduceSum, r.map[a->id], naxes, axes);
 	}
 	return rebuild_finish(&r);
 }
 
-Fn *pass_sums(Fn *f) {
-	bool changed = false;
-	Fn *out = merge_sums(f, &changed);
-	return changed ? pass_simplify(out) : f;
-}
+Fn *pass_sums(Fn *f) { return has_sums(f) ? pass_simplify(merge_sums(f)) : f; }

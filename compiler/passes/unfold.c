@@ -193,8 +193,19 @@ static Fn *unfold(Fn *f, bool *changed) {
 	return rebuild_finish(&r);
 }
 
+/* Can there be anything to do?  Without a copy of the whole. */
+static bool may_unfold(const Fn *f) {
+	int *uses = fn_count_uses(f);
+	for (int i = 0; i < f->vals.length; i++) {
+		const Val *v = f->vals.data[i];
+		if (v->op == OpFold || (v->op == OpScan && may_unfold(v->body)) || unfold_has_phases(v, uses)) return true;
+		if (v->op == OpContract && v->list[2].length && contract_order(v).dot) return true;
+	}
+	return false;
+}
+
 Fn *pass_unfold(Fn *f) {
-	if (!fn_has(f, OpFold) && !fn_has(f, OpContract)) return f;
+	if (!may_unfold(f)) return f;
 	bool changed = false;
 	Fn *out = unfold(f, &changed);
 	return changed ? pass_simplify(narrow(pass_simplify(out))) : f;

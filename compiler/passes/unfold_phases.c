@@ -313,6 +313,14 @@ Val *unfold_phases(Rebuild *r, const Val *v, const int *uses) {
 	return ir_slice(g.f, gather_all(&g, r, slice ? slice->arg[0]->type : v->type), start, v->type.dim, NULL);
 }
 
+bool unfold_has_phases(const Val *v, const int *uses) {
+	Gather fold = {.form = FOLD}, spread[2] = {{0}};
+	if (v->op == OpFold || v->op == OpSlice) return read_chain(&fold, v, uses) && is_feasible(&fold);
+	for (int with = 0; with < 2 && v->op == OpContract; with++)
+		if (read_spread(&spread[with], v, with) && is_feasible(&spread[with])) return true;
+	return false;
+}
+
 Val *unfold_spread(Rebuild *r, const Val *v) {
 	for (int with = 0; with < 2; with++) {
 		Gather g = {.f = r->to};

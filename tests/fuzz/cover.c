@@ -41,9 +41,9 @@ static void cover_features(Coverage *c, const KernelProgram *kp, const Kernel *k
 	                     of_shared[] = {FEATURE_MAP_SHARED, FEATURE_REDUCE_SHARED, FEATURE_CONTRACT_SHARED,
 	                                    FEATURE_SEQUENCE_SHARED};
 	feature(c, alone ? of_alone[k->kind] : k->panels ? FEATURE_CONTRACT_PANELS : of_shared[k->kind], true);
-	feature(c, FEATURE_DOT, k->kind == KERNEL_CONTRACT && k->contraction.dot);
-	feature(c, FEATURE_BATCHED, k->kind == KERNEL_CONTRACT && k->contraction.nouter > 0);
-	feature(c, FEATURE_SWAPPED, k->kind == KERNEL_CONTRACT && k->contraction.swapped);
+	feature(c, FEATURE_DOT, k->kind == KERNEL_CONTRACT && k->contraction->dot);
+	feature(c, FEATURE_BATCHED, k->kind == KERNEL_CONTRACT && k->contraction->nouter > 0);
+	feature(c, FEATURE_SWAPPED, k->kind == KERNEL_CONTRACT && k->contraction->swapped);
 	feature(c, FEATURE_MANY_ROOTS, k->roots.length > 1);
 	feature(c, k->barrier_before ? FEATURE_BARRIER : FEATURE_NO_BARRIER, !alone && position > 0);
 	for (int i = 0; i < k->roots.length; i++) {

@@ -358,8 +358,8 @@ static void steps(void **state) {
 	for (int k = 0; k < c.kernels->kernels.length; k++) {
 		const Kernel *kernel = &c.kernels->kernels.data[k];
 		if (kernel->kind != KERNEL_CONTRACT) continue;
-		assert_int_equal(kernel->contraction.nsum, 1);
-		assert_int_equal(kernel->contraction.nouter, 0);
+		assert_int_equal(kernel->contraction->nsum, 1);
+		assert_int_equal(kernel->contraction->nouter, 0);
 	}
 	compiled_free(&c);
 	arena_free(arena);

@@ -95,8 +95,29 @@ static void room_for_parts(void **state) {
 	assert_true(bytes[0] == bytes[1]);
 }
 
+/* One number that all of them read, like the norm of all gradients, is near anyway. */
+static void numbers_alone_join_nothing(void **state) {
+	(void)state;
+	for (int rows = 0; rows < 2; rows++) {
+		Arena *arena = arena_new();
+		Fn *f = fn_new(arena, "scaled");
+		Val *s = fn_input(f, "s", INPUT_DATA, type_make(DTYPE_F32, rows ? 1 : 0, (int64_t[]){64}));
+		for (int i = 0; i < 3; i++) {
+			Val *x = fn_input(f, arena_printf(arena, "x%d", i), INPUT_DATA, type_make(DTYPE_F32, 2, (int64_t[]){64, 40 + 9 * i}));
+			fn_output(f, arena_printf(arena, "y%d", i), ir_Mul(f, x, ir_broadcast(f, s, 2, x->type.dim, (int64_t[]){0})), -1);
+		}
+		Program program = {.arena = arena};
+		Layout layout = layout_program(arena, &program);
+		CompileOptions options = {.target = target_host(arena), .workers = 1, .no_cache = true, .always_share = true};
+		int kernels, buffers;
+		count_parts(compile_kernels(arena, fn_canonical(f), &program, &layout, &options), &kernels, &buffers);
+		assert_int_equal(kernels, rows ? 3 : 0);
+		arena_free(arena);
+	}
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits), cmocka_unit_test(read_under_pads),
-	                                   cmocka_unit_test(room_for_parts)};
+	                                   cmocka_unit_test(room_for_parts), cmocka_unit_test(numbers_alone_join_nothing)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,7 +49,14 @@ static void test_random_programs(void **state) {
 			check_same(arena, before, after, EVAL_F32, values, seed);
 			check_same(arena, before, after, EVAL_F64, values, seed);
 		}
-		/* A fixed point, and one that the text preserves. */
+		/* A fixed point, looked at without a trace, and one that the text preserves. */
+		int length = after->vals.length;
+		assert_ptr_equal(pass_simplify(after), after);
+		assert_int_equal(after->vals.length, length);
+		for (int i = 0; i < length; i++) {
+			Val *v = after->vals.data[i];
+			if (v->op != OpInput && v->op != OpScan && v->op != OpMark) assert_ptr_equal(fn_rebuild(after, v, v->arg), v);
+		}
 		Text one = {.arena = arena}, two = {.arena = arena};
 		fn_print(&one, after);
 		fn_print(&two, pass_simplify(after));

@@ -26,6 +26,7 @@ typedef struct DataField {
 	const char *path;
 	const char *const *columns;   /* csv: names; NULL: columns first_column .. +ncolumns by number */
 	int ncolumns, first_column;
+	bool all_columns;             /* csv: none is named: the file has no others */
 	int64_t window, offset;       /* chars; raw: offset in bytes */
 	int64_t reach;                /* chars: the largest offset among the set's fields, so that all have as many windows */
 	const char *vocab;            /* chars: the file whose vocabulary numbers the characters */
@@ -116,6 +117,7 @@ typedef struct ElabOptions {
 	const char *train_name;       /* --name, NULL: all */
 	int64_t epochs, steps;        /* > 0 replace the file's */
 	bool has_seed; uint64_t seed;
+	bool stepless;                /* no step will be taken: any number of them will do */
 	DataProbe *probe;             /* NULL: sizes of data are unknown (total_steps 0 when needed is an error) */
 } ElabOptions;
 

@@ -400,6 +400,16 @@ static void print_summary(const ObjectUnit *u, const char *object, const char *h
 		       l->bytes - l->infer_bytes, u->embed.train_bytes);
 }
 
+/* Is there no such file, or did nnc write it, as its first line says? */
+static bool may_replace(const char *header) {
+	char line[400] = "";
+	FILE *in = fopen(header, "rb");
+	if (!in) return true;
+	bool empty = !fgets(line, sizeof line, in);
+	fclose(in);
+	return empty || strstr(line, "compiled by nnc ");
+}
+
 static int compile_program(Session *s) {
 	const Options *o = s->options;
 	ObjectUnit u = {.s = s, .x = c_identifier(s->arena, s->program->name)};
@@ -413,6 +423,12 @@ static int compile_program(Session *s) {
 	const char *header = header_path(s->arena, o->output);
 	if (strcmp(header, o->output) == 0) {
 		fprintf(stderr, "nnc compile: -o names the object file; its header would be '%s' as well\n", header);
+		return EXIT_USAGE;
+	}
+	if (!may_replace(header)) {
+		fprintf(stderr,
+		        "nnc compile: the header '%s' is there already, and nnc did not write it\nhelp: name another object file\n",
+		        header);
 		return EXIT_USAGE;
 	}
 	Text text = {.arena = s->arena};

@@ -42,9 +42,7 @@ static int eval_program(Session *s) {
 	if (!own && !split)
 		fprintf(stderr, "note: the train block names no validation data; these are figures on its training data, `%s`\n",
 		        set->name);
-	if (split && !held_out_count(data->samples, t->validate_fraction)) {
-		diag_error(s->diag, t->span, "`validate = %g` of %s holds out none: there is nothing to evaluate",
-		           t->validate_fraction, arena_count(s->arena, data->samples, "sample"));
+	if (split && !any_held_out(s->diag, t, data->samples)) {
 		data_free(data);
 		block_free(block, s->layout.bytes);
 		return session_report(s);
@@ -76,5 +74,7 @@ static int eval_program(Session *s) {
 }
 
 int command_eval(const Options *options) {
-	return session_run(options, 0, eval_program);
+	Options own = *options;
+	own.stepless = true;
+	return session_run(&own, 0, eval_program);
 }

@@ -21,6 +21,6 @@ int command_init(const Options *options) {
 		return EXIT_USAGE;
 	}
 	Options own = *options;
-	own.made_up = true;
+	own.made_up = own.stepless = true;
 	return session_run(&own, 0, init_program);
 }

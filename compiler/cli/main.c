@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -87,6 +88,27 @@ static double clock_seconds(clockid_t clock) {
 	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+static bool is_same_file(const char *a, const char *b) {
+	struct stat x, y;
+	return stat(a, &x) == 0 && stat(b, &y) == 0 && S_ISREG(x.st_mode) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* What a command reads it must not write over. */
+static bool spares_inputs(const Command *command, const Options *o) {
+	const char *written[] = {o->output, o->log}, *read[MAX_REPEATED + 2] = {o->file, o->weights};
+	int n = 2;
+	for (int i = 0; i < o->ninputs; i++)
+		if (strchr(o->input[i], '=')) read[n++] = strchr(o->input[i], '=') + 1;
+	for (int w = 0; w < (int)COUNT(written); w++)
+		for (int i = 0; i < n && written[w]; i++) {
+			if (!read[i] || !is_same_file(written[w], read[i])) continue;
+			fprintf(stderr, "nnc %s: '%s' is read, and would be written over\nhelp: name another file to write\n", command->name,
+			        written[w]);
+			return false;
+		}
+	return true;
+}
+
 static int run_command(int argc, char **argv, double started) {
 	if (argc < 2) {
 		print_help(stderr);
@@ -107,7 +129,7 @@ static int run_command(int argc, char **argv, double started) {
 		int code = options_parse(&commands[i], argc - 2, argv + 2, &options, &help);
 		if (code != EXIT_DONE) return code;
 		options.started = started;
-		if (!help) return commands[i].run(&options);
+		if (!help) return spares_inputs(&commands[i], &options) ? commands[i].run(&options) : EXIT_USAGE;
 		print_command_help(&commands[i]);
 		return EXIT_DONE;
 	}

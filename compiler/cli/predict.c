@@ -163,6 +163,6 @@ int command_predict(const Options *options) {
 		return EXIT_USAGE;
 	}
 	Options own = *options;
-	own.made_up = true;
+	own.made_up = own.stepless = true;
 	return session_run(&own, 0, predict_program);
 }

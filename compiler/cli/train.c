@@ -4,13 +4,15 @@
 
 #include "start.h"
 
-/* The samples to train on and to validate on. */
-static void choose_samples(const Start *start, TrainJob *job) {
+/* The samples to train on and to validate on; false after an error. */
+static bool choose_samples(const Start *start, TrainJob *job) {
 	const Train *t = start->train;
 	bool split = t->validate < 0 && t->validate_fraction > 0;
+	if (split && !any_held_out(job->diag, t, start->data->samples)) return false;
 	job->data = split ? samples_split(start->data, t->validate_fraction, t->seed, false) : samples_all(start->data);
 	if (split) job->validate = samples_split(start->data, t->validate_fraction, t->seed, true);
 	else if (start->validate) job->validate = samples_all(start->validate);
+	return true;
 }
 
 static int train_program(Session *s) {
@@ -46,9 +48,8 @@ static int train_program(Session *s) {
 		                .quiet = o->quiet,
 		                .resume = o->resume,
 		                .strict = o->strict};
-		choose_samples(&start, &job);
 		TrainResult result;
-		code = train_run(&job, &result);
+		code = choose_samples(&start, &job) ? train_run(&job, &result) : EXIT_INPUT;
 		int reported = session_report(s);
 		if (code == EXIT_DONE) code = reported;
 	}

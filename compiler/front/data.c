@@ -133,7 +133,8 @@ static bool read_source(Elab *e, Scope *scope, DataField *f, const Expr *x) {
 		elab_error(e, x->span, "`%s` needs a path", form->name);
 		return false;
 	}
-	if (f->kind == SOURCE_CSV && !f->ncolumns) f->ncolumns = (int)MIN(elements, INT32_MAX);
+	f->all_columns = f->kind == SOURCE_CSV && !f->ncolumns;
+	if (f->all_columns) f->ncolumns = (int)MIN(elements, INT32_MAX);
 	if (f->kind == SOURCE_CSV && f->ncolumns != elements) {
 		elab_error(e, x->span, "%s for a field of %s", arena_count(e->arena, f->ncolumns, "column"),
 		           arena_count(e->arena, elements, "element"));

@@ -298,10 +298,21 @@ static void read_imports(Elab *e, File *f) {
 	}
 }
 
+static void check_parameters(Elab *e, const Decl *d) {
+	for (int i = 0; i < d->params.length; i++)
+		for (int k = 0; k < i; k++) {
+			if (d->params.data[k].name.text != d->params.data[i].name.text) continue;
+			elab_error(e, d->params.data[i].name.span, "`%s` is declared twice", d->params.data[i].name.text);
+			elab_note(e, d->params.data[k].name.span, "the first one");
+			break;
+		}
+}
+
 static void check_duplicates(Elab *e, const File *f) {
 	PointerMap trains = {0};
 	for (int i = 0; i < f->tree->decls.length; i++) {
 		const Decl *d = f->tree->decls.data[i];
+		check_parameters(e, d);
 		bool is_train = d->kind == DECL_TRAIN;
 		if (!d->name.text || !(is_train || is_named_value(d))) continue;
 		int first = map_find(is_train ? &trains : &f->named, d->name.text);

@@ -89,11 +89,12 @@ static bool static_setting(Elab *e, Scope *scope, const TrainItem *item, Train *
 	return true;
 }
 
-static bool declared_twice(Elab *e, const Decl *decl, int at) {
-	const TrainItem *item = &decl->items.data[at];
+/* items: of a train block or an update. */
+static bool declared_twice(Elab *e, const TrainItem *items, int at) {
+	const TrainItem *item = &items[at];
 	if (item->kind != ITEM_SETTING && item->kind != ITEM_OPTIMIZER_RULES) return false;
 	for (int i = 0; i < at; i++) {
-		const TrainItem *other = &decl->items.data[i];
+		const TrainItem *other = &items[i];
 		if ((other->kind != ITEM_SETTING && other->kind != ITEM_OPTIMIZER_RULES) || other->name.text != item->name.text) continue;
 		elab_error(e, item->name.span, "`%s` is set twice", item->name.text);
 		elab_note(e, other->name.span, "the first one");
@@ -138,7 +139,7 @@ TrainState *prepare_train(Elab *e, const Decl *decl, File *file) {
 	bool has_data = false;
 	for (int i = 0; i < decl->items.length; i++) {
 		const TrainItem *item = &decl->items.data[i];
-		t->failed |= declared_twice(e, decl, i);
+		t->failed |= declared_twice(e, decl->items.data, i);
 		if (item->kind != ITEM_SETTING || !item->value) continue;
 		has_data |= !strcmp(item->name.text, "data");
 		t->failed |= !static_setting(e, scope, item, &train);
@@ -173,6 +174,8 @@ static int64_t samples_of(Elab *e, TrainState *t) {
 	return t->samples = info.ok ? info.samples : 0;
 }
 
+enum { SOME_STEPS = 1 << 20 };   /* when none will be taken, --batch being no more than how many samples are looked at at once */
+
 /* steps_per_epoch and total_steps count updates; the incomplete last batch of an epoch is dropped. */
 Value train_counter(Elab *e, const char *name, Span span) {
 	TrainState *t = e->build->train;
@@ -194,9 +197,11 @@ Value train_counter(Elab *e, const char *name, Span span) {
 	train->steps_per_epoch = batches / train->accumulate;
 	train->total_steps = train->steps > 0 ? train->steps : train->epochs * batches / train->accumulate;
 	count = all ? train->total_steps : train->steps_per_epoch;
+	if (e->options && e->options->stepless) return value_int(MAX(count, SOME_STEPS), span);
 	if (count > 0) return value_int(count, span);
-	return elab_error(e, span, "`%s` is 0: %s in batches of %lld, %lld of them a step", name, arena_count(e->arena, n, "sample"),
-	                  (long long)train->batch, (long long)train->accumulate);
+	const char *samples = arena_count(e->arena, n, "sample"), *each = arena_count(e->arena, train->accumulate, "batch");
+	return elab_error(e, span, "`%s` is 0: there %s %s, and a step takes %s%s of %lld", name, n == 1 ? "is" : "are", samples,
+	                  each, train->accumulate == 1 ? "" : "es", (long long)train->batch);
 }
 
 /* ---- a setting that can change while the program runs ---- */
@@ -208,7 +213,7 @@ static double number_set(Elab *e, const char *name, double value, Span span) {
 		char *end;
 		double x = strtod(o->set_values[i], &end);
 		e->session->set_used[i] = true;
-		if (end != o->set_values[i] && !*end) return x;
+		if (end != o->set_values[i] && !*end && isfinite(x)) return x;
 		elab_error(e, span, "`--set %s=%s`: a number is wanted", name, o->set_values[i]);
 	}
 	return value;
@@ -336,6 +341,7 @@ static void run_update(Elab *e, Scope *scope, TrainState *t, const TrainItem *it
 		if (!fits)
 			elab_error(e, inner->name.span.source ? inner->name.span : inner->span,
 			           "an `update` holds loss, params, optimizer and clip");
+		else if (declared_twice(e, item->items.data, i)) continue;
 		else if (inner->kind == ITEM_SETTING) run_setting(e, scope, t, u, inner);
 		else if (t->mode == TRAIN_STEP) read_rules(e, scope, u, inner);
 	}

@@ -28,7 +28,8 @@ static void atomic_free(AtomicFile *f) {
 /* Opens the temporary file, or the path itself where it must not be replaced; -1: errno. */
 static int open_target(AtomicFile *f) {
 	struct stat status;
-	if (stat(f->path, &status) == 0 && !S_ISREG(status.st_mode)) return open(f->path, O_WRONLY | O_CLOEXEC);
+	bool there = stat(f->path, &status) == 0;
+	if (there && !S_ISREG(status.st_mode)) return open(f->path, O_WRONLY | O_CLOEXEC);
 	size_t length = strlen(f->path) + 16;
 	f->temporary = malloc(length);
 	if (!f->temporary) fatal("out of memory");
@@ -36,7 +37,7 @@ static int open_target(AtomicFile *f) {
 	int fd = mkstemp(f->temporary);
 	mode_t mask = umask(0);
 	umask(mask);
-	if (fd >= 0) fchmod(fd, 0666 & ~mask);
+	if (fd >= 0) fchmod(fd, there ? status.st_mode & 07777 : 0666 & ~mask);
 	return fd;
 }
 

@@ -163,6 +163,13 @@ static const char *cell_name(Arena *arena, Cell cell) {
 	return name;
 }
 
+static const char *first_cells(const Csv *csv, Arena *arena) {
+	Text list = {.arena = arena};
+	for (int i = 0; i < csv->cells.length && i < 20; i++)
+		text_add(&list, i ? ", %s" : "%s", cell_text(arena, csv->cells.data[i]));
+	return list.data;
+}
+
 static bool find_column(Csv *csv, Diag *diag, const File *file, const DataField *field, const char *name, int *at) {
 	const char **names = NEW_ARRAY(csv->arena, const char *, csv->cells.length);
 	for (int i = 0; i < csv->cells.length; i++) {
@@ -174,14 +181,8 @@ static bool find_column(Csv *csv, Diag *diag, const File *file, const DataField 
 	}
 	diag_error(diag, field->span, "'%s' has no column `%s`", file->path, name);
 	const char *near = nearest_name(name, names, csv->cells.length);
-	if (near) {
-		diag_help(diag, "did you mean `%s`?", near);
-	} else {
-		Text list = {.arena = diag->arena};
-		for (int i = 0; i < csv->cells.length && i < 20; i++)
-			text_add(&list, i ? ", %s" : "%s", cell_text(diag->arena, csv->cells.data[i]));
-		diag_help(diag, "its columns are %s", list.data);
-	}
+	if (near) diag_help(diag, "did you mean `%s`?", near);
+	else diag_help(diag, "its columns are %s", first_cells(csv, diag->arena));
 	return false;
 }
 
@@ -203,6 +204,13 @@ static bool csv_begin(Csv *csv, Diag *diag, const File *file, const DataField *f
 	if (field->first_column < 0 || columns->count > columns->width - field->first_column) {
 		diag_error(diag, field->span, "'%s' has %s; the field wants %d from number %d on (they count from 0)", file->path,
 		           arena_count(diag->arena, columns->width, "column"), columns->count, field->first_column);
+		return false;
+	}
+	if (field->all_columns && columns->count < columns->width) {
+		diag_error(diag, field->span, "'%s' has %s, the field takes %d", file->path,
+		           arena_count(diag->arena, columns->width, "column"), columns->count);
+		diag_help(diag, "`column = ..` or `columns = ..` says which, by name or by number from 0; its columns are %s",
+		          first_cells(csv, diag->arena));
 		return false;
 	}
 	bool names = false;

@@ -329,6 +329,9 @@ bool *data_wanted(Arena *arena, const Program *p, const Train *train, bool valid
 	for (int i = 0; i < train->ninputs; i++)
 		for (int f = 0; f < set->nfields; f++)
 			wanted[f] = wanted[f] || strcmp(set->fields[f].name, from->fields[train->inputs[i]].name) == 0;
+	bool any = false;
+	for (int f = 0; f < set->nfields; f++) any = any || wanted[f];
+	wanted[0] = wanted[0] || !any;   /* a block that reads none still goes over the samples, however many there are */
 	return wanted;
 }
 

@@ -47,6 +47,13 @@ int64_t held_out_count(int64_t samples, double fraction) {
 	return n < 0 ? 0 : n > samples - 1 ? samples - 1 : n;
 }
 
+bool any_held_out(Diag *diag, const Train *t, int64_t samples) {
+	if (held_out_count(samples, t->validate_fraction)) return true;
+	diag_error(diag, t->span, "`validate = %g` of %s holds out none: there is nothing to evaluate", t->validate_fraction,
+	           arena_count(diag->arena, samples, "sample"));
+	return false;
+}
+
 Samples samples_split(const Data *data, double fraction, uint64_t seed, bool held_out) {
 	int64_t last = held_out_count(data->samples, fraction);
 	Samples s = {.data = data, .first = held_out ? data->samples - last : 0, .count = held_out ? last : data->samples - last};

@@ -265,9 +265,10 @@ int train_run(TrainJob *job, TrainResult *result) {
 		tear_down(l, lock);
 		return diag_exit_code(job->diag);
 	}
-	struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND}, before;
+	struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND}, before, before_end;
 	interrupted = 0;
 	sigaction(SIGINT, &action, &before);
+	sigaction(SIGTERM, &action, &before_end);   /* what ends a job when its time is up */
 	report_start(&l->report, &l->at, job->data.count % job->train->batch);
 	int status = run_loop(l);
 	if ((status == EXIT_DONE || status == EXIT_INTERRUPTED) && !save(l)) status = EXIT_RUN;
@@ -277,6 +278,7 @@ int train_run(TrainJob *job, TrainResult *result) {
 	if (status == EXIT_DONE || status == EXIT_INTERRUPTED)
 		report_end(&l->report, &l->at, result, l->weights, status == EXIT_INTERRUPTED);
 	sigaction(SIGINT, &before, NULL);
+	sigaction(SIGTERM, &before_end, NULL);
 	if (!report_close(&l->report) && status == EXIT_DONE) status = EXIT_RUN;
 	tear_down(l, lock);
 	return status;

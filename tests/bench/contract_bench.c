@@ -1,5 +1,6 @@
 /* contract_bench.c: products of training shapes on one core, as a part of the FMA peak measured right next to each.
- *     contract_bench [cpu|host [part of a name]]       prints  m,n,k layout  GFLOP/s  % of peak  GFLOP/s with operands from memory  tile  packing */
+ *     contract_bench [cpu|host [part of a name]]       prints  m,n,k layout  GFLOP/s  % of peak  GFLOP/s with operands from
+ * memory  tile  packing */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,17 +22,20 @@ static const struct {
 	const char *layout;
 	int64_t m, n, k;
 } shapes[] = {
-    {"NN", 32, 16, 784},      {"NN", 32, 16, 16},       {"TN", 784, 16, 32},      {"NN", 128, 512, 784},  {"NN", 784, 512, 128},
-    {"TN", 784, 512, 128},    {"NN", 128, 784, 512},    {"NT", 128, 784, 512},    {"NN", 64, 128, 784},   {"TN", 784, 128, 64},
-    {"NN", 1024, 384, 384},   {"NT", 1024, 384, 384},   {"NN", 384, 384, 1024},   {"TN", 384, 384, 1024}, {"NN", 1024, 1536, 384},
-    {"NT", 1024, 384, 1536},  {"TN", 384, 1536, 1024},  {"NN", 256, 64, 576},     {"NT", 256, 576, 64},   {"TN", 576, 64, 256},
-    {"NN", 1024, 1024, 1024}, {"NT", 1024, 1024, 1024}, {"NN", 2048, 2048, 2048}, {"NN", 1, 512, 784},    {"NT", 1, 784, 512},
-    {"NN", 4, 512, 784},      {"NN", 8, 512, 784},      {"NT", 8, 784, 512},      {"NN", 256, 1024, 784}, {"NN", 256, 1024, 1024},
-    {"TN", 1024, 1024, 256},  {"NT", 256, 1024, 1024},  {"TN", 576, 64, 20000},   {"NN", 20000, 64, 27},  {"NN", 20000, 64, 576},
-    {"NN", 1024, 64, 64},     {"NT", 64, 64, 64},       {"NN", 64, 256, 128},     {"TN", 256, 256, 64},   {"NN", 128, 1, 784},
+    {"NN", 32, 16, 784},      {"NN", 32, 16, 16},       {"TN", 784, 16, 32},      {"NN", 128, 512, 784},
+    {"NN", 784, 512, 128},    {"TN", 784, 512, 128},    {"NN", 128, 784, 512},    {"NT", 128, 784, 512},
+    {"NN", 64, 128, 784},     {"TN", 784, 128, 64},     {"NN", 1024, 384, 384},   {"NT", 1024, 384, 384},
+    {"NN", 384, 384, 1024},   {"TN", 384, 384, 1024},   {"NN", 1024, 1536, 384},  {"NT", 1024, 384, 1536},
+    {"TN", 384, 1536, 1024},  {"NN", 256, 64, 576},     {"NT", 256, 576, 64},     {"TN", 576, 64, 256},
+    {"NN", 1024, 1024, 1024}, {"NT", 1024, 1024, 1024}, {"NN", 2048, 2048, 2048}, {"NN", 1, 512, 784},
+    {"NT", 1, 784, 512},      {"NN", 4, 512, 784},      {"NN", 8, 512, 784},      {"NT", 8, 784, 512},
+    {"NN", 256, 1024, 784},   {"NN", 256, 1024, 1024},  {"TN", 1024, 1024, 256},  {"NT", 256, 1024, 1024},
+    {"TN", 576, 64, 20000},   {"NN", 20000, 64, 27},    {"NN", 20000, 64, 576},   {"NN", 1024, 64, 64},
+    {"NT", 64, 64, 64},       {"NN", 64, 256, 128},     {"TN", 256, 256, 64},     {"NN", 128, 1, 784},
     {"TN", 784, 1, 128},      {"NN", 256, 4096, 4096},  {"NT", 256, 4096, 4096},  {"TN", 4096, 4096, 256},
-    {"NN", 2048, 384, 384},   {"NN", 2048, 1152, 384},  {"NN", 2048, 1536, 384},  {"NN", 2048, 384, 1536},  {"NT", 2048, 384, 1536},
-    {"NT", 2048, 1536, 384},  {"NT", 2048, 384, 1152},  {"TN", 384, 1536, 2048},  {"TN", 1536, 384, 2048},  {"TN", 384, 1152, 2048},
+    {"NN", 2048, 384, 384},   {"NN", 2048, 1152, 384},  {"NN", 2048, 1536, 384},  {"NN", 2048, 384, 1536},
+    {"NT", 2048, 384, 1536},  {"NT", 2048, 1536, 384},  {"NT", 2048, 384, 1152},  {"TN", 384, 1536, 2048},
+    {"TN", 1536, 384, 2048},  {"TN", 384, 1152, 2048},
 };
 
 /* The compiler owns layouts: no row is a multiple of 2048 bytes long. */
@@ -136,10 +140,10 @@ int main(int argc, char **argv) {
 		double compile = now() - start;
 		Linked *linked = linked_or_exit(arena, object);
 		Rates rate = measure(&c, &plan, (Product *)(uintptr_t)linked_symbol(linked, "product"), peak, flops_per_turn);
-		printf("%-18s %7.1f %5.1f%% of %5.1f, cold %5.1f  %dx%dx%d panels %lld k %lld cols %lld%s%s  %.1f ms %zu B\n", name, rate.product,
-		       100 * rate.product / rate.peak, rate.peak, rate.cold, plan.height, plan.vectors, plan.lanes, (long long)plan.panels,
-		       (long long)plan.k_block, (long long)plan.panel_block, plan.pack_a ? " packA" : "", plan.pack_b ? " packB" : "",
-		       compile * 1e3, object_code_bytes(object));
+		printf("%-18s %7.1f %5.1f%% of %5.1f, cold %5.1f  %dx%dx%d panels %lld k %lld cols %lld%s%s  %.1f ms %zu B\n", name,
+		       rate.product, 100 * rate.product / rate.peak, rate.peak, rate.cold, plan.height, plan.vectors, plan.lanes,
+		       (long long)plan.panels, (long long)plan.k_block, (long long)plan.panel_block, plan.pack_a ? " packA" : "",
+		       plan.pack_b ? " packB" : "", compile * 1e3, object_code_bytes(object));
 		fflush(stdout);
 		linked_free(linked);
 	}

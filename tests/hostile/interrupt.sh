@@ -1,5 +1,5 @@
 #!/bin/sh
-# interrupt.sh: SIGINT while training: the step under way is finished, the weights are saved and load again, the exit code
+# interrupt.sh: SIGINT (or SIGTERM) while training: the step under way is finished, the weights are saved and load again, the exit code
 # is 130; before the first step and while weights are written, what was saved before stays whole.
 #
 #   interrupt.sh NNC
@@ -38,12 +38,14 @@ wait_for_log() {
 	[ -s out/log.jsonl ] || fail 'no log after 20 s'
 }
 
-for threads in 1 2; do
+for threads in 1 2 "1 TERM"; do
 	rm -rf out
-	start --threads $threads
+	signal=${threads#* }
+	[ "$signal" = TERM ] || signal=INT
+	start --threads "${threads% *}"
 	wait_for_log
 	sleep 0.2
-	kill -INT $process
+	kill -$signal $process
 	wait $process
 	code=$?
 	[ $code -eq 130 ] || { fail "$threads threads: exit code $code"; cat said >&2; }

@@ -1,5 +1,5 @@
 /* deal.c: in: fused kernels; out: products that are parts of a stored value, dealt out to it element by element or one after the
- * other, are written where they belong in it, so that nothing is copied.
+ * other, or all of it under other dims, are written where they belong in it, so that nothing is copied.
  *
  * The parts' buffers become windows on the whole's.  The kernel of the whole stays, in its place among the others: it reads the
  * parts, so that it runs after them and whoever wants the whole after it, but does not store the whole any more.
@@ -64,7 +64,7 @@ static void deal(KernelProgram *kp, const int *uses, const Val *whole) {
 	const Output *out = output_of(kp->fn, whole);
 	if (out && out->updates >= 0) return;   /* what it replaces may be wanted until the whole is written */
 	buffer_strides(b, stride);
-	if (b->strided || !find_parts(&d, whole, 0, stride, true) || d.count < 2) return;
+	if (b->strided || !find_parts(&d, whole, 0, stride, true) || d.count < 1) return;
 	for (int i = 0; i < d.count; i++) {
 		const Part *p = &d.parts[i];
 		Buffer *part = &kp->buffers.data[kp->buffer_of[p->val->id]];

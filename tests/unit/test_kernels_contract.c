@@ -300,13 +300,14 @@ static Fn *parts_of_one(Arena *arena, int count, int64_t columns, bool along_row
 	Fn *f = fn_new(arena, "parts");
 	Val *part[3], *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 3, (int64_t[]){6, 7, 9}));
 	for (int k = 0; k < count; k++) {
-		int64_t n = along_rows ? columns : columns + k;
+		int64_t n = along_rows ? columns : columns + k;   /* one: under other dims */
 		Val *w = fn_input(f, arena_printf(arena, "w%d", k), INPUT_PARAM, type_make(DTYPE_F32, 2, (int64_t[]){9, n}));
 		part[k] = ir_contract(f, x, (int64_t[]){0, 1, 2}, w, (int64_t[]){2, 3}, 3, (int64_t[]){0, 1, 3});
 		if (along_rows) part[k] = ir_reshape(f, part[k], 4, (int64_t[]){6, 7, 1, n});
 	}
-	Val *y = ir_concat(f, count, part, 2);
+	Val *y = count > 1 ? ir_concat(f, count, part, 2) : part[0];
 	if (along_rows) y = ir_reshape(f, y, 3, (int64_t[]){6, 7 * count, columns});
+	if (count == 1) y = ir_reshape(f, y, 2, (int64_t[]){42, columns});
 	if (read) {
 		fn_output(f, "sum", ir_reduce(f, OpReduceSum, y, 1, (int64_t[]){1}), -1);
 		fn_output(f, "shifted", ir_Neg(f, ir_flip(f, y, 1, (int64_t[]){1})), -1);
@@ -319,10 +320,11 @@ static Fn *parts_of_one(Arena *arena, int count, int64_t columns, bool along_row
 static void dealt_parts(void **state) {
 	(void)state;
 	static const int widths[] = {1, 5, 16, 40};
-	for (int kind = 0; kind < 32; kind++) {
-		int columns = widths[kind / 8];
+	for (int kind = 0; kind < 48; kind++) {
+		int columns = widths[kind / 12];
 		Arena *arena = arena_new();
-		Fn *f = parts_of_one(arena, 2 + kind / 4 % 2, columns, kind & 1, kind & 2);
+		int count = 1 + kind / 4 % 3;
+		Fn *f = parts_of_one(arena, count, columns, kind & 1, kind & 2);
 		expect_same(arena, f, 0, false, arena_printf(arena, "parts %d", kind));
 		char *dense[4];
 		for (int k = 0; k < f->inputs.length; k++) dense[k] = random_input(arena, f->inputs.data[k].type, 0, false);
@@ -330,10 +332,36 @@ static void dealt_parts(void **state) {
 		assert_null(compare_compiled(arena, f, dense, target_host(arena), 1, &c));
 		int windows = 0;
 		for (int b = 0; b < c.kernels->buffers.length; b++) windows += c.kernels->buffers.data[b].within > 0;
-		if (columns > 1) assert_int_equal(windows, 2 + kind / 4 % 2);   /* a dot may have its axes merged */
+		if (columns > 1 && (count > 1 || !(kind & 2))) assert_int_equal(windows, count);   /* a dot may have its axes merged */
 		compiled_free(&c);
 		arena_free(arena);
 	}
+}
+
+/* Convolutions whose taps along the rows are last in the sum: several rows share an element. */
+static void taps_last(void **state) {
+	(void)state;
+	static const struct { int batch, side, channels, out, size, stride, dilation, pad; } cases[] = {
+	    {2, 9, 16, 16, 3, 1, 1, 1},   {1, 19, 5, 33, 3, 1, 1, 0}, {2, 12, 7, 20, 3, 2, 1, 1}, {1, 12, 4, 16, 7, 1, 1, 3},
+	    {1, 17, 3, 70, 8, 2, 1, 0},   {1, 14, 6, 5, 2, 1, 1, 0},  {1, 20, 8, 16, 4, 3, 1, 0}, {1, 15, 9, 17, 3, 1, 2, 2},
+	    {1, 13, 9, 40, 3, 2, 2, 0},   {1, 5, 700, 3, 3, 1, 1, 1}, {1, 5, 1500, 3, 3, 1, 1, 1}, {1, 9, 200, 24, 5, 1, 1, 2},
+	    {3, 30, 1, 24, 5, 1, 1, 0},   {1, 4, 6, 130, 3, 1, 1, 0}, {1, 40, 2, 1, 3, 1, 1, 0},
+	};
+	for (size_t i = 0; i < COUNT(cases); i++)
+		for (int kind = 0; kind < 8; kind++) {
+			int64_t c = cases[i].channels, o = cases[i].out, size = cases[i].size, side = cases[i].side;
+			Arena *arena = arena_new();
+			Fn *f = fn_new(arena, "taps");
+			Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){cases[i].batch, side, side, c}));
+			Val *w = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 4, (int64_t[]){size, size, c, o}));
+			Val *taps = windows(f, x, (int)size, cases[i].stride, cases[i].dilation, cases[i].pad);
+			if (kind & 4) taps = ir_flip(f, taps, 1, (int64_t[]){4});   /* they run backwards */
+			taps = ir_transpose(f, taps, (int64_t[]){0, 1, 2, 3, 5, 4});
+			finish(f, ir_contract(f, taps, (int64_t[]){0, 1, 2, 3, 5, 4}, w, (int64_t[]){2, 4, 5, 6}, 4, (int64_t[]){0, 1, 3, 6}),
+			       kind & 3);
+			expect_same(arena, fn_canonical(f), 0, false, arena_printf(arena, "taps %d, %d", (int)i, kind));
+			arena_free(arena);
+		}
 }
 
 /* A 1x1 convolution with steps: its axes of length 1 keep no rows apart, and the gradient of its weights is one long sum. */
@@ -370,6 +398,6 @@ int main(void) {
 	                                   cmocka_unit_test(turned_taps), cmocka_unit_test(one_filter),
 	                                   cmocka_unit_test(channel_by_channel), cmocka_unit_test(lone_columns),
 	                                   cmocka_unit_test(short_factors), cmocka_unit_test(short_convolutions),
-	                                   cmocka_unit_test(dealt_parts), cmocka_unit_test(steps)};
+	                                   cmocka_unit_test(dealt_parts), cmocka_unit_test(taps_last), cmocka_unit_test(steps)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

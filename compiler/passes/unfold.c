@@ -157,6 +157,36 @@ static Val *part_of_contract(Fn *f, const Val *slice, const Val *c) {
 	return ir_contract(f, arg[0], c->list[0].data, arg[1], c->list[1].data, c->list[2].length, c->list[2].data);
 }
 
+/* The slice of `below` that `slice`, of it under other dims, is of; NULL when axes that are cut are not axes of both. */
+static Val *slice_below(Fn *f, const Val *slice, Val *below) {
+	int64_t start[MAX_RANK] = {0}, size[MAX_RANK], step[MAX_RANK];
+	Type whole = slice->arg[0]->type, t = below->type;
+	memcpy(size, t.dim, sizeof size);
+	for (int i = 0; i < MAX_RANK; i++) step[i] = 1;
+	int64_t before = 1;   /* elements of the axes so far */
+	for (int i = 0; i < whole.rank; before *= whole.dim[i++]) {
+		if (slice->type.dim[i] == whole.dim[i]) continue;
+		int64_t around = 1;
+		int at = 0;
+		while (at < t.rank && (around < before || (around == before && t.dim[at] == 1))) around *= t.dim[at++];
+		if (at == t.rank || around != before || t.dim[at] != whole.dim[i]) return NULL;
+		start[at] = slice->list[0].data[i], size[at] = slice->type.dim[i], step[at] = slice->list[1].data[i];
+	}
+	return ir_slice(f, below, start, size, step);
+}
+
+/* Part of a contract, or of one under other dims, that nobody else reads. */
+static Val *narrowed(Fn *f, const Val *slice, Val *arg, const int *uses) {
+	const Val *from = slice->arg[0];
+	if (uses[from->id] != 1) return NULL;
+	if (from->op == OpContract) return part_of_contract(f, slice, arg);
+	if (from->op != OpReshape || from->arg[0]->op != OpContract || uses[from->arg[0]->id] != 1 || arg->op != OpReshape)
+		return NULL;
+	Val *below = slice_below(f, slice, arg->arg[0]);
+	if (!below || below->op != OpSlice) return NULL;
+	return ir_reshape(f, part_of_contract(f, below, arg->arg[0]), slice->type.rank, slice->type.dim);
+}
+
 static Fn *narrow(Fn *f) {
 	int *uses = fn_count_uses(f);
 	Rebuild r = rebuild_start(f);
@@ -164,7 +194,7 @@ static Fn *narrow(Fn *f) {
 		Val *v = f->vals.data[i], *y = NULL;
 		if (v->op == OpInput) continue;
 		Val **args = rebuild_args(&r, v);
-		if (v->op == OpSlice && v->arg[0]->op == OpContract && uses[v->arg[0]->id] == 1) y = part_of_contract(r.to, v, args[0]);
+		if (v->op == OpSlice) y = narrowed(r.to, v, args[0], uses);
 		r.map[i] = y ? y : rebuild_copy(&r, v);
 	}
 	return rebuild_finish(&r);

@@ -23,10 +23,7 @@ static int count_op(const Fn *f, Op op) {
 	return n;
 }
 
-static void expect_equal(Arena *arena, Fn *f, int folds, const char *name) {
-	Fn *g = pass_unfold(f);
-	fn_verify(g, "unfold");
-	if (count_op(g, OpFold) != folds) fail_msg("%s: %d folds are left, %d should be", name, count_op(g, OpFold), folds);
+static void expect_numbers(Arena *arena, Fn *f, Fn *g, const char *name) {
 	Tensor in[8], a[1], b[1];
 	for (int i = 0; i < f->inputs.length; i++) in[i] = random_tensor(arena, f->inputs.data[i].type);
 	fn_eval(arena, f, EVAL_F64, in, a);
@@ -36,6 +33,13 @@ static void expect_equal(Arena *arena, Fn *f, int folds, const char *name) {
 		double x = ((double *)a[0].data)[i], y = ((double *)b[0].data)[i];
 		if (fabs(x - y) > 1e-9) fail_msg("%s: element %lld is %g, was %g", name, (long long)i, y, x);
 	}
+}
+
+static void expect_equal(Arena *arena, Fn *f, int folds, const char *name) {
+	Fn *g = pass_unfold(f);
+	fn_verify(g, "unfold");
+	if (count_op(g, OpFold) != folds) fail_msg("%s: %d folds are left, %d should be", name, count_op(g, OpFold), folds);
+	expect_numbers(arena, f, g, name);
 }
 
 /* dx of a convolution: fold of fold of a contract of the cotangent (either operand) and the taps. */

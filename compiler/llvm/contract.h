@@ -92,7 +92,8 @@ typedef struct ContractPlan {
 	bool b_ahead;                        /* B comes from beyond the nearest cache: the microkernel asks for it early */
 	int64_t k_block;                     /* k per pass over C */
 	int cut; int64_t per_block;          /* as in Contract, never 0 */
-	bool segments;                       /* the microkernel runs over the innermost loop around k as well */
+	int inside;                          /* so many of the innermost loops around k are run by the microkernel as well */
+	bool taps;                           /* it unrolls k, rows sharing elements of A: an element is loaded once for all of them */
 	bool chained;                        /* more than one pass over C */
 	bool waiting;                        /* sums of a block wait in scratch for its next pass */
 	int64_t panel_block;                 /* panels per column block */

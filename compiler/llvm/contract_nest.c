@@ -20,7 +20,8 @@ typedef struct Nest {
 	Value pack_a[2];
 	/* The current column block, row block and pass. */
 	Value panel0, panels, column0, tile0, tile_count, row0, turn;
-	Value a, b, k0, k, segments; /* where the pass's first elements of A and B stand; its extent */
+	Value a, b, k0, k; /* where the pass's first elements of A and B stand; its extent */
+	Value segments[MOST_INSIDE]; /* the extents of loops inside the microkernel, innermost first */
 	/* Of a pass, i1 or NULL for always: a chain begins, ends; nothing stands in C yet; C is complete after it. */
 	Value begins, ends, initial, last_pass;
 } Nest;
@@ -81,13 +82,16 @@ static void choose_by_rows(Nest *n, const int64_t *counts, int ncounts) {
 			for (int kind = 0; kind < PANEL_KINDS; kind++) {
 				if (kind == PANEL_NARROW && plan->wide_panels == plan->panels) continue;
 				if (kind == PANEL_LAST && !has_last(n)) continue;
-				bool by_segment = plan->segments && n->c->k <= SHORT_K;
-				bool a_ahead = !plan->pack_a && n->c->a.row == 1 && (by_segment || n->c->k * 64 > e->target->l1 / 2);
+				bool by_segment = plan->inside && !plan->taps && n->c->k <= SHORT_K;
+				bool a_ahead = !plan->pack_a && n->c->a.row == 1 && !plan->taps &&
+				               (by_segment || contract_call_terms(n->c, plan) * 64 > e->target->l1 / 2);
+				bool b_ahead = !plan->taps && (plan->b_ahead || by_segment);
 				PanelShape panel = contract_panel_shape(n->c, plan, kind);
 				TileShape shape = {.rows = height, .lanes = plan->lanes, .panel = panel, .a_row = contract_a_row(n->c, plan),
 				                   .group_row = n->c->a.group_row, .group = (int)n->c->a.group,
-				                   .chained = plan->chained, .segmented = plan->segments, .a_ahead = a_ahead,
-				                   .b_ahead = plan->b_ahead || by_segment, .by_segment = by_segment};
+				                   .inside = plan->inside, .taps = plan->taps ? (int)n->c->k : 0, .a_step = n->c->a.column,
+				                   .b_step = n->c->b.row, .chained = plan->chained, .a_ahead = a_ahead, .b_ahead = b_ahead,
+				                   .by_segment = by_segment};
 				Value kernel = contract_tile(e, shape);
 				n->kernel[tall][kind] = i ? select_value(e, is, kernel, n->kernel[tall][kind]) : kernel;
 			}
@@ -247,13 +251,14 @@ static void call_kernels(Nest *n, Value is_tall, Value a, Value row, Value rows)
 	Value f = by_panel(n, panel, has_last(n), kernel[PANEL_WIDE], kernel[PANEL_NARROW], kernel[PANEL_LAST]);
 	Value args[TILE_PARAMETERS] = {
 	    a, b, n->k, emit_index(e, contract_a_step(c, plan)), b_step, emit_at(e, out, e->f32, beside), out_stride};
-	if (plan->segments) {
-		const ContractSum *around = &c->around[c->naround - 1];
-		args[7] = n->segments, args[8] = emit_index(e, around->a), args[9] = emit_index(e, around->b);
+	Value *next = args + 7;
+	for (int i = 0; i < plan->inside; i++) {
+		const ContractSum *around = &c->around[c->naround - 1 - i];
+		*next++ = n->segments[i], *next++ = emit_index(e, around->a), *next++ = emit_index(e, around->b);
 	}
-	if (plan->chained) chain_arguments(n, emit_at(e, chain_at, e->f32, beside), chain_stride, args + (plan->segments ? 10 : 7));
+	if (plan->chained) chain_arguments(n, emit_at(e, chain_at, e->f32, beside), chain_stride, next);
 	LLVMTypeRef type;
-	unsigned count = contract_tile_type(e, plan->segments, plan->chained, &type);
+	unsigned count = contract_tile_type(e, plan->inside, plan->chained, &type);
 	LLVMBuildCall2(e->builder, type, f, args, count, "");
 	emit_loop_end(e, &loop);
 }
@@ -372,7 +377,7 @@ static void pass_turn(Nest *n, int level, Value i, Value turns) {
 	}
 	n->a = move_operand(e, &n->c->a, level, n->a, emit_mul(e, i, emit_index(e, around->a)), n->x.wide_a);
 	n->b = move_operand(e, &n->c->b, level, n->b, emit_mul(e, i, emit_index(e, around->b)), n->x.wide_b);
-	n->segments = turns;
+	if (level >= n->c->naround - n->plan->inside) n->segments[n->c->naround - 1 - level] = turns;
 	passes_around(n, level + 1);
 	*n = before;
 }
@@ -386,10 +391,10 @@ static void passes_around(Nest *n, int level) {
 		return;
 	}
 	int64_t extent = c->around[level].extent, per = level == plan->cut ? MIN(plan->per_block, extent) : extent;
-	bool inside = plan->segments && level == c->naround - 1;   /* the microkernel runs this loop */
+	bool inside = level >= c->naround - plan->inside;   /* the microkernel runs this loop */
 	Value zero = emit_index(e, 0), size = emit_index(e, extent), stop = size;
 	if (inside && per == extent) {
-		n->segments = size;
+		n->segments[c->naround - 1 - level] = size;
 		passes_around(n, level + 1);
 		return;
 	}

@@ -11,26 +11,38 @@ PanelShape contract_panel_shape(const Contract *c, const ContractPlan *plan, Pan
 
 /* A microkernel: rows x (vectors * lanes) of C over a run of k.
  *     void (ptr a, ptr b, index k, index a_step, index b_step, ptr c, index c_stride
- *           [, index segments, index a_segment, index b_segment] [, ptr chain, index chain_stride, i1 add])
+ *           [, index segments, index a_segment, index b_segment].. [, ptr chain, index chain_stride, i1 add])
  * A's rows are a_row apart (a constant), or those of a group are, and the groups group_row.  `a_ahead`, `b_ahead` fetch A, B
  * some k early, `by_segment` in the next segment: the machine does not foresee long strides.  Chained kernels start from *chain
- * (NULL: zeros) and, with add, put C + sum into C.  Segmented ones run over k in each of `segments` places. */
+ * (NULL: zeros) and, with add, put C + sum into C.  Those with loops inside run over k in each of `segments` places, for each of
+ * as many loops, innermost first.  taps: k, unrolled; steps are then a_step and b_step here. */
 typedef struct TileShape {
 	int rows, lanes;
 	PanelShape panel;
 	int64_t a_row, group_row;
 	int group;               /* or 0 */
-	bool chained, segmented, a_ahead, b_ahead, by_segment;
+	int inside, taps;
+	int64_t a_step, b_step;
+	bool chained, a_ahead, b_ahead, by_segment;
 } TileShape;
-enum { TILE_PARAMETERS = 13, SHORT_K = 32 };   /* SHORT_K: k that is over before what it asks for has come */
+enum { MOST_INSIDE = 2, TILE_PARAMETERS = 10 + 3 * MOST_INSIDE };
+enum { SHORT_K = 32 };   /* k that is over before what it asks for has come */
 /* Its parameters, and how many: the one list of them. */
-unsigned contract_tile_type(Emit *e, bool segmented, bool chained, LLVMTypeRef *type);
+unsigned contract_tile_type(Emit *e, int inside, bool chained, LLVMTypeRef *type);
 Value contract_tile(Emit *e, TileShape shape);
+/* Where row `r` of A is from row 0. */
+int64_t contract_row_of_a(int64_t row, int64_t group, int64_t group_row, int r);
+/* Elements of A that `rows` rows of MOST_TAPS or fewer taps have, each listed once in the order of the taps; their number. */
+enum { MOST_TAPS = 8, MOST_ROWS = 32 };
+int contract_tap_elements(const int64_t *row_at, int rows, int64_t step, int taps, int64_t *at);
 
 /* Packers.  B: void (ptr to, ptr from, index k, index columns): k rows of one panel at stride plan->panel_columns.
  * A: void (ptr to, ptr from, index k): the rows of one tile, at plan_a_row / plan_a_step. */
 Value contract_pack_b(Emit *e, const Contract *c, const ContractPlan *plan, PanelKind kind);
 Value contract_pack_a(Emit *e, const Contract *c, const ContractPlan *plan, int rows);
+
+/* k of one call of a microkernel. */
+int64_t contract_call_terms(const Contract *c, const ContractPlan *plan);
 
 /* Strides of A as the microkernel sees it: packed or in place. */
 int64_t contract_a_row(const Contract *c, const ContractPlan *plan);

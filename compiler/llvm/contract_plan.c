@@ -12,26 +12,49 @@ enum { MOST_VECTORS = 8, MOST_HEIGHT = 28, WANTED_CHAINS = 8 };
 static const double big_product = 5e8;
 
 
-/* Rows that fit the registers beside `vectors` of B and a broadcast element of A. */
-static int most_rows(const Target *target, int vectors) {
-	int rows = (target->vector_registers - vectors - 2) / vectors;
+/* Rows that fit the registers beside `vectors` of B, for each tap, and a broadcast element of A. */
+static int most_rows(const Target *target, int vectors, int64_t taps) {
+	int rows = (target->vector_registers - vectors * (int)taps - 2) / vectors;
 	return MAX(1, MIN(rows, MOST_HEIGHT));
 }
 
-/* k of one call of a microkernel. */
-static int64_t call_terms(const Contract *c, const ContractPlan *plan) {
-	return c->k * (plan->segments ? c->around[c->naround - 1].extent : 1);
+/* Turns of the loops around k that a microkernel runs. */
+static int64_t turns_inside(const Contract *c, const ContractPlan *plan) {
+	int64_t turns = 1;
+	for (int i = c->naround - plan->inside; i < c->naround; i++) turns *= c->around[i].extent;
+	return turns;
+}
+
+int64_t contract_call_terms(const Contract *c, const ContractPlan *plan) { return c->k * turns_inside(c, plan); }
+
+/* Elements of A that a tile loads for one k, on average. */
+static double elements_of_a(const Contract *c, const ContractPlan *plan, int rows) {
+	int64_t row_at[MOST_ROWS], at[MOST_ROWS * MOST_TAPS];
+	if (!plan->taps) return rows;
+	for (int r = 0; r < rows; r++) row_at[r] = contract_row_of_a(c->a.row, c->a.group, c->a.group_row, r);
+	return contract_tap_elements(row_at, rows, c->a.column, (int)c->k, at) / (double)c->k;
+}
+
+/* Loops around k in the microkernel: one; where k is taps that rows share, and so few terms, two. */
+static void choose_inside(const Contract *c, ContractPlan *plan) {
+	enum { SOME_ROWS = 4 };
+	if (!c->naround || c->cut == c->naround || contract_is_short(&c->a) || contract_is_short(&c->b)) return;
+	plan->inside = 1;
+	if (c->k < 2 || c->k > MOST_TAPS || c->a.column == 0 || c->a.row == 0 || plan->unit >= MOST_ROWS) return;
+	plan->taps = true;
+	if (elements_of_a(c, plan, SOME_ROWS) >= SOME_ROWS) plan->taps = false;
+	else plan->inside = MIN(MOST_INSIDE, c->naround - MAX(c->cut, MAX(c->a.wide_within, c->b.wide_within)));
 }
 
 /* Bytes of B per cycle from where it lies: 0 stands for the nearest cache, which costs nothing. */
 static double stream_rate(const Target *target, const Contract *c, const ContractPlan *plan) {
-	int64_t bytes = call_terms(c, plan) * plan->panels * plan->panel_columns * 4;
+	int64_t bytes = contract_call_terms(c, plan) * plan->panels * plan->panel_columns * 4;
 	return bytes <= target->l1 / 2 ? 0 : bytes <= target->l2 ? 24 : 12;
 }
 
 /* Cycles for one k of a tile, when a cycle has as many loads as multiplications. */
-static double tile_cycles(const Target *target, int rows, int vectors, double rate) {
-	double each = 1.0 / target->multipliers, multiply = rows * vectors * each, load = (rows + vectors) * each;
+static double tile_cycles(const Target *target, int rows, double elements, int vectors, double rate) {
+	double each = 1.0 / target->multipliers, multiply = rows * vectors * each, load = (elements + vectors) * each;
 	double stream = rate == 0 ? 0 : vectors * target->lanes * 4 / rate;
 	return MAX(MAX(multiply, load), MAX(stream, WANTED_CHAINS / 2)) + 0.1 * load + 0.1 * stream;
 }
@@ -48,11 +71,13 @@ static double row_range_cost(const Contract *c, const Target *target, const Cont
 	for (int tall = 0; tall < 2; tall++) {
 		int r = (int)tiles.base + tall * plan->unit;
 		double count = tall ? (double)tiles.taller : (double)(tiles.count - tiles.taller);
+		double elements = count > 0 ? elements_of_a(c, plan, r) : 0;
 		for (int narrow = 0; narrow < 2 && count > 0; narrow++) {
 			int v = plan->vectors - narrow;
 			double panels = narrow ? (double)(plan->panels - plan->wide_panels) : (double)plan->wide_panels;
 			if (panels > 0)
-				cost += count * panels * ((double)call_terms(c, plan) * tile_cycles(target, r, v, rate) + 20 + 2.5 * r * v);
+				cost += count * panels *
+				        ((double)contract_call_terms(c, plan) * tile_cycles(target, r, elements, v, rate) + 20 + 2.5 * r * v);
 		}
 	}
 	return cost;
@@ -94,7 +119,9 @@ static double choose_tile(const Target *target, const Contract *c, ContractPlan 
 	for (int vectors = 1; vectors <= MIN(MOST_VECTORS, divide_up(c->n, plan->lanes)); vectors++) {
 		set_panels(c, plan, vectors);
 		if (plan->vectors != vectors) continue; /* the same panels as a smaller number gives */
-		for (int height = plan->unit; height <= MAX(plan->unit, most_rows(target, vectors)); height += plan->unit) {
+		int64_t taps = plan->taps ? c->k : 1;
+		if (plan->taps && vectors > 1 && vectors * (taps + 1) + 2 > target->vector_registers) break;
+		for (int height = plan->unit; height <= MAX(plan->unit, most_rows(target, vectors, taps)); height += plan->unit) {
 			double cost = 0;
 			for (int i = 0; i < c->nrow_counts; i++) cost += row_range_cost(c, target, plan, c->row_counts[i], height);
 			cost *= 1 + 0.02 * kernel_count(c, plan, height);
@@ -152,7 +179,7 @@ static void choose_k_block(const Target *target, const Contract *c, ContractPlan
 
 /* k of one pass, as far as the microkernel runs it. */
 static int64_t pass_terms(const Contract *c, const ContractPlan *plan) {
-	return plan->k_block * (plan->segments ? c->around[c->naround - 1].extent : 1);
+	return plan->k_block * turns_inside(c, plan);
 }
 
 /* How many passes over C there are, and how many in each block of the sum. */
@@ -160,7 +187,7 @@ static void count_passes(const Contract *c, ContractPlan *plan) {
 	int64_t in_block = 1, all = 1;
 	for (int i = 0; i <= c->naround; i++) {
 		int64_t extent = i < c->naround ? c->around[i].extent : c->k, step = i < c->naround ? 1 : plan->k_block;
-		if (plan->segments && i == c->naround - 1) step = i == c->cut ? MIN(c->per_block, extent) : extent;
+		if (i < c->naround && i >= c->naround - plan->inside) step = i == c->cut ? MIN(c->per_block, extent) : extent;
 		all *= divide_up(extent, step);
 		if (i >= c->cut) in_block *= divide_up(i == c->cut ? MIN(c->per_block, extent) : extent, step);
 	}
@@ -262,7 +289,7 @@ static ContractPlan start_plan(const Target *target, const Contract *c) {
 	ContractPlan plan = {.cut = c->cut, .per_block = c->per_block};
 	plan.lanes = power_of_two(c->n, MAX(1, target->lanes));
 	plan.unit = (int)MAX(1, c->a.group);
-	plan.segments = c->naround > 0 && c->cut < c->naround && !contract_is_short(&c->a) && !contract_is_short(&c->b);
+	choose_inside(c, &plan);
 	return plan;
 }
 

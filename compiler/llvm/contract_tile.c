@@ -1,13 +1,17 @@
 /* contract_tile.c: microkernels.  In: a shape.  Out: an internal function of the module, made once for each shape.
  *
  * The accumulators are carried values of the loop over k; each turn loads a row of the panel of B, then for each row of A
- * broadcasts one element and adds a product to each accumulator.  k is not unrolled: it gains nothing and costs compile time. */
+ * broadcasts one element and adds a product to each accumulator.  k is not unrolled: it gains nothing and costs compile time.
+ *
+ * Unless it is taps: row r of an image's tile reads at tap s what row r + 1 reads at tap s - 1.  Then all taps of B are in
+ * registers, and each element of A is broadcast once for all rows and taps: half the loads, or a third.  The order in every sum
+ * is the same. */
 #include <string.h>
 
 #include "contract_parts.h"
 
 /* How many k early A and B are asked for: a few hundred cycles. */
-enum { MAX_ROWS = 32, MAX_VECTORS = 16, A_TURNS = 24, B_TURNS = 12 };
+enum { MAX_ROWS = MOST_ROWS, MAX_VECTORS = 16, A_TURNS = 24, B_TURNS = 12 };
 
 static Value load_vector(Emit *e, const TileShape *s, Value row, int v) {
 	Value at = emit_at_constant(e, row, e->f32, (int64_t)v * s->lanes);
@@ -57,9 +61,24 @@ static void store_rows(Emit *e, const TileShape *s, Value *sum, Value c, Value s
 	}
 }
 
-/* Where row `r` of A is from row 0. */
-static int64_t row_of_a(const TileShape *s, int r) {
-	return s->group ? r / s->group * s->group_row + r % s->group * s->a_row : r * s->a_row;
+int64_t contract_row_of_a(int64_t row, int64_t group, int64_t group_row, int r) {
+	return group ? r / group * group_row + r % group * row : r * row;
+}
+
+static int64_t row_of_a(const TileShape *s, int r) { return contract_row_of_a(s->a_row, s->group, s->group_row, r); }
+
+int contract_tap_elements(const int64_t *row_at, int rows, int64_t step, int taps, int64_t *at) {
+	int n = 0;
+	for (int r = 0; r < rows; r++)
+		for (int s = 0; s < taps; s++) {
+			int64_t element = row_at[r] + s * step;
+			int place = n;
+			while (place > 0 && (step > 0 ? at[place - 1] > element : at[place - 1] < element)) place--;
+			if (place > 0 && at[place - 1] == element) continue;
+			memmove(&at[place + 1], &at[place], sizeof *at * (size_t)(n - place));
+			at[place] = element, n++;
+		}
+	return n;
 }
 
 /* One k: the products of a column of A and a row of B are added. */
@@ -107,6 +126,47 @@ static void add_products(Emit *e, const TileShape *s, Value a, Value b, Value *s
 	memcpy(sum, loop.result + 2, sizeof *sum * (size_t)count);
 }
 
+/* All taps at one place. */
+static void add_taps(Emit *e, const TileShape *s, Value a, Value b, Value *sum) {
+	Value tap[MOST_TAPS][MAX_VECTORS];
+	int64_t row_at[MAX_ROWS], at[MAX_ROWS * MOST_TAPS];
+	for (int r = 0; r < s->rows; r++) row_at[r] = row_of_a(s, r);
+	int count = contract_tap_elements(row_at, s->rows, s->a_step, s->taps, at);
+	for (int t = 0; t < s->taps; t++)
+		for (int v = 0; v < s->panel.vectors; v++)
+			tap[t][v] = load_vector(e, s, emit_at_constant(e, b, e->f32, t * s->b_step), v);
+	for (int i = 0; i < count; i++) {
+		Value x = emit_splat(e, emit_load(e, e->f32, 1, emit_at_constant(e, a, e->f32, at[i])), s->lanes);
+		for (int r = 0; r < s->rows; r++)
+			for (int t = 0; t < s->taps; t++) {
+				if (row_at[r] + t * s->a_step != at[i]) continue;
+				Value *of_row = &sum[r * s->panel.vectors];
+				for (int v = 0; v < s->panel.vectors; v++) of_row[v] = emit_fma(e, x, tap[t][v], of_row[v]);
+			}
+	}
+}
+
+/* The loops inside, `level` of them left, and k. */
+static void add_segments(Emit *e, const TileShape *s, int level, Value a, Value b, Value *sum) {
+	int count = s->rows * s->panel.vectors;
+	if (level == 0) {
+		if (s->taps) add_taps(e, s, a, b, sum);
+		else add_products(e, s, a, b, sum);
+		return;
+	}
+	unsigned first = 7 + 3 * (unsigned)(level - 1);
+	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), LLVMGetParam(e->function, first), 1);
+	a = emit_loop_carry(e, &loop, a);
+	b = emit_loop_carry(e, &loop, b);
+	for (int i = 0; i < count; i++) sum[i] = emit_loop_carry(e, &loop, sum[i]);
+	add_segments(e, s, level - 1, a, b, sum);
+	emit_loop_next(e, &loop, 0, emit_at(e, a, e->f32, LLVMGetParam(e->function, first + 1)));
+	emit_loop_next(e, &loop, 1, emit_at(e, b, e->f32, LLVMGetParam(e->function, first + 2)));
+	for (int i = 0; i < count; i++) emit_loop_next(e, &loop, 2 + i, sum[i]);
+	emit_loop_end(e, &loop);
+	memcpy(sum, loop.result + 2, sizeof *sum * (size_t)count);
+}
+
 static void tile_body(Emit *e, const TileShape *s) {
 	Value a = LLVMGetParam(e->function, 0), b = LLVMGetParam(e->function, 1);
 	Value c = LLVMGetParam(e->function, 5), stride = LLVMGetParam(e->function, 6);
@@ -114,23 +174,11 @@ static void tile_body(Emit *e, const TileShape *s) {
 	Value sum[MAX_CARRIED];
 	if (count + 2 > MAX_CARRIED || s->rows > MAX_ROWS || s->panel.vectors > MAX_VECTORS)
 		die("tile %d x %d", s->rows, s->panel.vectors);
-	unsigned chain = s->segmented ? 10 : 7;
+	unsigned chain = 7 + 3 * (unsigned)s->inside;
 	if (s->chained) load_chain(e, s, LLVMGetParam(e->function, chain), LLVMGetParam(e->function, chain + 1), sum);
 	else
 		for (int i = 0; i < count; i++) sum[i] = emit_f32(e, 0, s->lanes);
-	EmitLoop segments;
-	if (s->segmented) {
-		segments = emit_loop_begin(e, emit_index(e, 0), LLVMGetParam(e->function, 7), 1);
-		for (int i = 0; i < count; i++) sum[i] = emit_loop_carry(e, &segments, sum[i]);
-		a = emit_at(e, a, e->f32, emit_mul(e, segments.i, LLVMGetParam(e->function, 8)));
-		b = emit_at(e, b, e->f32, emit_mul(e, segments.i, LLVMGetParam(e->function, 9)));
-	}
-	add_products(e, s, a, b, sum);
-	if (s->segmented) {
-		for (int i = 0; i < count; i++) emit_loop_next(e, &segments, i, sum[i]);
-		emit_loop_end(e, &segments);
-		memcpy(sum, segments.result, sizeof *sum * (size_t)count);
-	}
+	add_segments(e, s, s->inside, a, b, sum);
 	if (!s->chained) {
 		store_rows(e, s, sum, c, stride, false);
 	} else {
@@ -143,10 +191,10 @@ static void tile_body(Emit *e, const TileShape *s) {
 	LLVMBuildRetVoid(e->builder);
 }
 
-unsigned contract_tile_type(Emit *e, bool segmented, bool chained, LLVMTypeRef *type) {
+unsigned contract_tile_type(Emit *e, int inside, bool chained, LLVMTypeRef *type) {
 	LLVMTypeRef params[TILE_PARAMETERS] = {e->ptr, e->ptr, e->index, e->index, e->index, e->ptr, e->index};
 	unsigned count = 7;
-	for (int i = 0; segmented && i < 3; i++) params[count++] = e->index;
+	for (int i = 0; i < 3 * inside; i++) params[count++] = e->index;
 	if (chained) params[count] = e->ptr, params[count + 1] = e->index, params[count + 2] = e->i1, count += 3;
 	*type = LLVMFunctionType(e->void_type, params, count, false);
 	return count;
@@ -154,15 +202,17 @@ unsigned contract_tile_type(Emit *e, bool segmented, bool chained, LLVMTypeRef *
 
 Value contract_tile(Emit *e, TileShape s) {
 	const char *groups = s.group ? arena_printf(e->arena, "in%dx%lld", s.group, (long long)s.group_row) : "";
-	const char *name =
-	    arena_printf(e->arena, "tile_%dx%dx%d_b%d_c%d_a%lld%s%s%s%s%s%s", s.rows, s.panel.vectors, s.lanes, s.panel.b_tail,
-	                 s.panel.c_tail, (long long)s.a_row, groups, s.segmented ? "_segmented" : "", s.chained ? "_chained" : "",
-	                 s.a_ahead ? "_aa" : "", s.b_ahead ? "_ba" : "", s.by_segment ? "_next" : "");
+	const char *inside = s.inside > 1 ? "_inside2" : s.inside ? "_segmented" : "", *taps = "";
+	if (s.taps) taps = arena_printf(e->arena, "_taps%dx%lldx%lld", s.taps, (long long)s.a_step, (long long)s.b_step);
+	const char *name = arena_printf(e->arena, "tile_%dx%dx%d_b%d_c%d_a%lld%s%s%s%s%s%s%s", s.rows, s.panel.vectors, s.lanes,
+	                                s.panel.b_tail, s.panel.c_tail, (long long)s.a_row, groups, inside, taps,
+	                                s.chained ? "_chained" : "", s.a_ahead ? "_aa" : "", s.b_ahead ? "_ba" : "",
+	                                s.by_segment ? "_next" : "");
 	Value function = LLVMGetNamedFunction(e->module, name);
 	if (function) return function;
 	EmitPlace place = emit_pause(e);
 	LLVMTypeRef type, params[TILE_PARAMETERS];
-	unsigned count = contract_tile_type(e, s.segmented, s.chained, &type);
+	unsigned count = contract_tile_type(e, s.inside, s.chained, &type);
 	LLVMGetParamTypes(type, params);
 	function = emit_function(e, name, e->void_type, (int)count, params, true);
 	tile_body(e, &s);

@@ -11,6 +11,7 @@ const Pass passes[] = {
 	{"sums", "a sum over several axes as one sum", pass_sums, true},
 	{"logsumexp", "logsumexp as m + log(sum(exp(x - m)))", pass_logsumexp, false},
 	{"precision", "activations rounded to bf16, where a train block asks for it", pass_precision, true},
+	{"taps", "sums over windows with the taps that rows share last", pass_taps, true},
 	{"blocks", "large values between small ones block by block", pass_blocks, true},
 };
 const int pass_count = COUNT(passes);

@@ -28,6 +28,9 @@ Fn *pass_logsumexp(Fn *f);
 /* precision: what contracts read and derivatives read again, rounded to bf16, where the Fn says so. */
 Fn *pass_precision(Fn *f);
 
+/* taps: sums over windows end with the taps that rows share. */
+Fn *pass_taps(Fn *f);
+
 /* blocks: large values between small ones block by block. */
 Fn *pass_blocks(Fn *f);
 

@@ -1,4 +1,5 @@
-/* test_unfold.c: what pass_unfold makes of folds: the same numbers, and no fold where there should be none.
+/* test_unfold.c: what pass_unfold makes of folds: the same numbers, and no fold where there should be none; and where pass_taps
+ * puts the taps that rows share.
  * link: nnc_passes nnc_ir */
 #include <math.h>
 #include <stdarg.h>
@@ -76,7 +77,9 @@ static void borders(void **unused) {
 		Val *y = ir_contract(f, g, (int64_t[]){0, 1, 2, 3}, w, (int64_t[]){4, 5, 6, 3}, 6, (int64_t[]){0, 1, 4, 2, 5, 6});
 		y = ir_fold(f, ir_fold(f, y, 1, total, stride, 1), 2, total, stride, 1);
 		int64_t size = total - lo - hi;
-		y = ir_slice(f, y, (int64_t[]){0, lo, lo, 0}, (int64_t[]){2, size, size, 2}, NULL);
+		int64_t first = round % 3 == 0 && stride == 1 ? 2 : 1; /* the last axis as one of groups and one of channels, or in one */
+		if (first == 2) y = ir_reshape(f, y, 5, (int64_t[]){2, total, total, 1, 2});
+		y = ir_slice(f, y, (int64_t[]){0, lo, lo, 0, 0}, (int64_t[]){2, size, size, first == 2 ? 1 : 2, 2}, NULL);
 		fn_output(f, "dx", y, -1);
 		f = fn_canonical(f);
 		expect_equal(arena, f, 0, "borders");
@@ -158,6 +161,37 @@ static void one_filter(void **unused) {
 	}
 }
 
+/* A convolution's taps along its rows are last in the sum, where several rows read each element and something else is summed. */
+static void taps_last(void **unused) {
+	(void)unused;
+	static const struct { int64_t n, taps, stride, dilation, c; bool cast, swapped, moves; } cases[] = {
+	    {9, 3, 1, 1, 4, false, false, true},  {9, 3, 1, 1, 4, false, true, true},   {9, 3, 2, 1, 5, false, false, true},
+	    {9, 3, 2, 2, 3, false, false, true},  {9, 3, 3, 1, 4, false, false, false}, {9, 3, 1, 2, 4, false, false, false},
+	    {9, 3, 1, 1, 1, false, false, false}, {9, 9, 1, 1, 4, false, false, false}, {9, 3, 1, 1, 4, true, false, false},
+	};
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		Arena *arena = arena_new();
+		Fn *f = fn_new(arena, "taps");
+		int64_t n = cases[i].n, taps = cases[i].taps, c = cases[i].c,
+		        total = (n - 1) * cases[i].stride + (taps - 1) * cases[i].dilation + 1;
+		Val *x =
+		    fn_input(f, "x", INPUT_DATA, type_make(cases[i].cast ? DTYPE_U8 : DTYPE_F32, 4, (int64_t[]){2, total, total, c}));
+		Val *w = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 4, (int64_t[]){taps, taps, c, 3}));
+		Val *v = ir_cast(f, x, DTYPE_F32);
+		for (int axis = 2; axis > 0; axis--) v = ir_window(f, v, axis, n, taps, cases[i].stride, cases[i].dilation);
+		int64_t lv[] = {0, 1, 2, 3, 4, 5}, lw[] = {2, 4, 5, 6}, ly[] = {0, 1, 3, 6};
+		fn_output(f, "y", cases[i].swapped ? ir_contract(f, w, lw, v, lv, 4, ly) : ir_contract(f, v, lv, w, lw, 4, ly), -1);
+		f = fn_canonical(f);
+		Fn *g = pass_taps(f);
+		fn_verify(g, "taps");
+		if ((g != f) != cases[i].moves) fail_msg("taps %d: %s", (int)i, g != f ? "moved" : "not moved");
+		expect_numbers(arena, f, g, "taps");
+		Fn *again = pass_taps(g);
+		assert_ptr_equal(again, g);   /* where they belong they stay */
+		arena_free(arena);
+	}
+}
+
 /* Pooling: windows side by side, or with gaps. */
 static void pieces(void **unused) {
 	(void)unused;
@@ -186,6 +220,6 @@ static void others(void **unused) {
 int main(void) {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(convolutions), cmocka_unit_test(borders), cmocka_unit_test(pieces),
 	                                   cmocka_unit_test(transposed), cmocka_unit_test(one_filter),
-	                                   cmocka_unit_test(others)};
+	                                   cmocka_unit_test(taps_last), cmocka_unit_test(others)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

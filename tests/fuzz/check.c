@@ -466,7 +466,8 @@ static int choose_fns(Check *c, bool one, Fn **fns) {
 	if (one && n) return n;
 	if (trains && third == 0) fns[n++] = at_other_batch(c, -1, other), c->tally->eval++;
 	if (trains && third == 1) fns[n++] = program_loss(c->program, 0, batch, true), c->tally->loss++;
-	if (third == 2) fns[n++] = program_init(c->program), c->tally->init++;
+	if (third == 2 && c->program->persistent.length) fns[n++] = program_init(c->program), c->tally->init++;
+	if (!n && c->program->models.length) fns[n++] = at_other_batch(c, 0, batch), c->tally->infer++;   /* a file without more */
 	return n;
 }
 

@@ -305,12 +305,14 @@ int edit_distance(const char *a, const char *b, int limit) {
 	return MIN(rows[n % 3][m], limit + 1);
 }
 
+/* Short names are near many others; and who makes two slips has the first letter right. */
 const char *nearest_name(const char *name, const char *const *candidates, int count) {
 	size_t length = strlen(name);
-	int limit = length <= 4 ? 1 : length <= 7 ? 2 : 3, best = limit + 1;
+	int limit = length <= 5 ? 1 : length <= 8 ? 2 : 3, best = limit + 1;
 	const char *found = NULL;
 	for (int i = 0; i < count; i++) {
 		int distance = edit_distance(name, candidates[i], limit);
+		if (distance > 1 && (name[0] | 32) != (candidates[i][0] | 32)) continue;
 		if (distance < best && (size_t)distance < length) best = distance, found = candidates[i];
 	}
 	return found;

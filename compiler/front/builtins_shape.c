@@ -45,6 +45,32 @@ Value value_like(Value v, Value from) {
 	return v;
 }
 
+/* What the last size must be beside the others; false: nothing. */
+static bool fitting_size(int rank, const Dim *dims, Dim count, Dim *fitting) {
+	int64_t rest = 1, n;
+	Dim last = count;   /* its name goes with what it was */
+	last.name = NULL;
+	bool with_batch = false;
+	for (int i = 0; i + 1 < rank; i++) {
+		bool known = dim_known(dims[i], &n), batch = !with_batch && dim_equal(dims[i], dim_batch()) && last.c[0] == 0;
+		if (batch) with_batch = true, memmove(last.c, last.c + 1, sizeof last.c - sizeof last.c[0]), last.c[DIM_DEGREE] = 0;
+		else if (known && n > 0 && rest <= INT64_MAX / n) rest *= n;
+		else return false;
+	}
+	for (int i = 0; i <= DIM_DEGREE; i++) {
+		if (last.c[i] % rest) return false;
+		last.c[i] /= rest;
+	}
+	*fitting = last;
+	return rank > 0;
+}
+
+static void help_reshape(Elab *e, int rank, Dim *dims, Dim count) {
+	bool fits = fitting_size(rank, dims, count, &dims[MAX(rank - 1, 0)]);
+	if (fits) elab_help(e, "%s has as many elements", shape_text(e->arena, rank, dims));
+	else elab_help(e, "the product of the sizes must be %s", dim_text(e->arena, count));
+}
+
 Value builtin_reshape(Elab *e, Call *c) {
 	Value x = c->slot[0];
 	Dim dims[MAX_RANK], before = dim_number(1), after = dim_number(1);
@@ -59,6 +85,7 @@ Value builtin_reshape(Elab *e, Call *c) {
 		elab_error(e, c->at, "`reshape` of %s to %s: %s elements are not %s", value_text(e, x), shape_text(e->arena, rank, dims),
 			dim_text(e->arena, before), dim_text(e->arena, after));
 		note_value(e, "the operand", x);
+		if (fits) help_reshape(e, rank, dims, before);
 		return value_poison();
 	}
 	if (!check_count(e, rank, dims, c->at)) return value_poison();

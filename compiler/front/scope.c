@@ -258,6 +258,44 @@ static const char *other_way(const char *name) {
 	return NULL;
 }
 
+static bool names(const Stmt *s, const char *name, Name *at) {
+	*at = s->name;
+	if (s->kind == STMT_LET_INDEXED) return s->name.text == name;
+	for (int i = 0; s->kind == STMT_LET && i < s->names.length; i++) {
+		*at = s->names.data[i];
+		if (at->text == name) return true;
+	}
+	return false;
+}
+
+/* The statement with a block that ended before `before` and in which a `let` names it; NULL: there is none. */
+static const Stmt *ended_block(Elab *e, const Block *body, Name name, Name *at) {
+	VEC(const Stmt *) open = {0};
+	for (int i = 0; i < body->length; i++)
+		if (body->data[i]->span.end <= name.span.begin) vec_push(e->arena, &open, body->data[i]);
+	for (int k = 0; k < open.length; k++) {
+		const Block *blocks[] = {&open.data[k]->body, &open.data[k]->otherwise};
+		for (int i = 0; i < 2; i++)
+			for (int j = 0; j < blocks[i]->length; j++) {
+				if (names(blocks[i]->data[j], name.text, at)) return open.data[k];
+				vec_push(e->arena, &open, blocks[i]->data[j]);
+			}
+	}
+	return NULL;
+}
+
+/* After an error about an unknown name: that it is one of a block which has ended. */
+static bool help_ended(Elab *e, const Scope *scope, Name name) {
+	const Decl *d = scope->activation ? scope->activation->decl : NULL;
+	Name at;
+	const Stmt *s = d && d->has_body && d->span.source == name.span.source ? ended_block(e, &d->body, name, &at) : NULL;
+	if (!s) return false;
+	elab_note(e, at.span, "`%s` is declared here, in a block that has ended", name.text);
+	if (s->kind == STMT_SCAN) elab_help(e, "`emit` keeps a value of every step of a scan, a carry the last one");
+	else elab_help(e, "declare `%s` before the block, and give it another value inside", name.text);
+	return true;
+}
+
 /* Returns whether a nearer name was proposed, or another way.  Errors that nobody will see get no proposal: it looks at
  * every name there is. */
 bool unknown_name(Elab *e, Scope *scope, Name name) {
@@ -283,7 +321,7 @@ bool unknown_name(Elab *e, Scope *scope, Name name) {
 	for (int i = 0; i < count; i++) vec_push(e->arena, &names, special[i]);
 	const char *other = other_way(name.text), *near = other ? NULL : nearest_name(name.text, names.data, names.length);
 	elab_error(e, name.span, "unknown name `%s`", name.text);
-	if (help_emitted(e, name.text)) return true;
+	if (help_emitted(e, name.text) || help_ended(e, scope, name)) return true;
 	if (other) elab_help(e, "%s", other);
 	else if (near) elab_help(e, "did you mean `%s`?", near);
 	return other || near;

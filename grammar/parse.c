@@ -128,9 +128,21 @@ static bool is_arithmetic(TokenKind kind) {
 	       kind == TOKEN_PERCENT || kind == TOKEN_CARET;
 }
 
+bool leads_line(const Parser *parser, const Token *token) {
+	bool binary = token->kind == TOKEN_AND || token->kind == TOKEN_OR || is_arithmetic(token->kind) ||
+	              (token->kind >= TOKEN_LT && token->kind <= TOKEN_GE);
+	return binary && token->newline && parser->at == parser->start && parser->at > 0 &&
+	       token[-1].kind != TOKEN_LEFT_BRACE;
+}
+
 /* What stands here as other languages write it. */
 static void help_habit(Parser *parser, const Token *token, const char *what) {
 	Diag *diag = parser->diag;
+	if (leads_line(parser, token)) {
+		diag_help(diag, "the newline ended the statement: put %s at the end of the line before, and it goes on here",
+		          token_kind_text(token->kind));
+		return;
+	}
 	const Token *before = parser->at > 0 ? token - 1 : token;
 	bool in_list = !strncmp(what, "`,` or", 6);
 	if (token->kind == TOKEN_FLOOR_SLASH) diag_help(diag, "a comment starts with #");

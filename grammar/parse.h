@@ -47,6 +47,9 @@ const char *parse_string(Parser *parser, const char *what, Span *span);
 
 /* Errors (parse.c).  `unexpected` is the usual one; what is wrong with a TOKEN_ERROR comes first. */
 void unexpected(Parser *parser, const char *what);
+/* Is the token at the cursor an operator that wants an operand before it, where a line begins?  The newline has ended what it
+ * belongs to; `unexpected` says so. */
+bool leads_line(const Parser *parser, const Token *token);
 /* True, and an error, when nesting is too deep; else the caller must call leave(). */
 bool enter(Parser *parser);
 void leave(Parser *parser);

@@ -296,6 +296,7 @@ static void expected_declaration(Parser *parser) {
 	unexpected(parser, "a declaration");
 	const char *near = token->kind == TOKEN_NAME ? nearest_name(token->text, words, COUNT(words)) : NULL;
 	bool statement = token->kind != TOKEN_NAME && token->kind != TOKEN_ERROR;
+	if (leads_line(parser, token)) return;   /* that was said */
 	if (near) diag_help(parser->diag, "did you mean `%s`?", near);
 	else if (statement)
 		diag_help(parser->diag, "statements stand inside a layer, model, fn or train; is there a `}` too many above?");

@@ -2,6 +2,8 @@
 #ifndef NNC_CLI_H
 #define NNC_CLI_H
 
+#include <stdio.h>
+
 #include "compile.h"
 #include "host.h"
 #include "passes.h"
@@ -33,6 +35,8 @@ extern const int command_count;
 /* Fills `out`; EXIT_DONE, or EXIT_USAGE after a message.  Sets *help when --help was asked. */
 int options_parse(const Command *command, int argc, char **argv, Options *out, bool *help);
 void print_command_help(const Command *command);
+/* The passes that dump knows, in order, on one line. */
+void list_passes(FILE *out);
 
 /* A program opened: parsed, elaborated, its layout fixed. */
 typedef struct Session {

@@ -5,10 +5,24 @@
 
 #include "cli.h"
 
+void list_passes(FILE *out) {
+	fputs("elab", out);
+	for (int i = 0; i < pass_count; i++) fprintf(out, ", %s", passes[i].name);
+	fputs(", kernels\n", out);
+}
+
 static int unknown_pass(const char *name) {
-	fprintf(stderr, "nnc dump: no pass is called '%s'; there are: elab", name);
-	for (int i = 0; i < pass_count; i++) fprintf(stderr, ", %s", passes[i].name);
-	fputs(", kernels\n", stderr);
+	fprintf(stderr, "nnc dump: no pass is called '%s'; there are: ", name);
+	list_passes(stderr);
+	return EXIT_USAGE;
+}
+
+/* What --from cannot go on from, or to. */
+static int refuse_from(const char *from, const char *after) {
+	if (strcmp(from, "kernels") == 0 || strcmp(after, "kernels") == 0)
+		fprintf(stderr, "nnc dump: %s kernels: kernels are made of a .nn file, not of a program's text\n",
+		        strcmp(from, "kernels") == 0 ? "--from" : "with --from there is no --after");
+	else fprintf(stderr, "nnc dump: --from=%s is a text that --after=%s comes before\n", from, after);
 	return EXIT_USAGE;
 }
 
@@ -61,10 +75,13 @@ static int dump_text(const Options *options, int from, int to) {
 int command_dump(const Options *options) {
 	const char *after = options->after ? options->after : pass_count ? passes[pass_count - 1].name : "elab";
 	bool kernels = strcmp(after, "kernels") == 0;
-	int to = kernels ? pass_count : pass_index(after), from = options->from ? pass_index(options->from) : 0;
+	bool from_kernels = options->from && strcmp(options->from, "kernels") == 0;
+	int to = kernels ? pass_count : pass_index(after);
+	int from = from_kernels ? pass_count : options->from ? pass_index(options->from) : 0;
 	if (to < 0) return unknown_pass(after);
 	if (from < 0) return unknown_pass(options->from);
-	if (options->from) return kernels ? unknown_pass("kernels (with --from)") : dump_text(options, from, to);
+	if (options->from && (kernels || from_kernels || to < from)) return refuse_from(options->from, after);
+	if (options->from) return dump_text(options, from, to);
 	int code;
 	Session *s = session_open(options, 0, &code);
 	if (!s) return code;

@@ -8,7 +8,8 @@
 
 #include "cli.h"
 
-#define COMMON "name set batch seed data-dir threads no-cache interpret"
+#define COMMON "name set batch data-dir"
+#define RUN COMMON " threads no-cache interpret"
 
 const Command commands[] = {
     {"train", "FILE.nn [options]", "Trains the model of FILE.nn.",
@@ -16,30 +17,31 @@ const Command commands[] = {
      "names. Writes weights.safetensors, a checkpoint and a log to a folder beside the file. Ctrl-C finishes the step and\n"
      "saves; --resume goes on from there, with the same bits as a training that was never interrupted.\n\n"
      "Example:\n  nnc train examples/fashion.nn --epochs 3 --set WIDTH=64",
-     COMMON " out weights epochs steps resume strict quiet log cpu", command_train},
+     RUN " seed out weights epochs steps resume strict quiet log cpu", command_train},
     {"eval", "FILE.nn --weights W", "Loss and metrics on the validation data.",
      "Uses the data set that the train block validates on; without one, its training data, and says so.\n\n"
      "Example:\n  nnc eval examples/fashion.nn --weights examples/fashion.run/weights.safetensors --json",
-     COMMON " weights json", command_eval},
+     RUN " weights json", command_eval},
     {"predict", "FILE.nn --weights W --input name=x.npy .. --output y.npy", "Runs a model on arrays.",
      "Each --input gives one argument of the model as a NumPy file whose first dim is the samples. Several results go to\n"
      "several files: y.NAME.npy.\n\n"
      "Example:\n  nnc predict examples/fashion.nn --weights w.safetensors --input image=images.npy --output logits.npy",
-     COMMON " weights model input output", command_predict},
+     RUN " weights model input output", command_predict},
     {"init", "FILE.nn -o W.safetensors", "Writes the initial parameters.",
      "The same numbers that train starts from with that seed.\n\nExample:\n  nnc init examples/fashion.nn --seed 7 -o "
      "start.safetensors",
-     COMMON " output", command_init},
+     RUN " seed output", command_init},
     {"grad", "FILE.nn [--weights W --input name=x.npy .. -o g.safetensors]", "Shows the derivative, or computes it.",
-     "Without weights: prints the derivative program, derived by the chain rule and simplified, as a .nn file that runs.\n"
+     "Without weights: prints the derivative program, derived by the chain rule and simplified, as a .nn file\n"
+     "with a model and no train block, for predict, compile and fmt.\n"
      "With weights and a batch: prints the loss in full precision and writes every parameter's gradient.\n\n"
      "Example:\n  nnc grad examples/xor.nn",
-     COMMON " weights input output f64", command_grad},
+     RUN " seed weights input output f64", command_grad},
     {"check", "FILE.nn", "Checks the derivatives and the compiled code.",
      "For each parameter, the derivative against central differences of the loss, in double precision; then one step of the\n"
      "compiled code against the interpreter, bit for bit. Uses a batch of 4 unless --batch says otherwise.\n\n"
      "Example:\n  nnc check examples/fashion.nn",
-     COMMON " json cpu", command_check},
+     RUN " seed json cpu", command_check},
     {"compile", "FILE.nn -o M.o", "Writes an object file and a header.",
      "The object holds inference and the training step as plain functions that need no runtime, no malloc and no libc;\n"
      "the header beside it declares them for C and C++. Prints code, scratch, stack and parameter bytes.\n\n"
@@ -49,14 +51,14 @@ const Command commands[] = {
      "Steps per second, GFLOP/s and how much of the machine's FMA peak (measured beside it) that is, time to the first step,\n"
      "memory. Uses made-up data of the declared types, so no data files are needed.\n\n"
      "Example:\n  nnc bench examples/fashion.nn --threads 1 --json",
-     COMMON " steps json cpu", command_bench},
+     RUN " seed steps json cpu", command_bench},
     {"fmt", "FILE.nn [--write]", "Prints the file in the one layout.",
      "Comments are kept; formatting twice changes nothing.\n\nExample:\n  nnc fmt --write model.nn", "write", command_fmt},
     {"dump", "FILE.nn --after=PASS", "Prints the program after a pass.",
-     "Passes: elab (before any), then those of compiler/passes, then kernels. --from=PASS reads such a text instead of a .nn\n"
-     "file. --entry chooses the function: step (default), eval, init, or a model's name.\n\n"
+     "elab is the program before any pass. --from=PASS reads such a text instead of a .nn file, and --after a later pass.\n"
+     "--entry chooses the function: step (default), eval, init, or a model's name.\n\n"
      "Example:\n  nnc dump examples/xor.nn --after=grad",
-     COMMON " after from entry", command_dump},
+     COMMON " threads after from entry", command_dump},
 };
 const int command_count = COUNT(commands);
 

@@ -173,4 +173,7 @@ void print_command_help(const Command *command) {
 		snprintf(left, sizeof left, "--%s%s%s", o->name, o->argument ? " " : "", o->argument ? o->argument : "");
 		printf("  %-22s %s\n", left, o->meaning);
 	}
+	if (!takes(command, "after")) return;
+	printf("\nPasses: ");
+	list_passes(stdout);
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "measure.h"
@@ -98,6 +99,11 @@ Session *session_open(const Options *options, int64_t default_batch, int *exit_c
 	size_t length;
 	char *text = read_source(arena, options->file, &length);
 	if (!text) goto fail;
+	struct stat folder;
+	if (options->data_dir && (stat(options->data_dir, &folder) != 0 || !S_ISDIR(folder.st_mode))) {
+		fprintf(stderr, "nnc: --data-dir %s: there is no such folder\n", options->data_dir);
+		goto fail;
+	}
 	s->files = files_open(arena, options->file, options->data_dir);
 	s->probe = data_probe(s->files);
 	DataProbe *probe = NEW(arena, DataProbe);

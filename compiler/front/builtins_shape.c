@@ -79,6 +79,13 @@ Value builtin_reshape(Elab *e, Call *c) {
 	bool fits = true;
 	if (!plain_tensor(e, c, &x, c->slot_span[0]) || !collect_dims(e, c->nrest, c->rest, c->rest_span, &rank, dims, c->at))
 		return value_poison();
+	for (int i = 0; i < rank; i++) {
+		if (!dim_known(dims[i], &sizes[i]) || sizes[i] >= 0) continue;
+		elab_error(e, c->at, "`reshape` to the size %s: every size is written out, none is inferred",
+		           dim_text(e->arena, dims[i]));
+		elab_help(e, "the operand is %s; a size may be calculated, as in `reshape(x, B, 4 * n)`", value_text(e, x));
+		return value_poison();
+	}
 	for (int i = 0; i < x.as.tensor.rank; i++) fits &= dim_mul(before, x.as.tensor.dims[i], &before);
 	for (int i = 0; i < rank; i++) fits &= dim_mul(after, dims[i], &after);
 	if (!fits || !dim_equal(before, after)) {

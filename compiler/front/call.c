@@ -51,8 +51,10 @@ Value eval_argument(Elab *e, Scope *scope, const Argument *a) {
 	int64_t lo, hi;
 	if (!eval_int(e, scope, a->value, "the start of a range", &from) || !eval_int(e, scope, a->to, "the end of a range", &to))
 		return value_poison();
-	if (!dim_known(from, &lo) || !dim_known(to, &hi) || hi < lo || (uint64_t)hi - (uint64_t)lo > MAX_UNROLL)
-		return elab_error(e, a->span, "the range %s..%s", dim_text(e->arena, from), dim_text(e->arena, to));
+	bool known = dim_known(from, &lo) && dim_known(to, &hi);
+	if (!known || hi < lo || (uint64_t)hi - (uint64_t)lo > MAX_UNROLL)
+		return elab_error(e, a->span, "the range %s..%s %s", dim_text(e->arena, from), dim_text(e->arena, to),
+		                  !known ? "must be known to the compiler" : hi < lo ? "ends before it begins" : "is too long");
 	Value *items = NEW_ARRAY(e->arena, Value, hi - lo + 1);
 	for (int64_t i = lo; i < hi; i++) items[i - lo] = value_int(i, a->span);
 	return value_list(VALUE_LIST, (int)(hi - lo), items, a->span);

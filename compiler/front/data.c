@@ -35,7 +35,8 @@ static bool csv_columns(Elab *e, DataField *f, Value v, bool one, Span span) {
 	VEC(const char *) names = {0};
 	if (v.kind == VALUE_STRING || (one && v.kind == VALUE_INT))
 		v = value_list(VALUE_LIST, 1, arena_copy(e->arena, &v, sizeof v), span);
-	if (v.kind != VALUE_LIST || !v.as.list.count) {
+	if (v.kind == VALUE_LIST && !v.as.list.count) return elab_error(e, span, "these are no columns: the list is empty"), false;
+	if (v.kind != VALUE_LIST) {
 		if (value_ok(v)) elab_error(e, span, "columns are names, numbers or a range, not %s", value_text(e, v));
 		return false;
 	}
@@ -48,7 +49,8 @@ static bool csv_columns(Elab *e, DataField *f, Value v, bool one, Span span) {
 			continue;
 		}
 		if (!value_to_int(e, item, "a column", span, &d) || !dim_known(d, &n)) return false;
-		if (names.length || n < 0 || n > INT32_MAX || (i && n != f->first_column + i)) {
+		if (n < 0) return elab_error(e, span, "there is no column %lld: they count from 0", (long long)n), false;
+		if (names.length || n > INT32_MAX || (i && n != f->first_column + i)) {
 			elab_error(e, span, "columns by number are one range, as in `columns = 0..3`");
 			return false;
 		}
@@ -127,6 +129,7 @@ static bool read_source(Elab *e, Scope *scope, DataField *f, const Expr *x) {
 			elab_error(e, a->span, f->path ? "`%s` takes one path" : "`%s` wants a path", form->name);
 			return false;
 		}
+		if (!*v.as.string) return elab_error(e, a->span, "the name of the file is empty"), false;
 		f->path = v.as.string;
 	}
 	if (!f->path) {

@@ -133,10 +133,10 @@ static bool classify_all(Sub *s) {
 		return false;
 	}
 	bool fine = true;
-	for (int i = 0; i < count; i++) {
+	for (int i = 0; i < count && fine; i++) {   /* `x[j, i]` for `x[i, j]` is one mistake */
 		const Subscript *sub = &s->expr->subscripts.data[i];
 		int width = sub->dots ? rank - count + 1 : 1;
-		fine &= sub->dots ? classify_dots(s, sub, axis, width) : classify(s, sub, axis);
+		fine = sub->dots ? classify_dots(s, sub, axis, width) : classify(s, sub, axis);
 		axis += width;
 	}
 	return fine;

@@ -148,11 +148,27 @@ static void check_stmt(Elab *e, Scope *s, const Stmt *x) {
 	}
 }
 
+/* Statements that do nothing: what follows `return`, a value that nobody takes. */
+static void warn_idle(Elab *e, const Stmt *x, const Stmt *before) {
+	if (before && before->kind == STMT_RETURN) {
+		diag_warning(e->diag, x->span, "this is never reached: `return` stands before it");
+		return;
+	}
+	if (x->kind != STMT_EXPR || !x->value) return;
+	ExprKind kind = x->value->kind;
+	if (kind != EXPR_UNARY && kind != EXPR_BINARY && kind != EXPR_CAST && kind != EXPR_NAME && kind != EXPR_NUMBER) return;
+	diag_warning(e->diag, x->span, "nothing takes the value of this line");
+	if (kind == EXPR_UNARY && before) elab_help(e, "an operator at the end of the line before makes one statement of both");
+}
+
 static void check_block(Elab *e, Scope *s, const Block *b) {
 	if (e->depth >= MAX_EXPR_DEPTH) return;
 	e->depth++;
 	Scope *inner = scope_new(e, s);
-	for (int i = 0; i < b->length; i++) check_stmt(e, inner, b->data[i]);
+	for (int i = 0; i < b->length; i++) {
+		warn_idle(e, b->data[i], i ? b->data[i - 1] : NULL);
+		check_stmt(e, inner, b->data[i]);
+	}
 	e->depth--;
 }
 

@@ -194,7 +194,14 @@ static bool find_targets(Elab *e, const TrainState *t, Update *u, Targets *targe
 	for (int k = 0; k < u->params.length; k++)
 		if (!u->params.data[k].matched && u->params.data[k].span.source)
 			return unmatched_rule(e, &u->params.data[k], all.data, all.length), false;
-	if (paths.length) return check_rules(e, u, paths.length, paths.data, left_out, first);
+	if (paths.length) {
+		if (!check_rules(e, u, paths.length, paths.data, left_out, first)) return false;
+		if (!targets->all.length) {
+			diag_warning(e->diag, u->span, "nothing is trained: every rule of `optimizer` is `none`");
+			elab_help(e, "`\"*\": adam()` after the others trains the parameters that no rule before it names");
+		}
+		return true;
+	}
 	if (e->diag->errors == t->errors)   /* else what failed may be what has the parameters */
 		elab_error(e, u->loss_span,
 		           u->has_params ? "nothing to train: `params` names models without parameters in use"

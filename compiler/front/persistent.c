@@ -89,7 +89,9 @@ static Val *initial_value(Elab *e, Scope *scope, const Stmt *stmt, const char *p
 	s->init_site = 0;
 	Span at = stmt->value ? stmt->value->span : stmt->span;
 	Value v = stmt->value ? eval_expr(e, inner, stmt->value) : value_poison();
+	bool list = v.kind == VALUE_LIST;
 	if (value_ok(v)) v = to_tensor(e, v, type.dtype, at);
+	if (list) elab_help(e, "`stack(1.0, 2.0)` makes a tensor of numbers, and `stack` of such ones a matrix");
 	Val *val = NULL;
 	if (value_ok(v)) {
 		bool fits = v.as.tensor.rank <= type.rank;

@@ -325,6 +325,16 @@ static void check_duplicates(Elab *e, const File *f) {
 
 /* ---- --set ---- */
 
+/* `--set FILE=data.csv`: a text without its quotes, unless it is the name of another const. */
+static bool lacks_quotes(Elab *e, const Decl *decl, const char *value) {
+	if (!decl->value || decl->value->kind != EXPR_STRING || strchr(value, '"')) return false;
+	if (has_const(e->session->main, arena_intern(e->arena, value, strlen(value)))) return false;
+	uint32_t source = diag_source(e->diag, arena_printf(e->arena, "--set %s", decl->name.text), value, strlen(value), false);
+	elab_error(e, (Span){source, 0, (uint32_t)strlen(value)}, "`%s` is a text, which is given in quotes", decl->name.text);
+	elab_help(e, "in a shell: --set '%s=\"%s\"'", decl->name.text, value);
+	return true;
+}
+
 static void apply_sets(Elab *e) {
 	Session *s = e->session;
 	const ElabOptions *o = e->options;
@@ -337,6 +347,7 @@ static void apply_sets(Elab *e) {
 		}
 		if (!found) continue;
 		s->set_used[i] = true;
+		if (lacks_quotes(e, found, o->set_values[i])) continue;
 		const char *label = arena_printf(e->arena, "--set %s", o->set_names[i]);
 		Expr *value =
 		    parse_expression(e->arena, e->diag, diag_source(e->diag, label, o->set_values[i], strlen(o->set_values[i]), false));

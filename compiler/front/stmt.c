@@ -98,7 +98,11 @@ static void exec_assign(Elab *e, Scope *scope, const Stmt *s) {
 	if (b->persistent >= 0 || b->constant) {
 		elab_error(e, s->name.span, "`%s` is %s", s->name.text, b->constant ? "constant" : "a tensor that lives between steps");
 		elab_note(e, b->span, "declared here");
-		if (!b->constant) elab_help(e, "write `%s <- ...` to update it", s->name.text);
+		bool optimizer = scope->activation && scope->activation->counters && scope->activation->counters->slot_of;
+		if (b->constant) return;
+		if (optimizer || e->program->persistent.data[b->persistent].kind != INPUT_PARAM)
+			elab_help(e, "write `%s <- ...` to update it", s->name.text);
+		else elab_help(e, "`let` gives what is computed from it a name of its own, as in `let my_%s = ...`", s->name.text);
 		return;
 	}
 	if (!scan_lets_assign(e, scope, s, b)) return;

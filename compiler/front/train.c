@@ -77,7 +77,7 @@ static bool static_setting(Elab *e, Scope *scope, const TrainItem *item, Train *
 	if (!strcmp(name, "epochs")) return static_int(e, scope, item, 1, &t->epochs);
 	if (!strcmp(name, "steps")) return static_int(e, scope, item, 1, &t->steps);
 	if (!strcmp(name, "accumulate")) return static_int(e, scope, item, 1, &t->accumulate);
-	if (!strcmp(name, "seed")) return static_int(e, scope, item, INT64_MIN, &seed) ? (t->seed = (uint64_t)seed, true) : false;
+	if (!strcmp(name, "seed")) return static_int(e, scope, item, 0, &seed) ? (t->seed = (uint64_t)seed, true) : false;
 	if (!strcmp(name, "shuffle")) {
 		Value v = eval_expr(e, scope, item->value);
 		if (v.kind == VALUE_BOOL) return t->shuffle = v.as.truth, true;

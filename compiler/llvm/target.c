@@ -226,6 +226,14 @@ static const Target *unknown_target(Diag *diag, const char *name) {
 	return NULL;
 }
 
+/* Objects are ELF, for processors with pointers of 64 bits, little end first. */
+static bool is_made(const char *triple) {
+	static const char *const others[] = {"windows", "uefi", "apple", "darwin", "gnux32", "ilp32"};
+	for (size_t i = 0; i < COUNT(others); i++)
+		if (strstr(triple, others[i])) return false;
+	return starts(triple, "x86_64-") || starts(triple, "aarch64-") || starts(triple, "arm64-");
+}
+
 const Target *target_named(Arena *arena, Diag *diag, const char *name, const char *cpu, const char *features) {
 	const Target *host = target_host(arena);
 	bool native = cpu && !strcmp(cpu, "native");
@@ -239,6 +247,11 @@ const Target *target_named(Arena *arena, Diag *diag, const char *name, const cha
 	if (LLVMGetTargetFromTriple(t->triple, &found, &error)) {
 		LLVMDisposeMessage(error);
 		return unknown_target(diag, name);
+	}
+	if (name && !is_made(t->triple)) {
+		diag_error(diag, (Span){0}, "no objects are made for '%s'", t->triple);
+		diag_help(diag, "targets are x86-64, aarch64, and triples of these with pointers of 64 bits and ELF objects");
+		return NULL;
 	}
 	if (native) {
 		if (!same_architecture(host, t->triple)) {

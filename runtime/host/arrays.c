@@ -142,7 +142,9 @@ bool npy_header(File *file, Diag *diag, Span span, Header *h) {
 	if (got == 0) return empty_file(diag, span, file);
 	*h = (Header){.code = CODE_COUNT};
 	const unsigned char *b = (const unsigned char *)head;
-	if (got < 12 || memcmp(head, magic, sizeof magic) != 0) return bad_npy(diag, span, file, "it does not start with \\x93NUMPY");
+	if (memcmp(head, magic, MIN((size_t)got, sizeof magic)) != 0)
+		return bad_npy(diag, span, file, "it does not start with \\x93NUMPY");
+	if (got < 12) return bad_npy(diag, span, file, "it ends within its header");
 	if (b[6] < 1 || b[6] > 3) return bad_npy(diag, span, file, "its version is none of 1, 2, 3");
 	size_t start = b[6] == 1 ? 10 : 12;
 	size_t length = b[6] == 1 ? (size_t)b[8] | (size_t)b[9] << 8

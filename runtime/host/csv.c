@@ -181,7 +181,14 @@ static bool find_column(Csv *csv, Diag *diag, const File *file, const DataField 
 	}
 	diag_error(diag, field->span, "'%s' has no column `%s`", file->path, name);
 	const char *near = nearest_name(name, names, csv->cells.length);
-	if (near) diag_help(diag, "did you mean `%s`?", near);
+	bool numbers = false;
+	double value;
+	for (int i = 0; i < csv->cells.length && i < 20; i++) numbers |= parse_number(csv->cells.data[i], &value);
+	if (numbers)   /* a file without a header, as a rule */
+		diag_help(diag, "its first line is %s: without names there, `%s` takes columns by number, from 0",
+		          first_cells(csv, diag->arena),
+		          field->ncolumns == 1 ? "column = 0" : arena_printf(diag->arena, "columns = 0..%d", field->ncolumns));
+	else if (near) diag_help(diag, "did you mean `%s`?", near);
 	else diag_help(diag, "its columns are %s", first_cells(csv, diag->arena));
 	return false;
 }

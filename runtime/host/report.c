@@ -79,6 +79,7 @@ static json_t *real(double value) { return isfinite(value) ? json_real(value) : 
 
 void report_start(Report *r, const Moment *m, int64_t dropped) {
 	const TrainJob *job = r->job;
+	r->first = m->step;
 	if (logging(r) && job->resume)
 		log_line(r, json_pack("{s:s, s:I, s:I}", "event", "resume", "step", (json_int_t)m->step, "epoch", (json_int_t)m->epoch),
 		         true);
@@ -94,7 +95,8 @@ void report_start(Report *r, const Moment *m, int64_t dropped) {
 	       (long long)(job->train->batch * MAX(job->train->accumulate, 1)), arena_count(arena, r->epochs, "epoch"),
 	       arena_count(arena, job->step->workers, "thread"));
 	if (dropped)
-		printf("the last %s of each epoch's order make no whole batch and are left out\n", arena_count(arena, dropped, "sample"));
+		printf("the last %s of each epoch's order %s no whole batch and %s left out\n", arena_count(arena, dropped, "sample"),
+		       dropped == 1 ? "makes" : "make", dropped == 1 ? "is" : "are");
 	if (job->resume) printf("resumed after step %lld\n", (long long)m->step);
 	fflush(stdout);
 }
@@ -227,6 +229,9 @@ void report_end(Report *r, const Moment *m, const TrainResult *result, const cha
 	if (result->impatient && !interrupted)
 		printf("no better %s in %s: training ends\n", train->watch.name, arena_count(r->job->arena, train->patience, "epoch"));
 	if (interrupted) printf("interrupted after step %lld\n", (long long)m->step);
+	else if (r->job->resume)
+		printf("%s, %lld in all, in %.3g s\n", arena_count(r->job->arena, m->step - r->first, "step"), (long long)m->step,
+		       result->seconds);
 	else printf("%s in %.3g s\n", arena_count(r->job->arena, m->step, "step"), result->seconds);
 	if (result->best_epoch)
 		printf("best: %s %.6g in epoch %lld\n", train->watch.name, result->best, (long long)result->best_epoch);

@@ -14,6 +14,7 @@ typedef struct Report {
 	bool terminal, shown;        /* a progress line stands on the terminal */
 	int64_t batches, epochs;     /* steps of the loop per epoch; epochs in all */
 	int64_t steps;               /* updates in all */
+	int64_t first;               /* updates that were done before */
 	int64_t resumed;             /* steps of the loop that were done before; 0: the run begins */
 	double started, drawn;       /* seconds */
 	double spent;                /* in validation, not training */

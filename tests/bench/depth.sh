@@ -8,7 +8,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-compile() { "$nnc" compile "$root/examples/gpt.nn" --set LAYERS="$1" --no-cache --threads 1 -o "$work/gpt.o"; }
+compile() { "$nnc" compile "$root/examples/gpt.nn" --set LAYERS="$1" -o "$work/gpt.o"; }
 code() { compile "$1" | awk '$1 == "code" { print $2 }'; }
 
 # The least of five, in hundredths of a second.

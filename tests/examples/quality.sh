@@ -43,7 +43,7 @@ expect() {
 			echo "$processor/$wall" >"$run/milliseconds"
 		fi
 		# shellcheck disable=SC2086
-		value=$("$nnc" eval "$root/examples/$example.nn" --seed "$seed" --weights "$run/weights.safetensors" --json $shown |
+		value=$("$nnc" eval "$root/examples/$example.nn" --weights "$run/weights.safetensors" --json $shown |
 			sed -n "s/.*\"$metric\": *\([-+.0-9eE]*\).*/\1/p")
 		values="$values $value" times="$times $(cat "$run/milliseconds")"
 	done

@@ -234,6 +234,20 @@ static double tree_cost(const KernelProgram *kp, const Val *v, bool top, double 
 	return known[v->id] = own;
 }
 
+/* Nanoseconds of so many multiplications and additions. */
+static double products_time(const Machine *m, double products) { return products / (m->lanes * 3.5 * (m->lanes >= 16 ? 1 : 2)); }
+
+/* What a worker alone saves: a product with few columns, whose rows lie side by side in its first operand, it computes the other
+ * way round, with full vectors; several workers do not (llvm/contract_turn.c). */
+static double saved_alone(const Kernel *k, const Machine *m) {
+	enum { FEW = 32 };
+	const Contraction *c = k->contraction;
+	if (k->kind != KERNEL_CONTRACT || c->dot || c->group || c->nouter || c->fill || c->rows.a != 1) return 0;
+	if (c->columns.extent > FEW || c->rows.extent < FEW) return 0;
+	int64_t idle = round_up(c->columns.extent, LANES) * c->rows.extent - c->columns.extent * round_up(c->rows.extent, LANES);
+	return products_time(m, (double)MAX(idle, 0) * (double)c->terms);
+}
+
 /* Nanoseconds on one worker, to within a factor of two or so: only ratios between kernels matter. */
 static double kernel_cost(const KernelProgram *kp, const Kernel *k, const Machine *m, double *known) {
 	double per_vector = 0, elements = (double)type_count(k->domain);
@@ -255,7 +269,7 @@ static double kernel_cost(const KernelProgram *kp, const Kernel *k, const Machin
 		const Contraction *c = k->contraction;
 		double products = (double)round_up(c->columns.extent, LANES) * (double)c->rows.extent * (double)c->terms;
 		for (int i = 0; i < c->nouter; i++) products *= (double)c->outer[i].extent;
-		ns += products / (m->lanes * 3.5 * (m->lanes >= 16 ? 1 : 2));
+		ns += products_time(m, products);
 	}
 	return ns;
 }
@@ -427,7 +441,7 @@ static Times estimate(KernelProgram *kp, const Machine *machine) {
 	for (int i = 0; i < kp->kernels.length; i++) {
 		const Kernel *k = &kp->kernels.data[i];
 		double part = k->workers > 1 ? MIN(1, (double)kernel_share(k) / (double)k->rows) : 1;
-		alone += k->cost;
+		alone += k->cost - saved_alone(k, machine);
 		if (k->kind == KERNEL_SCAN) shared += k->workers > 1 ? k->shared_cost : k->cost;
 		else shared += part * k->cost, waiting += part * line * lines_shared(kp, k);
 		shared += k->barrier_before ? barrier : 0;

@@ -270,7 +270,8 @@ static int find_label(int n, const int64_t *labels, int64_t label) {
 }
 
 /* Labels are renamed: a's axes are 0, 1, ..; then what b adds, in its order.  So equal products are one value. */
-Val *ir_contract(Fn *f, Val *a, const int64_t *la, Val *b, const int64_t *lb, int ny, const int64_t *ly) {
+Val *ir_contract_within(Fn *f, Val *a, const int64_t *la, Val *b, const int64_t *lb, int ny, const int64_t *ly,
+                        const int64_t *within) {
 	if (ny < 0 || ny > MAX_RANK) die("contract: rank %d", ny);
 	int na = a->type.rank, nb = b->type.rank, next = na;
 	int64_t names[3][MAX_RANK], extent[2 * MAX_RANK];
@@ -292,7 +293,27 @@ Val *ir_contract(Fn *f, Val *a, const int64_t *la, Val *b, const int64_t *lb, in
 		names[2][i] = at >= 0 ? at : names[1][other];
 		type.dim[i] = extent[names[2][i]];
 	}
-	return build(f, OpContract, type, 2, (Val *[]){a, b}, (IntList[]){{names[0], na}, {names[1], nb}, {names[2], ny}}, 3);
+	int64_t some[WITHIN_LENGTH] = {0};
+	for (int i = 0; i < WITHIN_LENGTH && within; i++) some[i] = within[i];
+	for (int i = 0; i < 2 && within; i++) {
+		int at = find_label(na, la, within[i]), other = find_label(nb, lb, within[i]);
+		some[i] = at >= 0 ? at : other >= 0 ? names[1][other] : -1;
+	}
+	IntList lists[] = {{names[0], na}, {names[1], nb}, {names[2], ny}, {some, within ? WITHIN_LENGTH : 0}};
+	return build(f, OpContract, type, 2, (Val *[]){a, b}, lists, 4);
+}
+
+Val *ir_contract(Fn *f, Val *a, const int64_t *la, Val *b, const int64_t *lb, int ny, const int64_t *ly) {
+	return ir_contract_within(f, a, la, b, lb, ny, ly, NULL);
+}
+
+bool contract_bound(const Val *v, ContractBound *bound) {
+	if (!v->list[3].length) return false;
+	const int64_t *w = v->list[3].data;
+	bool position = find_label(v->list[2].length, v->list[2].data, w[0]) >= 0;   /* it is the position that the result has */
+	*bound = (ContractBound){.result = position ? w[0] : w[1], .summed = position ? w[1] : w[0], .outer = position ? w[2] : w[3],
+	                         .inner = position ? w[3] : w[2], .first = w[4], .count = w[5]};
+	return true;
 }
 
 static bool list_has(const IntList *list, int64_t label) { return find_label(list->length, list->data, label) >= 0; }
@@ -319,6 +340,20 @@ ContractOrder contract_order(const Val *v) {
 	if (!order.run) order.run = order.block = order.terms;
 	if (order.dot) order.run = order.terms, order.block = MIN(SUM_BLOCK, order.terms);
 	return order;
+}
+
+bool contract_is_never_empty(const Val *v, const ContractBound *bound) {
+	int64_t results = v->type.dim[find_label(v->list[2].length, v->list[2].data, bound->result)];
+	int64_t turns = v->arg[0]->type.dim[find_label(v->list[0].length, v->list[0].data, bound->summed)];
+	for (int64_t o = 0; o < results; o++) {
+		bool any = false;
+		for (int64_t i = 0; i < turns && !any; i++) {
+			int64_t at = o * bound->outer + i * bound->inner - bound->first;
+			any = at >= 0 && at < bound->count;
+		}
+		if (!any) return false;
+	}
+	return true;
 }
 
 Val *ir_gather(Fn *f, Val *table, Val *index, int batch) {

@@ -175,7 +175,15 @@ ALWAYS_INLINE T NAME(dot)(const T *a, const T *b, int64_t depth) {
 	return total;
 }
 
-typedef struct NAME(Product) { const T *a, *b; T *y, *sum; int64_t batch, m, n; ContractOrder order; } NAME(Product);
+/* at_m, at_n, at_k: where an index of these is, of the places whose terms are summed, first and count; NULL: all are. */
+typedef struct NAME(Product) {
+	const T *a, *b;
+	T *y, *sum;
+	int64_t batch, m, n;
+	ContractOrder order;
+	const int64_t *at_m, *at_n, *at_k;
+	int64_t first, count;
+} NAME(Product);
 
 /* One row of outputs, one chain each: y (n) = a (terms) times b (terms, n).  `sum` is room for a block's chains. */
 ALWAYS_INLINE void NAME(row)(const NAME(Product) *p, const T *a, const T *b, T *restrict y, T *restrict sum) {
@@ -189,12 +197,28 @@ ALWAYS_INLINE void NAME(row)(const NAME(Product) *p, const T *a, const T *b, T *
 		}
 }
 
+/* The same of row i, of some terms only. */
+static void NAME(row_within)(const NAME(Product) *p, int64_t i, const T *a, const T *b, T *y, T *sum) {
+	int64_t n = p->n, run = p->order.run;
+	for (int64_t start = 0; start < p->order.terms; start += run)
+		for (int64_t block = start; block < start + run; block += p->order.block) {
+			for (int64_t j = 0; j < n; j++) sum[j] = 0;
+			for (int64_t k = block; k < MIN(start + run, block + p->order.block); k++)
+				for (int64_t j = 0; j < n; j++) {
+					int64_t at = p->at_m[i] + p->at_n[j] + p->at_k[k] - p->first;
+					if (at >= 0 && at < p->count) sum[j] = FMA(a[k], b[k * n + j], sum[j]);
+				}
+			for (int64_t j = 0; j < n; j++) y[j] = block == 0 ? sum[j] : ADD(y[j], sum[j]);
+		}
+}
+
 ALWAYS_INLINE void NAME(product)(const NAME(Product) *p) {
 	for (int64_t t = 0; t < p->batch; t++)
 		for (int64_t i = 0; i < p->m; i++) {
 			const T *a = p->a + (t * p->m + i) * p->order.terms, *b = p->b + t * p->order.terms * p->n;
 			T *y = p->y + (t * p->m + i) * p->n;
 			if (p->order.dot) *y = NAME(dot)(a, b, p->order.terms);
+			else if (p->at_k) NAME(row_within)(p, i, a, b, y, p->sum);
 			else NAME(row)(p, a, b, y, p->sum);
 		}
 }
@@ -223,6 +247,17 @@ static int NAME(find)(const IntList *list, int64_t label) {
 	return -1;
 }
 
+/* For each index of a group of axes: labels[k] is the label of the k-th, and p, t, stride, dilation are `within`. */
+static int64_t *NAME(places)(Arena *arena, const NAME(Axes) *x, const int64_t *labels, const int64_t *within) {
+	int64_t *at = NEW_ARRAY(arena, int64_t, x->total);
+	for (int64_t i = 0; i < x->total; i++) {
+		int64_t rest = i;
+		for (int k = x->count - 1; k >= 0; rest /= x->dim[k], k--)
+			at[i] += rest % x->dim[k] * (labels[k] == within[0] ? within[2] : labels[k] == within[1] ? within[3] : 0);
+	}
+	return at;
+}
+
 /* Copies a tensor whose axes are those of three groups, in that order, between dense and strided. */
 static void NAME(arrange)(const NAME(Axes) *const g[3], char which, T *dense, T *strided, bool pack) {
 	int64_t dim[3 * MAX_RANK], stride[3 * MAX_RANK], packed[3 * MAX_RANK];
@@ -240,25 +275,36 @@ static void NAME(arrange)(const NAME(Axes) *const g[3], char which, T *dense, T 
 static void NAME(contract)(const Val *v, const Tensor *arg, T *y) {
 	Type a = arg[0].type, b = arg[1].type;
 	const IntList *la = &v->list[0], *lb = &v->list[1], *ly = &v->list[2];
-	int64_t sa[MAX_RANK], sb[MAX_RANK], sy[MAX_RANK];
+	int64_t sa[MAX_RANK], sb[MAX_RANK], sy[MAX_RANK], of_m[MAX_RANK], of_n[MAX_RANK], of_k[MAX_RANK];
 	NAME(Axes) batch = {.total = 1}, m = {.total = 1}, n = {.total = 1}, k = {.total = 1};
 	dense_strides(a.rank, a.dim, sa);
 	dense_strides(b.rank, b.dim, sb);
 	dense_strides(v->type.rank, v->type.dim, sy);
 	for (int i = 0; i < a.rank; i++) {
 		int in_b = NAME(find)(lb, la->data[i]), in_y = NAME(find)(ly, la->data[i]);
+		if (in_y < 0) of_k[k.count] = la->data[i];
+		else if (in_b < 0) of_m[m.count] = la->data[i];
 		if (in_y < 0) NAME(add_axis)(&k, a.dim[i], sa[i], sb[in_b], 0);
 		else if (in_b < 0) NAME(add_axis)(&m, a.dim[i], sa[i], 0, sy[in_y]);
 		else NAME(add_axis)(&batch, a.dim[i], sa[i], sb[in_b], sy[in_y]);
 	}
-	for (int i = 0; i < b.rank; i++)
-		if (NAME(find)(la, lb->data[i]) < 0) NAME(add_axis)(&n, b.dim[i], 0, sb[i], sy[NAME(find)(ly, lb->data[i])]);
+	for (int i = 0; i < b.rank; i++) {
+		if (NAME(find)(la, lb->data[i]) >= 0) continue;
+		of_n[n.count] = lb->data[i];
+		NAME(add_axis)(&n, b.dim[i], 0, sb[i], sy[NAME(find)(ly, lb->data[i])]);
+	}
 	Arena *scratch = arena_new();
 	T *pa = NEW_ARRAY(scratch, T, type_count(a)), *pb = NEW_ARRAY(scratch, T, type_count(b));
 	T *py = NEW_ARRAY(scratch, T, type_count(v->type));
 	NAME(arrange)((const NAME(Axes) *const[]){&batch, &m, &k}, 'a', pa, arg[0].data, true);
 	NAME(arrange)((const NAME(Axes) *const[]){&batch, &k, &n}, 'b', pb, arg[1].data, true);
-	NAME(Product) p = {pa, pb, py, NEW_ARRAY(scratch, T, n.total), batch.total, m.total, n.total, contract_order(v)};
+	NAME(Product) p = {.a = pa, .b = pb, .y = py, .sum = NEW_ARRAY(scratch, T, n.total),
+	                   .batch = batch.total, .m = m.total, .n = n.total, .order = contract_order(v)};
+	if (v->list[3].length) {
+		const int64_t *within = v->list[3].data;
+		p.at_m = NAME(places)(scratch, &m, of_m, within), p.at_n = NAME(places)(scratch, &n, of_n, within);
+		p.at_k = NAME(places)(scratch, &k, of_k, within), p.first = within[4], p.count = within[5];
+	}
 #ifdef FAST_TARGET
 	if (FAST_SUPPORTED) NAME(product_fast)(&p);
 	else NAME(product_plain)(&p);

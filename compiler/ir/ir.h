@@ -11,7 +11,7 @@
 #include "base.h"
 #include "diag.h"
 
-enum { MAX_RANK = 8, MAX_LISTS = 3 };
+enum { MAX_RANK = 8, MAX_LISTS = 4 };
 
 typedef enum DType {
 #define DTYPE(Name, text, bytes, class) DTYPE_##Name,
@@ -56,6 +56,8 @@ typedef struct OpInfo {
 	const char *number;                 /* name of the number attribute or NULL */
 } OpInfo;
 extern const OpInfo op_info[OP_COUNT];
+/* List attributes that are not written where they are empty. */
+static inline bool attribute_is_optional(int list) { return list == MAX_LISTS - 1; }
 
 typedef struct Fn Fn;
 typedef struct IntList { int64_t *data; int length; } IntList;
@@ -186,6 +188,19 @@ Val *ir_argsort(Fn *f, Val *a, int axis);
  * axis; in a and b only: summed; each label of y occurs in a or b.  A label of one operand alone that y lacks
  * is not allowed (reduce first).  y's order: as given in `ly`. */
 Val *ir_contract(Fn *f, Val *a, const int64_t *la, Val *b, const int64_t *lb, int ny, const int64_t *ly);
+/* The same of some terms only: within is NULL or the labels p and t, a stride, a dilation, first and count, and the sum of those
+ * terms with first <= p * stride + t * dilation < first + count.  So a convolution leaves out what its border would multiply by
+ * zero.  One of the labels is y's, of the operand that lacks the last label of y; the other one is summed, in one block whole,
+ * and not last. */
+Val *ir_contract_within(Fn *f, Val *a, const int64_t *la, Val *b, const int64_t *lb, int ny, const int64_t *ly,
+                        const int64_t *within);
+enum { WITHIN_LENGTH = 6 };
+/* The bound as a loop sees it: of the summed label's index i, turns with first <= o * outer + i * inner < first + count, o being
+ * the index of y's label; result and summed are the labels.  false: all terms are summed. */
+typedef struct ContractBound { int64_t result, summed, outer, inner, first, count; } ContractBound;
+bool contract_bound(const Val *v, ContractBound *bound);
+/* Is there a term for every index of y's label? */
+bool contract_is_never_empty(const Val *v, const ContractBound *bound);
 /* How a contract adds up.  dot: what b alone has is of size 1 (N = 1), unless y ends with a batch axis and a alone has more than
  * that (each channel by itself): 16 lanes in blocks of 4096, a fixed tree; so put the operand that carries the batch first.
  * Otherwise one FMA chain per output, cut into blocks whose totals are

@@ -81,6 +81,7 @@ static void print_attributes(Text *out, const Val *v) {
 	const char *separator = " {";
 	for (int k = 0; k < MAX_LISTS && info->list[k]; k++, separator = " ") {
 		const IntList *list = &v->list[k];
+		if (attribute_is_optional(k) && !list->length) continue;
 		bool single = attribute_is_single(v->op, k);
 		text_add(out, "%s%s=%s", separator, info->list[k], single ? "" : "[");
 		for (int i = 0; i < list->length; i++) text_add(out, "%s%lld", i ? "," : "", (long long)list->data[i]);
@@ -277,7 +278,9 @@ static bool read_attributes(Reader *r, Val *key) {
 	if (!info->list[0] && !info->number) return true;
 	if (!expect(r, TOKEN_LEFT_BRACE)) return false;
 	for (int k = 0; k < MAX_LISTS && info->list[k]; k++) {
-		if (!is_the_word(peek(r), info->list[k])) return expected(r, info->list[k]);
+		bool there = is_the_word(peek(r), info->list[k]);
+		if (!there && attribute_is_optional(k)) continue;
+		if (!there) return expected(r, info->list[k]);
 		r->at++;
 		if (!expect(r, TOKEN_EQUALS) || !read_list(r, &key->list[k])) return false;
 	}

@@ -215,6 +215,30 @@ static int find_label(const IntList *list, int64_t label) {
 	return -1;
 }
 
+/* What is left out must be known by an index of the result's rows and one turn of a loop around the innermost one. */
+static const char *problem_within(const Val *v) {
+	const IntList *la = &v->list[0], *lb = &v->list[1], *ly = &v->list[2], *within = &v->list[3];
+	ContractBound bound;
+	if (!within->length) return NULL;
+	if (within->length != WITHIN_LENGTH) return "not six numbers say which terms";
+	for (int i = 2; i < WITHIN_LENGTH; i++)
+		if (within->data[i] < (i != 4)) return "the terms that are within are none";
+	int places[2] = {find_label(ly, within->data[0]), find_label(ly, within->data[1])};
+	if (v->type.dtype != DTYPE_F32 || contract_order(v).dot || (places[0] >= 0) == (places[1] >= 0))
+		return "a sum that cannot leave out terms";
+	contract_bound(v, &bound);
+	int64_t last = ly->data[ly->length - 1];
+	const IntList *rows = find_label(la, last) < 0 ? la : lb, *columns = rows == la ? lb : la;
+	int place = find_label(rows, bound.result), summed = find_label(la, bound.summed);
+	if (find_label(rows, last) >= 0 || place < 0 || find_label(columns, bound.result) >= 0 || summed < 0)
+		return "terms are left out by another label";
+	int64_t turns = v->arg[0]->type.dim[summed], behind = 1, results = v->arg[rows == lb]->type.dim[place];
+	for (int i = summed + 1; i < la->length; i++)
+		if (find_label(ly, la->data[i]) < 0) behind = times(behind, v->arg[0]->type.dim[i]);
+	if (turns < 2 || results < 2 || behind < 2 || times(behind, turns) > SUM_BLOCK) return "terms are left out by another label";
+	return contract_is_never_empty(v, &bound) ? NULL : "a sum of no terms";
+}
+
 static const char *problem_contract(const Val *v) {
 	Type a = v->arg[0]->type, b = v->arg[1]->type, y = v->type;
 	const IntList *la = &v->list[0], *lb = &v->list[1], *ly = &v->list[2];
@@ -240,7 +264,7 @@ static const char *problem_contract(const Val *v) {
 		if (at < 0 && other < 0) return "a label of y is nowhere";
 		if (y.dim[i] != (at >= 0 ? a.dim[at] : b.dim[other])) return "the result has other dims";
 	}
-	return NULL;
+	return problem_within(v);
 }
 
 /* gather: table [batch, n, rest], index [batch, i] -> [batch, i, rest]; scatter_add the other way round. */

@@ -37,6 +37,7 @@ static void result_strides(const KernelProgram *kp, const Val *v, int64_t stride
 /* Can `inner` run as part of one loop with `around`, which then covers both?  The step of a loop of one turn is of no account. */
 static bool merge(ContractLoop *inner, const ContractLoop *around) {
 	int64_t n = inner->extent;
+	if (inner->bounded || around->bounded) return false;
 	bool alike = around->a == inner->a * n && around->b == inner->b * n && around->y == inner->y * n;
 	if (around->in_a != inner->in_a || around->in_b != inner->in_b || (!alike && n > 1 && around->extent > 1)) return false;
 	ContractLoop both = n > 1 ? *inner : *around;
@@ -54,7 +55,7 @@ static void remove_loop(ContractLoop *loops, int *count, int at) {
 	(*count)--;
 }
 
-static bool is_row(const ContractLoop *l) { return l->in_a && !l->in_b; }
+static bool is_row(const ContractLoop *l) { return l->in_a && !l->in_b && !l->bounded; }
 
 /* Columns, then rows, out of the loops over the result's axes; the rest stays around. */
 static void choose_rows(Contraction *c, bool with_columns, bool epilogue) {
@@ -149,6 +150,7 @@ bool contract_describe(const KernelProgram *kp, const Val *v, bool epilogue, Con
 	if (c->fill) buffer_strides(&(Buffer){.type = c->fill->type, .row = last_dim(c->fill->type)}, c->a.stride);
 	int64_t stride[MAX_RANK];
 	result_strides(kp, v, stride);
+	bool bounded = contract_bound(v, &c->bound);
 	IntList la = v->list[first], lb = v->list[1 - first];
 	for (int i = 0; i < v->list[2].length; i++) {
 		if (v->type.dim[i] == 1 && i < v->list[2].length - 1) continue;   /* it would keep those around it apart */
@@ -159,6 +161,7 @@ bool contract_describe(const KernelProgram *kp, const Val *v, bool epilogue, Con
 		                                       .y = stride[i],
 		                                       .in_a = a >= 0,
 		                                       .in_b = b >= 0,
+		                                       .bounded = bounded && v->list[2].data[i] == c->bound.result,
 		                                       .axis = {i},
 		                                       .naxes = 1};
 	}
@@ -166,7 +169,8 @@ bool contract_describe(const KernelProgram *kp, const Val *v, bool epilogue, Con
 		int64_t label = v->list[0].data[i];
 		if (label_axis(v->list[2], label) >= 0) continue;
 		c->sum[c->nsum++] = (ContractLoop){.extent = v->arg[0]->type.dim[i], .a = c->a.stride[label_axis(la, label)],
-		                                   .b = c->b.stride[label_axis(lb, label)], .in_a = true, .in_b = true};
+		                                   .b = c->b.stride[label_axis(lb, label)], .in_a = true, .in_b = true,
+		                                   .bounded = bounded && label == c->bound.summed};
 	}
 	if (c->nsum == 0) c->sum[c->nsum++] = (ContractLoop){.extent = 1, .in_a = true, .in_b = true};
 	bool columns = v->list[2].length && !order.dot;

@@ -51,8 +51,8 @@ extern const char *const kernel_kind_text[KERNEL_KINDS];
 
 /* One loop of a contract: over an axis of the result, a summed axis, or several that lie alike in every tensor.  a, b, y: the
  * step of each tensor in elements, 0 where it has no such axis.  axis: which of the result's axes, outermost first; none: summed.
- */
-typedef struct ContractLoop { int64_t extent, a, b, y; bool in_a, in_b; int axis[MAX_RANK], naxes; } ContractLoop;
+ * bounded: it is the one of the result, or of the sum, that says which terms are left out. */
+typedef struct ContractLoop { int64_t extent, a, b, y; bool in_a, in_b, bounded; int axis[MAX_RANK], naxes; } ContractLoop;
 
 /* An operand of short numbers that no packer sees, since the sum has several loops: within `level` of the loops, outer[] and then
  * sum[], the elements from low on, `count` of them, counted from where it then stands, are made f32 in the worker's scratch. */
@@ -70,6 +70,7 @@ typedef struct Contraction {
 	bool dot;                        /* 16 lanes instead of a chain */
 	View a, b;                       /* where element 0 stands; strides say nothing */
 	Widening wide_a, wide_b;
+	ContractBound bound;             /* of the loops that are bounded, where there are any */
 	bool swapped;                    /* a here is the IR's second operand */
 	Val *fill;                       /* a is not stored: this value is computed while its tiles are packed; a says nothing then */
 } Contraction;

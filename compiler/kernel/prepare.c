@@ -95,7 +95,8 @@ static Val *order_contract(Fn *f, const Val *v, Val **args, const Groups *g) {
 	                      l[0]);
 	to[1] = order_operand(f, args[!first], v->list[!first], (const int *[]){g->batch, g->k, columns},
 	                      (int[]){g->nbatch, g->nk, ncolumns}, l[1]);
-	return ir_contract(f, to[first], la, to[!first], lb, v->list[2].length, v->list[2].data);
+	const int64_t *within = v->list[3].length ? v->list[3].data : NULL;
+	return ir_contract_within(f, to[first], la, to[!first], lb, v->list[2].length, v->list[2].data, within);
 }
 
 static Val *prepare_contract(Fn *f, const Val *v, Val **args) {

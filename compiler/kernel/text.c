@@ -62,6 +62,7 @@ static void print_attributes(Text *out, const Names *n, const Val *v) {
 			continue;
 		}
 		if (n->key && v->op == OpMark) continue;   /* the number tells copies apart, and computes nothing */
+		if (attribute_is_optional(i) && !v->list[i].length) continue;
 		text_string(out, " ");
 		text_string(out, info->list[i]);
 		text_string(out, "=");

@@ -64,6 +64,8 @@ typedef struct Contract {
 	ContractSum around[MAX_AROUND]; int naround;    /* outermost first */
 	/* A block is `per_block` turns of around[cut], or of k when cut == naround; 0: 4096 of k. */
 	int cut; int64_t per_block;
+	int bounded;             /* the loop around k, counted from 1, of which some turns are run, never none; 0: none is */
+	ContractBound bound;
 	ContractOperand a, b;
 	ContractTurns turns;     /* extent 0: none; only with A in memory */
 	int64_t c_row;           /* floats from one row of C to the next; columns are adjacent */
@@ -117,6 +119,7 @@ typedef struct ContractStream { Value at; int64_t row; } ContractStream;
 /* row, rows: NULL for all rows; rows (run time) is one of row_counts.  panel, panels: NULL for all columns.  Types: e->index. */
 typedef struct ContractArguments {
 	Value a, b, c, scratch, row, rows, panel, panels;
+	Value outside;           /* the index that the bound depends on besides; NULL: it is the turn */
 	Value wide_a, wide_b;    /* scratch for what is made floats within loops around k */
 	ContractStream streams[MAX_STREAMS]; int nstreams;
 } ContractArguments;

@@ -21,6 +21,7 @@ typedef struct Nest {
 	/* The current column block, row block and pass. */
 	Value panel0, panels, column0, tile0, tile_count, row0, turn;
 	Value a, b, k0, k; /* where the pass's first elements of A and B stand; its extent */
+	Value low, high; /* the turns of a bounded loop that are run */
 	Value segments[MOST_INSIDE]; /* the extents of loops inside the microkernel, innermost first */
 	/* Of a pass, i1 or NULL for always: a chain begins, ends; nothing stands in C yet; C is complete after it. */
 	Value begins, ends, initial, last_pass;
@@ -296,19 +297,54 @@ static void tiles_of_rows(Nest *n) {
 
 static Value both(Emit *e, Value a, Value b) { return !a ? b : !b ? a : LLVMBuildAnd(e->builder, a, b, ""); }
 
+/* The first turn i with o * outer + i * inner >= place, o being the index outside. */
+static Value bounded_turn(Nest *n, Value outside, int64_t place) {
+	Emit *e = n->e;
+	const ContractBound *bound = &n->c->bound;
+	Value at = emit_sub(e, emit_index(e, place + bound->inner - 1), emit_mul(e, outside, emit_index(e, bound->outer)));
+	at = emit_intrinsic(e, "llvm.smax", e->index, 2, (Value[]){at, emit_index(e, 0)});
+	if (bound->inner > 1) at = LLVMBuildUDiv(e->builder, at, emit_index(e, bound->inner), "");
+	return emit_min(e, at, emit_index(e, n->c->around[n->c->bounded - 1].extent));
+}
+
+static void set_bounds(Nest *n, Value outside) {
+	if (!n->c->bounded || !outside) return;
+	n->low = bounded_turn(n, outside, n->c->bound.first);
+	n->high = bounded_turn(n, outside, n->c->bound.first + n->c->bound.count);
+}
+
+/* The tiles, microkernels running the turns within the bound. */
+static void bounded_tiles(Nest *n) {
+	Emit *e = n->e;
+	const Contract *c = n->c;
+	int inner = c->naround - c->bounded;   /* loops between it and k */
+	if (!c->bounded || inner >= n->plan->inside) {
+		tiles_of_rows(n);
+		return;
+	}
+	Nest before = *n;
+	const ContractSum *around = &c->around[c->bounded - 1];
+	n->segments[inner] = emit_sub(e, n->high, n->low);
+	n->a = emit_at(e, n->a, contract_element(e, &c->a), emit_mul(e, n->low, emit_index(e, around->a)));
+	n->b = emit_at(e, n->b, contract_element(e, &c->b), emit_mul(e, n->low, emit_index(e, around->b)));
+	tiles_of_rows(n);
+	*n = before;
+}
+
 /* The pass whose place is known. */
 static void run_pass(Nest *n) {
 	Emit *e = n->e;
 	if (n->plan->pack_b && n->plan->chained) pack_b(n);
 	if (n->c->turns.extent <= 1) {
-		tiles_of_rows(n);
+		bounded_tiles(n);
 		return;
 	}
 	Nest before = *n;
 	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), emit_index(e, n->c->turns.extent), 1);
 	n->turn = loop.i;
 	n->a = emit_at(e, n->a, contract_element(e, &n->c->a), emit_mul(e, loop.i, emit_index(e, n->c->turns.a)));
-	tiles_of_rows(n);
+	if (!n->x.outside) set_bounds(n, loop.i);
+	bounded_tiles(n);
 	emit_loop_end(e, &loop);
 	*n = before;
 }
@@ -363,16 +399,16 @@ static Value move_operand(Emit *e, const ContractOperand *x, int level, Value at
 	return emit_at_constant(e, wide, e->f32, -x->wide_low);
 }
 
-/* One turn of a loop around k, or `turns` of them that the microkernel runs itself. */
-static void pass_turn(Nest *n, int level, Value i, Value turns) {
+/* One turn of a loop around k that runs from first to stop, or `turns` of them that the microkernel runs itself. */
+static void pass_turn(Nest *n, int level, Value i, Value turns, Value first, Value stop) {
 	Emit *e = n->e;
 	const ContractSum *around = &n->c->around[level];
 	Nest before = *n;
-	Value last = equal(e, emit_add(e, i, turns), emit_index(e, around->extent));
+	Value last = equal(e, emit_add(e, i, turns), stop);
 	n->last_pass = both(e, n->last_pass, last);
 	if (level < n->plan->cut) n->initial = both(e, n->initial, equal(e, i, emit_index(e, 0)));
 	if (level > n->plan->cut) {
-		n->begins = both(e, n->begins, equal(e, i, emit_index(e, 0)));
+		n->begins = both(e, n->begins, equal(e, i, first));
 		n->ends = both(e, n->ends, last);
 	}
 	n->a = move_operand(e, &n->c->a, level, n->a, emit_mul(e, i, emit_index(e, around->a)), n->x.wide_a);
@@ -405,9 +441,10 @@ static void passes_around(Nest *n, int level) {
 		stop = emit_min(e, emit_add(e, block.i, emit_index(e, per)), size);
 		n->initial = both(e, n->initial, equal(e, block.i, zero));
 	}
-	Value first = per < extent ? block.i : zero;
+	Value first = per < extent ? block.i : zero, begin = zero, end = size;   /* of a block; of all of them */
+	if (level == c->bounded - 1 && per == extent) first = begin = n->low, stop = end = n->high;
 	if (inside) {
-		pass_turn(n, level, first, emit_sub(e, stop, first));
+		pass_turn(n, level, first, emit_sub(e, stop, first), begin, end);
 	} else {
 		loop = emit_loop_begin(e, first, stop, 1);
 		Nest in_block = *n;
@@ -415,7 +452,7 @@ static void passes_around(Nest *n, int level) {
 			n->begins = both(e, n->begins, equal(e, loop.i, first));
 			n->ends = both(e, n->ends, equal(e, emit_add(e, loop.i, emit_index(e, 1)), stop));
 		}
-		pass_turn(n, level, loop.i, emit_index(e, 1));
+		pass_turn(n, level, loop.i, emit_index(e, 1), begin, end);
 		*n = in_block;
 		emit_loop_end(e, &loop);
 	}
@@ -468,6 +505,7 @@ void contract_emit(Emit *e, const Contract *c, const ContractPlan *plan, Contrac
 	}
 	Value zero = emit_index(e, 0);
 	Nest n = {.e = e, .c = c, .plan = plan, .x = x};
+	set_bounds(&n, x.outside);
 	if (c->nrow_counts) choose_by_rows(&n, c->row_counts, c->nrow_counts);
 	else choose_by_rows(&n, &c->m, 1);
 	Value panel = x.panel ? x.panel : zero, panels = x.panel ? x.panels : emit_index(e, plan->panels);

@@ -461,8 +461,10 @@ static Contract contract_of(const Target *target, const KernelProgram *kp, const
 	int out = kp->buffer_of[kernel->anchor->id];
 	Contract contract = {
 	    .m = c->rows.extent, .n = c->columns.extent, .k = k->extent, .dot = c->dot, .cut = c->cut, .per_block = c->per_block};
-	for (int i = 0; i + 1 < c->nsum; i++)
+	for (int i = 0; i + 1 < c->nsum; i++) {
+		if (c->sum[i].bounded) contract.bounded = i + 1, contract.bound = c->bound;
 		contract.around[contract.naround++] = (ContractSum){c->sum[i].extent, c->sum[i].a, c->sum[i].b};
+	}
 	contract.epilogue = kernel->roots.length > (out >= 0) ? write_tile : NULL;
 	contract.a = (ContractOperand){.row = c->rows.a, .column = k->a, .group = c->group, .group_row = c->group_a};
 	if (c->fill) contract.a = (ContractOperand){.fill = fill_operand, .down = fill_is_down(c)};
@@ -485,7 +487,11 @@ static Contract contract_of(const Target *target, const KernelProgram *kp, const
 		if (rest) contract.row_counts[contract.nrow_counts++] = rest * rows;
 	}
 	int turns = loop_of_turns(kernel);
-	if (turns >= 0 && contract_plan(target, &contract).chained)
+	if (turns < 0) return contract;
+	ContractPlan plan = contract_plan(target, &contract);
+	/* turns that say how long a loop around them is */
+	bool depends = c->outer[turns].bounded && contract.naround - contract.bounded >= plan.inside;
+	if (plan.chained && !depends)
 		contract.turns = (ContractTurns){c->outer[turns].extent, c->outer[turns].a, c->outer[turns].y};
 	return contract;
 }
@@ -584,6 +590,7 @@ static void open_outer(KernelWriter *w, EmitLoop *loops, ContractArguments *args
 		Value end = share ? emit_mul(e, w->end, emit_index(e, share)) : emit_index(e, l->extent);
 		level_open(k, &loops[i], begin, end, 1, l->extent, false);
 		k->outer_level[i] = k->depth;
+		if (l->bounded) args->outside = loops[i].i;
 		LLVMTypeRef of_a = c->fill ? NULL : element_within(w, &c->a, &c->wide_a, i);
 		if (args->a) args->a = emit_at(e, args->a, of_a, emit_mul(e, loops[i].i, emit_index(e, l->a)));
 		args->b = emit_at(e, args->b, element_within(w, &c->b, &c->wide_b, i), emit_mul(e, loops[i].i, emit_index(e, l->b)));

@@ -208,6 +208,40 @@ static void short_convolutions(void **state) {
 		}
 }
 
+/* Sums of some terms only, the first and the last row of the image being left out: the taps, or the positions, of a row. */
+static void bounded(void **state) {
+	(void)state;
+	static const struct { int batch, height, width, channels, out, size, stride, dilation;
+	} cases[] = {
+	    {2, 8, 9, 3, 16, 3, 1, 1},   {3, 10, 18, 16, 32, 3, 1, 1}, {2, 9, 19, 16, 33, 3, 2, 1}, {2, 13, 12, 20, 5, 3, 1, 2},
+	    {2, 17, 30, 7, 48, 5, 3, 2}, {9, 24, 25, 16, 18, 3, 1, 1}, {70, 10, 9, 24, 17, 3, 1, 1}, {2, 8, 12, 250, 8, 4, 1, 1},
+	};
+	for (int i = 0; i < (int)COUNT(cases); i++)
+		for (int kind = 0; kind < 8; kind++) {
+			int64_t c = cases[i].channels, o = cases[i].out, size = cases[i].size, h = cases[i].height;
+			int64_t within[WITHIN_LENGTH] = {1, 2, cases[i].stride, cases[i].dilation, 1, h - 2};
+			int64_t lx[] = {0, 1, 2, 3, 4, 5}, last[] = {0, 1, 2, 3, 5, 4}, lw[] = {2, 4, 5, 6}, ly[] = {0, 1, 3, 6};
+			Arena *arena = arena_new();
+			Fn *f = fn_new(arena, "bounded");
+			Type tx = type_make(DTYPE_F32, 4, (int64_t[]){cases[i].batch, h, cases[i].width, c});
+			Type tw = type_make(DTYPE_F32, 4, (int64_t[]){size, size, c, o});
+			Val *x = kind & 4 ? short_factor(f, "x", tx, i % SHORT_KINDS) : fn_input(f, "x", INPUT_DATA, tx);
+			Val *w = kind & 4 ? short_factor(f, "w", tw, (i + 1) % SHORT_KINDS) : fn_input(f, "w", INPUT_PARAM, tw);
+			Val *taps = windows(f, x, (int)size, cases[i].stride, cases[i].dilation, 0);
+			Val *rows = kind & 1 ? ir_transpose(f, taps, last) : taps;
+			const int64_t *lr = kind & 1 ? last : lx;
+			Val *y = kind & 2 ? ir_contract_within(f, w, lw, rows, lr, 4, ly, within)
+			                  : ir_contract_within(f, rows, lr, w, lw, 4, ly, within);
+			Val *g = fn_input(f, "g", INPUT_DATA, y->type);
+			Val *dw = kind & 2 ? ir_contract_within(f, g, ly, taps, lx, 4, lw, within)
+			                   : ir_contract_within(f, taps, lx, g, ly, 4, lw, within);
+			fn_output(f, "dw", dw, -1);
+			finish(f, y, i & 3);
+			expect_same(arena, fn_canonical(f), 0, false, arena_printf(arena, "bounded %d, %d", i, kind));
+			arena_free(arena);
+		}
+}
+
 /* The taps of a transposed convolution are turned round, and read where they lie: no kernel but the product. */
 static void turned_taps(void **state) {
 	(void)state;
@@ -395,7 +429,7 @@ static void steps(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(random_contracts), cmocka_unit_test(convolutions),
-	                                   cmocka_unit_test(turned_taps), cmocka_unit_test(one_filter),
+	                                   cmocka_unit_test(bounded), cmocka_unit_test(turned_taps), cmocka_unit_test(one_filter),
 	                                   cmocka_unit_test(channel_by_channel), cmocka_unit_test(lone_columns),
 	                                   cmocka_unit_test(short_factors), cmocka_unit_test(short_convolutions),
 	                                   cmocka_unit_test(dealt_parts), cmocka_unit_test(taps_last), cmocka_unit_test(steps)};

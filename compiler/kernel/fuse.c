@@ -12,6 +12,7 @@
 #include "exec.h"
 #include "kernel.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { TOO_LARGE = 200, MOST_ROOTS = 16, MOST_FILL = 40, MOST_WIDTH = 1 << 16 };
@@ -30,6 +31,8 @@ typedef struct Fuse {
 	Numbers *followers;      /* by kernel: which run after it */
 	char *seen;              /* by kernel: visited by the search */
 	Numbers visited;
+	Type *lasting;           /* dims of persistent tensors without padding where there could be some, ascending */
+	int nlasting;
 } Fuse;
 
 const char *const kernel_kind_text[KERNEL_KINDS] = {"map", "rows", "contract", "sequence", "scan"};
@@ -78,20 +81,36 @@ int kernel_add_buffer(KernelProgram *kp, Type type, Buffer b) {
 
 static void add_buffer(KernelProgram *kp, Val *v, Buffer b) { kp->buffer_of[v->id] = kernel_add_buffer(kp, v->type, b); }
 
-/* Has a persistent tensor of these dims rows without padding?  Then what is probably its gradient has none either, so that the
- * update goes over all of them as one run. */
-static bool has_lasting_dims(const KernelProgram *kp, Type t) {
-	if (kp->parent || t.rank < 2 || last_dim(t) == padded_row(t)) return false;
+static int by_dims(const void *a, const void *b) {
+	const Type *x = a, *y = b;
+	if (x->rank != y->rank) return x->rank - y->rank;
+	for (int i = 0; i < x->rank; i++)
+		if (x->dim[i] != y->dim[i]) return x->dim[i] < y->dim[i] ? -1 : 1;
+	return 0;
+}
+
+/* Lists the dims of persistent tensors whose rows would be padded elsewhere, and are not. */
+static void find_lasting(Fuse *f) {
+	const KernelProgram *kp = f->kp;
+	if (kp->parent) return;
+	f->lasting = NEW_ARRAY(kp->arena, Type, MAX(kp->fn->inputs.length, 1));
 	for (int i = 0; i < kp->fn->inputs.length; i++) {
 		const Buffer *b = &kp->buffers.data[kp->buffer_of[kp->fn->inputs.data[i].val->id]];
-		if (b->kind == BUFFER_PERSISTENT && b->row == last_dim(t) && type_same_dims(b->type, t)) return true;
+		bool unpadded = b->type.rank >= 2 && b->row == last_dim(b->type) && b->row != padded_row(b->type);
+		if (b->kind == BUFFER_PERSISTENT && unpadded) f->lasting[f->nlasting++] = b->type;
 	}
-	return false;
+	qsort(f->lasting, (size_t)f->nlasting, sizeof *f->lasting, by_dims);
+}
+
+/* Has a persistent tensor of these dims rows without padding?  Then what is probably its gradient has none either, so that the
+ * update goes over all of them as one run. */
+static bool has_lasting_dims(const Fuse *f, Type t) {
+	return f->nlasting && bsearch(&t, f->lasting, (size_t)f->nlasting, sizeof t, by_dims);
 }
 
 static void store(Fuse *f, Val *v) {
 	if (f->kp->buffer_of[v->id] >= 0) return;
-	add_buffer(f->kp, v, (Buffer){.kind = BUFFER_ARENA, .row = has_lasting_dims(f->kp, v->type) ? last_dim(v->type) : 0});
+	add_buffer(f->kp, v, (Buffer){.kind = BUFFER_ARENA, .row = has_lasting_dims(f, v->type) ? last_dim(v->type) : 0});
 }
 
 /* The one value that `v` is cheaply computed of, beside constants: half of it, one more than it; or NULL. */
@@ -569,6 +588,7 @@ static KernelProgram *fuse(KernelProgram *kp) {
 	f.seen = NEW_ARRAY(arena, char, n);
 	for (int i = 0; i < n; i++) f.kernel_of[i] = -1;
 	count_uses(&f);
+	find_lasting(&f);
 	for (int i = 0; i < fn->vals.length; i++) decide(&f, fn->vals.data[i]);
 	if (kp->parent) store_body_outputs(&f);
 	else store_outputs(&f);

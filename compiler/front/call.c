@@ -302,7 +302,7 @@ static Value apply_rule(Elab *e, Scope *scope, const Decl *decl, const Decl *rul
 		elab_note(e, decl->name.span, "the function");
 		return value_poison();
 	}
-	Val *inputs[MAX_ARGUMENTS], *adjoints[MAX_ARGUMENTS];
+	Val **inputs = NEW_ARRAY(e->arena, Val *, n + 1), **adjoints = NEW_ARRAY(e->arena, Val *, n + 1);
 	for (int i = 0; i < n; i++) count += is_float_tensor(&args[i]);
 	if (!count || !is_float_tensor(&y)) return y;
 	int64_t id;
@@ -397,7 +397,6 @@ static Value too_deep(Elab *e, const Decl *decl, Span call) {
 Value call_decl(Elab *e, const Decl *decl, File *file, Value *args, Span *spans, Span call, const char *path) {
 	if (e->gave_up) return value_poison();
 	if (e->activation && e->activation->depth >= MAX_CALL_DEPTH) return too_deep(e, decl, call);
-	if (decl->params.length > MAX_ARGUMENTS) return elab_error(e, decl->name.span, "more than %d parameters", MAX_ARGUMENTS);
 	if (decl->kind == DECL_LAYER && !path && !(path = anonymous_path(e, decl, call))) return value_poison();
 	if (decl->kind == DECL_MODEL) path = decl->name.text;
 	const Decl *rule = decl->kind == DECL_FN ? find_vjp(e, decl, file) : NULL;
@@ -450,8 +449,8 @@ static Value make_instance(Elab *e, Value callee, const char *name, Value *args,
 }
 
 static Value call_instance_values(Elab *e, Instance *x, int n, const Value *given, Span call) {
-	Value args[MAX_ARGUMENTS];
-	Span spans[MAX_ARGUMENTS];
+	Value *args = NEW_ARRAY(e->arena, Value, x->decl->params.length + 1);
+	Span *spans = NEW_ARRAY(e->arena, Span, x->decl->params.length + 1);
 	int next = 0, holes = 0;
 	for (int i = 0; i < x->decl->params.length; i++) holes += x->args[i].kind == VALUE_HOLE;
 	if (n != holes)
@@ -471,12 +470,12 @@ Value call_value(Elab *e, Scope *scope, Value callee, int n, Value *args, Span c
 	if (callee.kind == VALUE_INSTANCE) return call_instance_values(e, callee.as.instance, n, args, call);
 	if (callee.kind != VALUE_FUNCTION) return elab_error(e, call, "%s cannot be called", value_text(e, callee));
 	const Decl *decl = callee.as.function.decl;
-	if (n > decl->params.length || n > MAX_ARGUMENTS)
+	if (n > decl->params.length)
 		return elab_error(e, call, "`%s` takes %s, not %d", decl->name.text,
 		                  arena_count(e->arena, decl->params.length, "argument"), n);
-	Value all[MAX_ARGUMENTS];
-	Span spans[MAX_ARGUMENTS];
-	for (int i = 0; i < decl->params.length && i < MAX_ARGUMENTS; i++)
+	Value *all = NEW_ARRAY(e->arena, Value, decl->params.length + 1);
+	Span *spans = NEW_ARRAY(e->arena, Span, decl->params.length + 1);
+	for (int i = 0; i < decl->params.length; i++)
 		all[i] = i < n ? args[i] : (Value){.kind = VALUE_NOTHING}, spans[i] = call;
 	return call_decl(e, decl, callee.as.function.file, all, spans, call, NULL);
 }
@@ -484,7 +483,6 @@ Value call_value(Elab *e, Scope *scope, Value callee, int n, Value *args, Span c
 static Value call_function(Elab *e, Scope *scope, Value callee, const Expr *expr, const char *name) {
 	const Decl *decl = callee.as.function.decl;
 	if (decl->kind == DECL_OPTIMIZER) return bind_optimizer(e, scope, decl, callee.as.function.file, expr);
-	if (decl->params.length > MAX_ARGUMENTS) return elab_error(e, decl->name.span, "more than %d parameters", MAX_ARGUMENTS);
 	Value *args = NEW_ARRAY(e->arena, Value, decl->params.length + 1);
 	Span *spans = NEW_ARRAY(e->arena, Span, decl->params.length + 1);
 	if (!bind_arguments(e, scope, decl, expr, 0, args, spans)) return value_poison();
@@ -513,10 +511,10 @@ Value eval_call(Elab *e, Scope *scope, const Expr *expr) {
 	if (callee.kind == VALUE_FUNCTION) return call_function(e, scope, callee, expr, NULL);
 	if (callee.kind == VALUE_BUILTIN) return call_builtin(e, scope, callee.as.builtin, expr);
 	if (callee.kind != VALUE_INSTANCE) return elab_error(e, expr->at, "%s cannot be called", value_text(e, callee));
-	Value args[MAX_ARGUMENTS];
+	Value *args = NEW_ARRAY(e->arena, Value, expr->arguments.length + 1);
 	int n = 0;
 	bool ok = true;
-	for (int i = 0; i < expr->arguments.length && n < MAX_ARGUMENTS; i++) {
+	for (int i = 0; i < expr->arguments.length; i++) {
 		const Argument *a = &expr->arguments.data[i];
 		if (a->name.text)
 			return elab_error(e, a->span, "`%s` already has its settings; it takes data only", callee.as.instance->name);

@@ -36,8 +36,7 @@ static Value bound_value(Bound *b, Span span) { return (Value){.kind = VALUE_OPT
 
 Value bind_optimizer(Elab *e, Scope *scope, const Decl *decl, File *file, const Expr *call) {
 	int n = decl->params.length;
-	if (n < 2 || n > MAX_ARGUMENTS)
-		return elab_error(e, decl->name.span, "an optimizer takes a parameter, its gradient, and settings");
+	if (n < 2) return value_poison();   /* told where it is declared */
 	Bound *b = NEW(e->arena, Bound);
 	*b = (Bound){decl, file, NEW_ARRAY(e->arena, Value, n), NEW_ARRAY(e->arena, Span, n), call->span};
 	if (!bind_arguments(e, scope, decl, call, 2, b->args, b->spans)) return value_poison();

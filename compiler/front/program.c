@@ -189,9 +189,8 @@ static Build *build_infer(Elab *e, const ModelInfo *m, Model *model, int64_t bat
 	Build *b = new_build(e, d->name.text, batch, false);
 	if (e->program->trains.length) b->fn->precision = e->program->trains.data[0].precision;   /* as it was trained */
 	int n = d->params.length, errors = e->diag->errors;
-	if (n > MAX_ARGUMENTS) return elab_error(e, d->name.span, "more than %d parameters", MAX_ARGUMENTS), NULL;
-	Value args[MAX_ARGUMENTS];
-	Span spans[MAX_ARGUMENTS];
+	Value *args = NEW_ARRAY(e->arena, Value, n + 1);
+	Span *spans = NEW_ARRAY(e->arena, Span, n + 1);
 	Scope *scope = scope_new(e, NULL);
 	scope->file = m->file;
 	*model = (Model){.name = d->name.text, .arguments = NEW_ARRAY(e->arena, ModelArgument, n + 1), .span = d->name.span};

@@ -75,7 +75,8 @@ Object emit_object(Emit *e, bool optimise) {
 }
 
 size_t object_code_bytes(Object object) {
-	LLVMMemoryBufferRef buffer = LLVMCreateMemoryBufferWithMemoryRange(object.bytes, object.size, "", false);
+	/* A copy: an object out of the cache is not aligned, and so none to the reader. */
+	LLVMMemoryBufferRef buffer = LLVMCreateMemoryBufferWithMemoryRangeCopy(object.bytes, object.size, "");
 	char *error = NULL;
 	LLVMBinaryRef binary = LLVMCreateBinary(buffer, NULL, &error);
 	size_t total = 0;

@@ -27,7 +27,7 @@ static inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; 
 static inline int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 
 /* Exit codes of the command line; scripts rely on them. */
-enum { EXIT_DONE = 0, EXIT_INPUT = 1, EXIT_USAGE = 2, EXIT_RUN = 3, EXIT_INTERRUPTED = 130 };
+enum { EXIT_DONE = 0, EXIT_INPUT = 1, EXIT_USAGE = 2, EXIT_RUN = 3, EXIT_INTERRUPTED = 128 };   /* 128: and a signal's number */
 
 typedef struct Arena Arena;
 Arena *arena_new(void);

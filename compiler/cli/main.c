@@ -15,7 +15,8 @@ const Command commands[] = {
     {"train", "FILE.nn [options]", "Trains the model of FILE.nn.",
      "Compiles the whole training step (forward, backward, update) to machine code and runs it over the data the file\n"
      "names. Writes weights.safetensors, a checkpoint and a log to a folder beside the file. Ctrl-C finishes the step and\n"
-     "saves; --resume goes on from there, with the same bits as a training that was never interrupted.\n\n"
+     "saves, with exit code 130; so does SIGTERM, with 143. --resume goes on from there, with the same bits as a training\n"
+     "that was never interrupted.\n\n"
      "Example:\n  nnc train examples/fashion.nn --epochs 3 --set WIDTH=64",
      RUN " seed out weights epochs steps resume strict quiet log cpu", command_train},
     {"eval", "FILE.nn --weights W", "Loss and metrics on the validation data.",

@@ -10,11 +10,10 @@
 #include <string.h>
 
 /* A signal handler reaches nothing but static memory. */
-static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t interrupted;   /* the signal's number */
 
 static void on_interrupt(int number) {
-	(void)number;
-	interrupted = 1;
+	interrupted = number;
 }
 
 /* Copied after each epoch, so that a step that went wrong can be run again up to just before it.  Models beyond the limit
@@ -188,7 +187,7 @@ static int run_loop(Loop *l) {
 			if (status != EXIT_DONE) return status;
 		}
 	}
-	return interrupted ? EXIT_INTERRUPTED : EXIT_DONE;
+	return interrupted ? EXIT_INTERRUPTED + interrupted : EXIT_DONE;
 }
 
 int64_t whole_batches(Diag *diag, const Train *train, int64_t samples) {
@@ -271,12 +270,12 @@ int train_run(TrainJob *job, TrainResult *result) {
 	sigaction(SIGTERM, &action, &before_end);   /* what ends a job when its time is up */
 	report_start(&l->report, &l->at, job->data.count % job->train->batch);
 	int status = run_loop(l);
-	if ((status == EXIT_DONE || status == EXIT_INTERRUPTED) && !save(l)) status = EXIT_RUN;
+	if ((status == EXIT_DONE || status > EXIT_INTERRUPTED) && !save(l)) status = EXIT_RUN;
 	*result = (TrainResult){.steps = l->at.step, .epochs = l->at.epoch, .loss = l->at.loss, .validation = l->validation,
 	                        .best = l->now.best, .best_epoch = l->now.best_epoch, .impatient = out_of_patience(l),
 	                        .seconds = now_seconds() - l->report.started};
-	if (status == EXIT_DONE || status == EXIT_INTERRUPTED)
-		report_end(&l->report, &l->at, result, l->weights, status == EXIT_INTERRUPTED);
+	if (status == EXIT_DONE || status > EXIT_INTERRUPTED)
+		report_end(&l->report, &l->at, result, l->weights, status > EXIT_INTERRUPTED);
 	sigaction(SIGINT, &before, NULL);
 	sigaction(SIGTERM, &before_end, NULL);
 	if (!report_close(&l->report) && status == EXIT_DONE) status = EXIT_RUN;

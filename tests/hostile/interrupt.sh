@@ -1,6 +1,6 @@
 #!/bin/sh
 # interrupt.sh: SIGINT (or SIGTERM) while training: the step under way is finished, the weights are saved and load again, the exit code
-# is 130; before the first step and while weights are written, what was saved before stays whole.
+# is 130 (143); before the first step and while weights are written, what was saved before stays whole.
 #
 #   interrupt.sh NNC
 nnc=$(realpath "$1")
@@ -48,7 +48,9 @@ for threads in 1 2 "1 TERM"; do
 	kill -$signal $process
 	wait $process
 	code=$?
-	[ $code -eq 130 ] || { fail "$threads threads: exit code $code"; cat said >&2; }
+	wanted=130
+	[ "$signal" = INT ] || wanted=143
+	[ $code -eq $wanted ] || { fail "$threads threads: exit code $code"; cat said >&2; }
 	grep -q interrupted said || { fail "$threads threads: not a word of the interrupt"; cat said >&2; }
 	"$nnc" eval long.nn --weights out/weights.safetensors >evaluated 2>&1 || { fail "$threads threads: the weights do not load"; cat evaluated >&2; }
 	# Whole lines only, and the last of them speaks of the step that the weights are of.

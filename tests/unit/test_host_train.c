@@ -417,7 +417,7 @@ static void interrupt(void **state) {
 	int status;
 	waitpid(child, &status, 0);
 	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), EXIT_INTERRUPTED);
+	assert_int_equal(WEXITSTATUS(status), EXIT_INTERRUPTED + SIGINT);
 	int lines;
 	json_t *end = last_line(log, "end", &lines);
 	assert_int_equal(lines, 1);
@@ -520,8 +520,8 @@ static void resumes(void **state) {
 	static const int64_t moments[][2] = {{1, 1}, {4, 1}, {5, 20}, {6, 9}, {13, 1000}, {25, 2}};
 	for (size_t m = 0; m < COUNT(moments); m++) {
 		const char *name = arena_printf(w->arena, "parts%zu.run", m);
-		int code = EXIT_INTERRUPTED;
-		for (int part = 0; code == EXIT_INTERRUPTED; part++) {
+		int code = EXIT_INTERRUPTED + SIGINT;
+		for (int part = 0; code == EXIT_INTERRUPTED + SIGINT; part++) {
 			World *v = watching_world(4, 2);
 			TrainJob next = job_of(v);
 			next.out = folder_of(v, name);
@@ -532,7 +532,7 @@ static void resumes(void **state) {
 			next.step = &step;
 			steps_left = part < 2 ? moments[m][part] : 0;
 			code = train_run(&next, &result);
-			assert_true(code == EXIT_DONE || (code == EXIT_INTERRUPTED && part < 2));
+			assert_true(code == EXIT_DONE || (code == EXIT_INTERRUPTED + SIGINT && part < 2));
 			if (code == EXIT_DONE) {
 				assert_memory_equal(v->block, w->block, w->layout.bytes);
 				saved_weights(v, next.out, again, &info);

@@ -247,6 +247,7 @@ static bool convert_all(Diag *diag, const Header *h, const char *from, const Wan
 		double value = n.integer && !n.huge ? (double)n.i : n.f;
 		bool fits =
 		    element_store(to + e * wide, w->dtype, value) && (w->classes <= 0 || (value >= 0 && value < (double)w->classes));
+		if (dtype_is_float(w->dtype) && isfinite(value)) fits = isfinite(element_value(w->dtype, to + e * wide));
 		if (!fits) return bad_value(diag, w, e, n);
 		at = h->fortran ? advance(h, stride, index, at) : at + 1;
 	}
@@ -266,16 +267,18 @@ static bool check_all(Diag *diag, const Header *h, const char *data, const Wante
 	return true;
 }
 
-/* Floats that are no numbers are legal in a binary file, and rarely meant. */
-static void warn_nonfinite(Diag *diag, const char *data, int64_t count, const Wanted *w) {
+/* Floats that are no numbers: legal in a binary file, and rarely meant.  False: they are an error here. */
+static bool check_finite(Diag *diag, const char *data, int64_t count, const Wanted *w) {
 	for (int64_t e = 0; e < count; e++) {
 		double d = element_value(w->dtype, data + e * dtype_info[w->dtype].bytes);
 		if (isfinite(d)) continue;
 		int64_t row = w->row_elements > 0 ? e / w->row_elements : e;
-		diag_warning(diag, w->span, "'%s', row %" PRId64 ": %s is not a finite number", w->file, row,
-		             isnan(d) ? "nan" : d > 0 ? "inf" : "-inf");
-		return;
+		const char *what = isnan(d) ? "nan" : d > 0 ? "inf" : "-inf";
+		if (w->finite) diag_error(diag, w->span, "'%s', row %" PRId64 ": %s is not a finite number", w->file, row, what);
+		else diag_warning(diag, w->span, "'%s', row %" PRId64 ": %s is not a finite number", w->file, row, what);
+		return !w->finite;
 	}
+	return true;
 }
 
 char *array_convert(Diag *diag, const Header *h, char *body, Wanted w, void **owned) {
@@ -301,11 +304,11 @@ char *array_convert(Diag *diag, const Header *h, char *body, Wanted w, void **ow
 		free(body);
 		body = data = converted;
 	}
+	if (ok && dtype_is_float(w.dtype)) ok = check_finite(diag, data, h->count, &w);
 	if (!ok) {
 		free(body);
 		return NULL;
 	}
-	if (dtype_is_float(w.dtype)) warn_nonfinite(diag, data, h->count, &w);
 	*owned = body;
 	return data;
 }

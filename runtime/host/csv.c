@@ -170,6 +170,16 @@ static const char *first_cells(const Csv *csv, Arena *arena) {
 	return list.data;
 }
 
+/* Numbers in the first line: told once for all fields and columns. */
+static bool no_header(const Csv *csv, Diag *diag, const File *file, const DataField *field) {
+	const char *text = arena_printf(diag->arena, "'%s' has no line of names to find columns by: it begins with %s", file->path,
+	                                first_cells(csv, diag->arena));
+	if (said_before(diag, SEVERITY_ERROR, text)) return false;
+	diag_error(diag, field->span, "%s", text);
+	diag_help(diag, "take columns by number, from 0: `column = 0`, `columns = 0..%d`", MAX(csv->cells.length, 2));
+	return false;
+}
+
 static bool find_column(Csv *csv, Diag *diag, const File *file, const DataField *field, const char *name, int *at) {
 	const char **names = NEW_ARRAY(csv->arena, const char *, csv->cells.length);
 	for (int i = 0; i < csv->cells.length; i++) {
@@ -179,16 +189,13 @@ static bool find_column(Csv *csv, Diag *diag, const File *file, const DataField 
 		*at = i;
 		return true;
 	}
-	diag_error(diag, field->span, "'%s' has no column `%s`", file->path, name);
-	const char *near = nearest_name(name, names, csv->cells.length);
 	bool numbers = false;
 	double value;
 	for (int i = 0; i < csv->cells.length && i < 20; i++) numbers |= parse_number(csv->cells.data[i], &value);
-	if (numbers)   /* a file without a header, as a rule */
-		diag_help(diag, "its first line is %s: without names there, `%s` takes columns by number, from 0",
-		          first_cells(csv, diag->arena),
-		          field->ncolumns == 1 ? "column = 0" : arena_printf(diag->arena, "columns = 0..%d", field->ncolumns));
-	else if (near) diag_help(diag, "did you mean `%s`?", near);
+	if (numbers) return no_header(csv, diag, file, field);
+	const char *near = nearest_name(name, names, csv->cells.length);
+	diag_error(diag, field->span, "'%s' has no column `%s`", file->path, name);
+	if (near) diag_help(diag, "did you mean `%s`?", near);
 	else diag_help(diag, "its columns are %s", first_cells(csv, diag->arena));
 	return false;
 }

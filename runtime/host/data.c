@@ -62,7 +62,7 @@ static bool read_array(Job *job) {
 	char *body = file_body(job->file, job->diag, job->field->span, h.bytes);
 	if (!body) return false;
 	Wanted wanted = {job->field->type.dtype, job->field->classes, type_count(job->field->type), job->field->span,
-	                 job->file->path};
+	                 job->file->path, true};
 	job->data = array_convert(job->diag, &h, body, wanted, &job->owned);
 	job->samples = h.dim[0];
 	return job->data != NULL;
@@ -101,7 +101,7 @@ static bool read_raw(Job *job) {
 	if (!body) return false;
 	int64_t count = job->samples * type_count(f->type);
 	Header h = {.code = codes[f->type.dtype], .rank = 1, .dim = {count}, .count = count, .offset = offset, .bytes = size};
-	Wanted wanted = {f->type.dtype, f->classes, type_count(f->type), f->span, job->file->path};
+	Wanted wanted = {f->type.dtype, f->classes, type_count(f->type), f->span, job->file->path, true};
 	if (f->type.dtype == DTYPE_BF16) {
 		job->data = body + offset;
 		job->owned = body;
@@ -206,10 +206,9 @@ DataLoad *data_start(Arena *arena, Diag *diag, Files *files, const DataSet *set,
 	return load;
 }
 
-/* Several fields of one file fail for one reason. */
-static bool said_before(const Diag *diag, const Message *m) {
+bool said_before(const Diag *diag, Severity severity, const char *text) {
 	for (int i = 0; i < diag->messages.length; i++)
-		if (diag->messages.data[i].severity == m->severity && !strcmp(diag->messages.data[i].text, m->text)) return true;
+		if (diag->messages.data[i].severity == severity && !strcmp(diag->messages.data[i].text, text)) return true;
 	return false;
 }
 
@@ -218,7 +217,7 @@ static void replay(Diag *to, const Diag *from) {
 	bool repeated = false;             /* notes and help go with their error */
 	for (int i = 0; i < from->messages.length; i++) {
 		Message m = from->messages.data[i];
-		if (m.severity == SEVERITY_ERROR || m.severity == SEVERITY_WARNING) repeated = said_before(to, &m);
+		if (m.severity == SEVERITY_ERROR || m.severity == SEVERITY_WARNING) repeated = said_before(to, m.severity, m.text);
 		if (repeated) continue;
 		const char *text = arena_text(to->arena, m.text, strlen(m.text));
 		switch (m.severity) {
@@ -349,8 +348,8 @@ Array *array_read(Arena *arena, Diag *diag, const char *path, DType want, int64_
 	}
 	if (ok) body = file_body(file, diag, (Span){0}, h.bytes);
 	if (body)
-		data = array_convert(diag, &h, body, (Wanted){want, classes, h.rank && h.dim[0] ? h.count / h.dim[0] : 1, {0}, path},
-		                     &owned);
+		data = array_convert(
+		    diag, &h, body, (Wanted){want, classes, h.rank && h.dim[0] ? h.count / h.dim[0] : 1, {0}, path, false}, &owned);
 	if (data) {
 		array = NEW(arena, Array);
 		array->type = type_make(want, h.rank, h.dim);

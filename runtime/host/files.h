@@ -66,11 +66,15 @@ bool idx_header(File *file, Diag *diag, Span span, Header *header);
 bool npy_header(File *file, Diag *diag, Span span, Header *header);
 const char *dims_text(Arena *arena, int rank, const int64_t *dim);
 
-/* What a field's elements may be; row_elements: elements per sample, to name the row in messages. */
-typedef struct Wanted { DType dtype; int64_t classes, row_elements; Span span; const char *file; } Wanted;
+/* What a field's elements may be; row_elements: elements per sample, to name the row in messages; finite: nan and infinities are
+ * errors, not merely worth a warning. */
+typedef struct Wanted { DType dtype; int64_t classes, row_elements; Span span; const char *file; bool finite; } Wanted;
 /* Elements of a file's body (taken over, freed or returned) as the wanted dtype, dense row-major; *owned is what to free.
  * NULL: reported. */
 char *array_convert(Diag *diag, const Header *header, char *body, Wanted wanted, void **owned);
+
+/* Several fields of one file fail for one reason: has it been told? */
+bool said_before(const Diag *diag, Severity severity, const char *text);
 
 /* Rows of a csv file: the records after the header line, if there is one. */
 int64_t csv_samples(File *file, Diag *diag, const DataField *field);

@@ -95,6 +95,12 @@ def bound(dims, batch, bar):
     return max(arithmetic + update, size / bar["copy_gbs"][level] * 1e-3)
 
 
+def slowed(bar, gflops):
+    """The bar of a processor whose multipliers do `gflops`: memory as it was, arithmetic slower by the same factor."""
+    factor = bar["fma_gflops"] / gflops
+    return {**bar, "fma_gflops": gflops, "adam_ps": {level: ps * factor for level, ps in bar["adam_ps"].items()}}
+
+
 def machine():
     try:
         names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]

@@ -2,6 +2,7 @@
  *     cc -O3 -march=native -ffast-math -pthread peak.c -o peak -lm && ./peak THREADS
  * In: how many threads work at once, each on its own core and its own memory.  Out, all threads together:
  *     fma_gflops        fused multiply-adds on registers alone
+ *     tile_gflops       the same in the inner loop of a matrix product, whose operands come from L1: the most that products reach
  *     copy_gbs          bytes read and written by a copy whose arrays lie in L2, in L3, in memory
  *     adam_ps           picoseconds of Adam's arithmetic for a parameter, arrays in L2 and in L3
  * A figure is the best of many passes, since a pass that something disturbed says nothing about the machine.
@@ -14,16 +15,21 @@
 #include <stdlib.h>
 #include <time.h>
 
+/* A tile of ROWS x COLUMNS vectors of sums fills the registers, two operands and a broadcast beside it. */
 #if defined __AVX512F__
 #define LANES 16
+#define ROWS 14
 #elif defined __AVX__
 #define LANES 8
+#define ROWS 6
 #else
 #define LANES 4
+#define ROWS 6
 #endif
+#define COLUMNS 2
 typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
 
-enum { MOST_THREADS = 64, ARRAYS = 4, SUMS = 12, TURNS = 20000 };
+enum { MOST_THREADS = 64, ARRAYS = 4, SUMS = 12, TURNS = 20480, DEPTH = 128 };
 
 typedef struct Worker {
 	pthread_t thread;
@@ -62,6 +68,25 @@ static void multiply_add(Worker *w, long turns) {
 		for (int i = 0; i < SUMS; i++) sum[i] = sum[i] * factor + term;
 	}
 	for (int i = 0; i < SUMS; i++) __asm__ volatile("" ::"x"(sum[i]));   /* somebody wants them all */
+}
+
+/* Rank-one updates of a tile, DEPTH of them over and over: both operands lie in L1, as a blocked product has them. */
+static void multiply_tile(Worker *w, long turns) {
+	const float *a = w->array[0];
+	const Vector *b = (const Vector *)w->array[1];
+	for (long done = 0; done < turns; done += DEPTH) {
+		Vector sum[ROWS][COLUMNS] = {0};
+		__asm__ volatile("" : "+r"(a), "+r"(b)::"memory");
+		for (int k = 0; k < DEPTH; k++)
+#pragma GCC unroll 14
+			for (int row = 0; row < ROWS; row++)
+#pragma GCC unroll 2
+				for (int column = 0; column < COLUMNS; column++) sum[row][column] += b[k * COLUMNS + column] * a[k * ROWS + row];
+#pragma GCC unroll 14
+		for (int row = 0; row < ROWS; row++)
+#pragma GCC unroll 2
+			for (int column = 0; column < COLUMNS; column++) __asm__ volatile("" ::"x"(sum[row][column]));
+	}
 }
 
 static void copy(Worker *w, long count) {
@@ -139,12 +164,15 @@ int main(int count, char **argument) {
 	/* bytes of all arrays of one thread: well inside L2, beyond L2 but inside a shared L3, far beyond all */
 	enum { IN_L2 = 384 << 10, IN_L3 = 6 << 20, IN_MEMORY = 320 << 20 };
 	double fma = rate(threads, (Load){multiply_add, TURNS, 0, 0.3}) * 2 * LANES * SUMS * 1e-9;
+	double tile = rate(threads, (Load){multiply_tile, TURNS, 2, 0.3});
+	tile *= 2 * LANES * ROWS * COLUMNS * 1e-9;
 	double copied[3], update[2];
 	static const long bytes[3] = {IN_L2, IN_L3, IN_MEMORY};
 	for (int i = 0; i < 3; i++) copied[i] = rate(threads, (Load){copy, bytes[i] / 8 / 64 * 64, 2, i < 2 ? 0.15 : 0.5}) * 8e-9;
 	for (int i = 0; i < 2; i++) update[i] = 1e12 / rate(threads, (Load){adam, bytes[i] / 16 / 64 * 64, 4, 0.15});
-	printf("{\"threads\": %d, \"fma_gflops\": %.2f, \"copy_gbs\": {\"L2\": %.1f, \"L3\": %.1f, \"DRAM\": %.1f}, "
+	printf("{\"threads\": %d, \"fma_gflops\": %.2f, \"tile_gflops\": %.2f, "
+	       "\"copy_gbs\": {\"L2\": %.1f, \"L3\": %.1f, \"DRAM\": %.1f}, "
 	       "\"adam_ps\": {\"L2\": %.1f, \"L3\": %.1f}}\n",
-	       threads, fma, copied[0], copied[1], copied[2], update[0], update[1]);
+	       threads, fma, tile, copied[0], copied[1], copied[2], update[0], update[1]);
 	return 0;
 }

@@ -84,7 +84,7 @@ static Block *block_new(Arena *arena, size_t size) {
 		Block *b = map_block(arena, MAX((size_t)CHUNK_SIZE, (BLOCK_HEADER + size + 4095) / 4096 * 4096));
 		if (b) return b;
 	}
-	size_t total = (BLOCK_HEADER + size + 63) / 64 * 64;
+	size_t total = whole_lines(BLOCK_HEADER + size);
 	Block *b = aligned_alloc(64, total);
 	if (!b) fatal("out of memory (%zu MiB asked for)", total >> 20);
 	memset(b, 0, total);

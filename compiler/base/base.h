@@ -25,6 +25,8 @@
 /* Of whole numbers that are not negative, b > 0. */
 static inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
+/* Bytes, up to the end of a cache line: what stands in one block begins at multiples of it. */
+static inline size_t whole_lines(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 /* Exit codes of the command line; scripts rely on them. */
 enum { EXIT_DONE = 0, EXIT_INPUT = 1, EXIT_USAGE = 2, EXIT_RUN = 3, EXIT_INTERRUPTED = 128 };   /* 128: and a signal's number */

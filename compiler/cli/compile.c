@@ -336,7 +336,7 @@ static bool describe(ObjectUnit *u) {
 		u->embed.seed_offset = add_field(u, "uint64_t", 8, "seed", "of randomness in the graph; set by the initialisation");
 		for (int i = 0; i < p->trains.length; i++)
 			if (!add_step(u, i)) return false;
-		u->embed.train_bytes = (u->embed.train_bytes + 63) / 64 * 64;
+		u->embed.train_bytes = whole_lines(u->embed.train_bytes);
 		Fn *init = program_init(p);
 		if (!init) return false;
 		u->embed.init = run_passes(init, 0, pass_count);

@@ -225,6 +225,12 @@ Val *ir_mark(Fn *f, Val *a);                                            /* a new
 Val *ir_grad(Fn *f, Val *loss, Val *by);
 Val *ir_cotangent(Fn *f, Type type, int64_t *id);                       /* sets *id */
 Val *ir_custom(Fn *f, int64_t id, Val *y, int n, Val **inputs, Val **adjoints);
+/* Does the op only change where elements lie by strides, whatever the operand's are? */
+static inline bool is_strided_view(const Val *v) {
+	return v->op == OpTranspose || v->op == OpSlice || v->op == OpBroadcast || v->op == OpFlip || v->op == OpWindow;
+}
+/* Only changes the index of what it reads? */
+static inline bool is_view(const Val *v) { return v->op == OpReshape || is_strided_view(v); }
 static inline bool is_const(const Val *v, double value) { return v->op == OpConst && v->number == value; }
 /* A constant, or a broadcast of one. */
 bool is_splat(const Val *v, double *value);

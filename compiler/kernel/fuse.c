@@ -73,7 +73,7 @@ int kernel_add_buffer(KernelProgram *kp, Type type, Buffer b) {
 	int64_t elements = type_count(type) / last * b.row;
 	if (type.rank) elements = round_up(elements, LANES);   /* the last vector is written whole */
 	int64_t bytes = elements * dtype_info[type.dtype].bytes;
-	if (b.kind != BUFFER_OUTER) b.bytes = (size_t)((bytes + 63) / 64 * 64);
+	if (b.kind != BUFFER_OUTER) b.bytes = whole_lines((size_t)bytes);
 	b.first = b.last = -1;
 	vec_push(kp->arena, &kp->buffers, b);
 	return kp->buffers.length - 1;

@@ -230,10 +230,6 @@ static inline int64_t buffer_row_bytes(const Buffer *b) {
 	return type_count(b->type) / b->type.dim[0] / last_dim(b->type) * b->row * dtype_info[b->type.dtype].bytes;
 }
 static inline size_t buffer_part_bytes(const Buffer *b) { return (size_t)(b->part * buffer_row_bytes(b) + 127) / 64 * 64; }
-/* Does the op only change where elements lie by strides, whatever the operand's are? */
-static inline bool is_strided_view(const Val *v) {
-	return v->op == OpTranspose || v->op == OpSlice || v->op == OpBroadcast || v->op == OpFlip || v->op == OpWindow;
-}
 /* The strided window by which v can be read from a stored value, through views only; false when it cannot. */
 bool view_resolve(const KernelProgram *kp, const Val *v, View *out);
 /* A cast to f32 from a shorter type, which loses nothing and costs next to nothing? */
@@ -256,8 +252,6 @@ static inline int64_t fold_terms(const Val *v) {
 static inline bool is_pointwise(const Val *v) {
 	return op_info[v->op].pointwise || v->op == OpCast || v->op == OpMark || v->op == OpCustom;
 }
-/* Only changes the index of what it reads? */
-static inline bool is_view(const Val *v) { return v->op == OpReshape || is_strided_view(v); }
 /* What `v` is a view of in the end. */
 static inline const Val *view_base(const Val *v) {
 	while (is_view(v)) v = v->arg[0];

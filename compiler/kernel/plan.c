@@ -85,12 +85,12 @@ static void plan_arena(KernelProgram *kp) {
 	qsort(live, (size_t)n, sizeof *live, larger_first);
 	Buffer **placed = NEW_ARRAY(kp->arena, Buffer *, n + 1);
 	for (int i = 0; i < n; i++) place_buffer(kp, live[i], placed, i);
-	kp->arena_bytes = (kp->arena_bytes + 63) / 64 * 64;
+	kp->arena_bytes = whole_lines(kp->arena_bytes);
 }
 
 void kernel_plan(KernelProgram *kp, size_t scratch_bytes) {
 	plan_arena(kp);
 	kp->scratch_offset = kp->arena_bytes;
-	kp->scratch_bytes = (scratch_bytes + 63) / 64 * 64;
+	kp->scratch_bytes = whole_lines(scratch_bytes);
 	kp->arena_bytes += kp->scratch_bytes * (size_t)kp->workers + 64;   /* 64: the last vector may be read whole */
 }

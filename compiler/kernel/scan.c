@@ -29,7 +29,7 @@ static void make_window(const Buffer *of, Type type, int64_t offset, int64_t ste
 	int64_t bytes = dtype_info[type.dtype].bytes;
 	out->offset += (size_t)(offset * bytes);
 	out->step += step * bytes;
-	out->bytes = (size_t)((type_count(type) * bytes + 63) / 64 * 64);
+	out->bytes = whole_lines((size_t)(type_count(type) * bytes));
 }
 
 /* The result of the scan with this number in the program around it, or NULL when nobody reads it. */

@@ -91,15 +91,12 @@ static int replaced_input(const KernelProgram *kp, int output) {
 }
 
 /* Outputs that update an input are written over it where that is possible. */
-static void place_outputs(KernelProgram *kp) {
+static void place_outputs(KernelProgram *kp, Readers *readers) {
 	const Fn *f = kp->fn;
 	int *kernel_of = NEW_ARRAY(kp->arena, int, f->vals.length + 1);
-	Readers *readers = NEW_ARRAY(kp->arena, Readers, f->vals.length + f->outputs.length + 1);
 	char *answer = NEW_ARRAY(kp->arena, char, kp->kernels.length + f->outputs.length + 1);   /* with the copies */
-	for (int k = 0; k < kp->kernels.length; k++) {
+	for (int k = 0; k < kp->kernels.length; k++)
 		for (int r = 0; r < kp->kernels.data[k].roots.length; r++) kernel_of[kp->kernels.data[k].roots.data[r]->id] = k;
-		add_readers(kp, k, readers);
-	}
 	for (int i = 0; i < f->outputs.length; i++) {
 		const Output *out = &f->outputs.data[i];
 		int replaced = replaced_input(kp, i);
@@ -135,10 +132,7 @@ static int last_read_here(const KernelProgram *kp, int kernel, const Val *root, 
 }
 
 /* Temporaries are written over others that end there: so less memory is in use, and what is near stays so. */
-static void place_over_operands(KernelProgram *kp) {
-	Readers *readers = NEW_ARRAY(kp->arena, Readers, kp->fn->vals.length + kp->fn->outputs.length + 1);
-	if (kp->parent) return;
-	for (int k = 0; k < kp->kernels.length; k++) add_readers(kp, k, readers);
+static void place_over_operands(KernelProgram *kp, const Readers *readers) {
 	for (int k = 0; k < kp->kernels.length; k++) {
 		const Kernel *kernel = &kp->kernels.data[k];
 		if (kernel->kind != KERNEL_MAP && kernel->kind != KERNEL_ROWS) continue;
@@ -564,8 +558,10 @@ KernelProgram *kernel_schedule_body(KernelProgram *kp, Kernel *k, int workers, c
 
 void kernel_schedule(KernelProgram *kp, int workers, const Machine *machine) {
 	drop_empty(kp);
-	place_outputs(kp);
-	place_over_operands(kp);
+	Readers *readers = NEW_ARRAY(kp->arena, Readers, kp->fn->vals.length + kp->fn->outputs.length + 1);   /* with the copies */
+	for (int k = 0; k < kp->kernels.length; k++) add_readers(kp, k, readers);
+	place_outputs(kp, readers);
+	if (!kp->parent) place_over_operands(kp, readers);
 	scan_schedule(kp, workers, machine);
 	complete_kernels(kp);
 	order_kernels(kp);

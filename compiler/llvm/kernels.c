@@ -17,6 +17,7 @@ struct KernelWriter {
 	bool ragged;                 /* a tile's columns may begin and end anywhere, not at multiples of 16 */
 	bool flat;                   /* the index is an element's number: see tile_is_flat() */
 	bool run, whole;             /* so it is, and the rows of a tile are one run: see is_run(); of whole 16s */
+	int lanes;                   /* the axis that lanes run along: see lane_axis() */
 	int along;                   /* the axis that a sequence runs along, inside of all others, or -1 */
 	Inside *each;                /* what is done at an index along the lanes, if not roots written */
 };
@@ -237,7 +238,7 @@ static void write_map_row(KernelWriter *w, At *at) {
 		write_each(w, at, NULL);
 		return;
 	}
-	int axis = lane_axis(k->kp, k->kernel);
+	int axis = w->lanes;
 	bool shared = axis == k->kernel->partition;
 	int64_t n = d.dim[axis];
 	Value begin = shared ? w->begin : emit_index(k->e, 0), end = shared ? w->end : emit_index(k->e, n);
@@ -519,7 +520,7 @@ typedef struct Wide { size_t a, b, end; } Wide;
 static size_t widened_bytes(const Widening *w) { return w->level < 0 ? 0 : (size_t)round_up(w->count + LANES, LANES) * 4; }
 
 static Wide wide_places(const Contraction *c, size_t behind) {
-	size_t a = (size_t)round_up((int64_t)behind, 64), b = a + widened_bytes(&c->wide_a);
+	size_t a = whole_lines(behind), b = a + widened_bytes(&c->wide_a);
 	return (Wide){a, b, b + widened_bytes(&c->wide_b)};
 }
 
@@ -675,11 +676,12 @@ static Value write_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel
 	w->begin = LLVMGetParam(function, (unsigned)nparams - 2);
 	w->end = LLVMGetParam(function, (unsigned)nparams - 1);
 	w->along = -1;
+	w->lanes = lane_axis(kp, kernel);
 	At at = {0};
 	switch (kernel->kind) {
 	case KERNEL_MAP:
-		if (is_run(kp, kernel) && kernel->partition <= 0) write_map_run(w);
-		else write_axes(w, &at, 0, MAX(lane_axis(kp, kernel), 0), write_map_row);
+		if (kernel->partition <= 0 && is_run(kp, kernel)) write_map_run(w);
+		else write_axes(w, &at, 0, MAX(w->lanes, 0), write_map_row);
 		break;
 	case KERNEL_SEQUENCE: write_sequence(w); break;
 	case KERNEL_ROWS: lower_rows(&w->lower, w->begin, w->end, w->scratch); break;

@@ -24,12 +24,8 @@ typedef struct Rounding {
 	bool *rounded;
 } Rounding;
 
-static bool is_view(const Val *v) {
-	switch (v->op) {
-	case OpReshape: case OpTranspose: case OpBroadcast: case OpSlice: case OpPad: case OpFlip: case OpWindow: return true;
-	default: return false;
-	}
-}
+/* Makes no numbers, but for the border of a pad. */
+static bool only_moves(const Val *v) { return is_view(v) || v->op == OpPad; }
 
 static bool is_wide(const Val *v) { return v->type.dtype == DTYPE_F32; }
 
@@ -46,7 +42,7 @@ static bool is_given(const Val *v) { return v->op == OpInput || v->op == OpConst
 static bool is_emitted(const Val *v) { return v->op == OpProject && v->list[0].data[0] >= scan_carries(v->arg[0]); }
 
 static const Val *base_of(const Val *v) {
-	while (is_view(v)) v = v->arg[0];
+	while (only_moves(v)) v = v->arg[0];
 	return v;
 }
 
@@ -78,7 +74,7 @@ static bool *find_spread(const Rounding *r) {
 	bool *spread = NEW_ARRAY(r->f->arena, bool, r->f->vals.length + 1);
 	for (int i = r->f->vals.length - 1; i >= 0; i--) {
 		const Val *v = r->f->vals.data[i];
-		bool passes = v->op == OpCast || op_info[v->op].pointwise || is_view(v);
+		bool passes = v->op == OpCast || op_info[v->op].pointwise || only_moves(v);
 		for (int k = 0; r->forward[i] && k < v->nargs; k++)
 			spread[v->arg[k]->id] |= v->op == OpBroadcast || (passes && spread[i]);
 	}
@@ -94,7 +90,7 @@ static void find_large(Rounding *r) {
 	const bool *spread = find_spread(r);
 	for (int i = 0; i < r->f->vals.length; i++) {
 		const Val *v = r->f->vals.data[i];
-		bool moves = v->op == OpContract || v->op == OpConcat || v->op == OpCast || op_info[v->op].pointwise || is_view(v);
+		bool moves = v->op == OpContract || v->op == OpConcat || v->op == OpCast || op_info[v->op].pointwise || only_moves(v);
 		bool data = v->op == OpInput && v->type.rank && r->f->inputs.data[v->list[0].data[0]].kind == INPUT_DATA;
 		bool large = data || v->op == OpGather;
 		moves |= v->op == OpScan || is_emitted(v) || (is_reduction(v) && !spread[i]);
@@ -119,7 +115,7 @@ static const Val *source_of(const Val *v) {
 }
 
 static bool may_round(const Rounding *r, const Val *v) {
-	bool computed = !is_given(v) && v->op != OpScan && (v->op != OpProject || is_emitted(v)) && !is_view(v);
+	bool computed = !is_given(v) && v->op != OpScan && (v->op != OpProject || is_emitted(v)) && !only_moves(v);
 	return computed && is_wide(v) && r->large[v->id];
 }
 
@@ -153,7 +149,7 @@ static Val *round_value(Fn *f, Val *v) { return ir_cast(f, ir_cast(f, v, DTYPE_B
 static Val *round_given(Rebuild *r, Val *v) {
 	VEC(Val *) views = {0};
 	Arena *arena = r->to->arena;
-	for (; is_view(v); v = v->arg[0]) vec_push(arena, &views, v);
+	for (; only_moves(v); v = v->arg[0]) vec_push(arena, &views, v);
 	Val *x = round_value(r->to, r->map[v->id]);
 	for (int i = views.length - 1; i >= 0; i--) x = fn_rebuild(r->to, views.data[i], &x);
 	return x;

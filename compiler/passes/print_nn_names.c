@@ -92,8 +92,8 @@ static const char *output_name(Print *p, const Output *output, size_t prefix) {
 
 /* ---- what is written in place ---- */
 
-static bool is_view(const Val *v) { return v->op == OpBroadcast || v->op == OpTranspose; }
-bool in_place(const Val *v) { return op_info[v->op].pointwise || v->op == OpCast || is_view(v) || v->op == OpIota; }
+static bool is_relabelled(const Val *v) { return v->op == OpBroadcast || v->op == OpTranspose; }
+bool in_place(const Val *v) { return op_info[v->op].pointwise || v->op == OpCast || is_relabelled(v) || v->op == OpIota; }
 
 /* A line holds about this many ops. */
 enum { HEAVY = 7 };
@@ -104,7 +104,7 @@ static void count_uses(Print *p, bool *strict, bool *apart) {
 	for (int i = 0; i < f->outputs.length; i++) strict[f->outputs.data[i].val->id] = apart[f->outputs.data[i].val->id] = true;
 	for (int i = f->vals.length - 1; i >= 0; i--) {
 		const Val *v = f->vals.data[i];
-		int times = is_view(v) && !strict[i] ? p->uses[i] : 1;
+		int times = is_relabelled(v) && !strict[i] ? p->uses[i] : 1;
 		for (int k = 0; k < v->nargs; k++) {
 			p->uses[v->arg[k]->id] += times;
 			apart[v->arg[k]->id] |= !moves(v);
@@ -183,11 +183,11 @@ void choose_names(Print *p) {
 	}
 	for (int i = 0; i < n; i++) {
 		const Val *v = f->vals.data[i];
-		p->weight[i] = !is_view(v) && v->op != OpIota && !is_literal(v);
+		p->weight[i] = !is_relabelled(v) && v->op != OpIota && !is_literal(v);
 		for (int k = 0; k < v->nargs; k++)
 			if (!p->name[v->arg[k]->id] && !is_literal(v)) p->weight[i] += p->weight[v->arg[k]->id];
 		if (v->op == OpScan || p->name[i] || (is_literal(v) && !strict[i]) || (!apart[i] && merges(p, v))) continue;
-		bool again = p->uses[i] > 1 && !is_view(v) && v->op != OpIota;
+		bool again = p->uses[i] > 1 && !is_relabelled(v) && v->op != OpIota;
 		if (!(strict[i] || again || !in_place(v) || p->weight[i] > HEAVY)) continue;
 		const Val *of = adjoint_of[i];
 		bool known = of && p->name[of->id];

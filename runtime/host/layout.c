@@ -8,7 +8,7 @@
 static size_t place(Layout *layout, const Program *p, int i, size_t offset) {
 	Type type = p->persistent.data[i].type;
 	layout->places[i] = (Place){offset, lasting_row(type)};
-	return offset + (lasting_bytes(type) + 63) / 64 * 64;
+	return offset + whole_lines(lasting_bytes(type));
 }
 
 Layout layout_program(Arena *arena, const Program *p) {

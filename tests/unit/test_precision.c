@@ -96,14 +96,14 @@ static void by_hand(void **state) {
 
 /* ---- any program ---- */
 
-static bool is_view(Op op) {
+static bool only_moves(Op op) {
 	return op == OpReshape || op == OpTranspose || op == OpBroadcast || op == OpSlice || op == OpPad || op == OpFlip ||
 	       op == OpWindow;
 }
 
 /* What a contract reads has passed through bf16, or comes from a type that it holds. */
 static void check_operand(const Val *v, const char *what) {
-	while (is_view(v->op)) v = v->arg[0];
+	while (only_moves(v->op)) v = v->arg[0];
 	DType from = v->op == OpCast ? v->arg[0]->type.dtype : v->type.dtype;
 	if (from != DTYPE_BF16 && from != DTYPE_U8 && from != DTYPE_I8 && from != DTYPE_BOOL)
 		fail_msg("%s: a contract reads %%%d, %s", what, v->id, op_info[v->op].text);

@@ -5,6 +5,8 @@
 #ifndef NNC_PROGRAM_H
 #define NNC_PROGRAM_H
 
+#include <string.h>
+
 #include "ast.h"
 #include "ir.h"
 
@@ -99,6 +101,14 @@ struct Program {
 	VEC(Constant) constants;      /* stored with the weights */
 	void *elab;                   /* the elaborator's own state, to make more Fns */
 };
+/* The number of the tensor that lives between steps under this path, or -1.  near: where to look first: mostly paths are asked
+ * for in the order of the program. */
+static inline int program_find(const Program *p, const char *path, int near) {
+	int n = p->persistent.length;
+	for (int i = 0; i < n; i++)
+		if (strcmp(p->persistent.data[(near + i) % n].path, path) == 0) return (near + i) % n;
+	return -1;
+}
 
 /* How the elaborator learns what stands in files (sizes, vocabularies): the only way compiler/ reads data. */
 typedef struct DataInfo { bool ok; int64_t samples; } DataInfo;

@@ -128,18 +128,14 @@ Tensor wide_tensor(Arena *arena, Type type, const void *dense) {
 	return t;
 }
 
-static int find_persistent(const Program *p, const char *path) {
-	for (int i = 0; i < p->persistent.length; i++)
-		if (strcmp(p->persistent.data[i].path, path) == 0) return i;
-	die("no persistent tensor '%s'", path);
-}
-
 Tensor wide_input(Session *s, const Input *in, const Situation *now) {
 	Tensor t = {in->type, NULL};
 	if (in->kind == INPUT_DATA) return t;
 	if (in->kind == INPUT_PARAM || in->kind == INPUT_STATE || in->kind == INPUT_SLOT) {
 		char *dense = arena_alloc(s->arena, (size_t)type_count(in->type) * (size_t)dtype_info[in->type.dtype].bytes);
-		layout_store(&s->layout, s->program, find_persistent(s->program, in->name), now->block, dense);
+		int number = program_find(s->program, in->name, 0);
+		if (number < 0) die("no persistent tensor '%s'", in->name);
+		layout_store(&s->layout, s->program, number, now->block, dense);
 		return wide_tensor(s->arena, in->type, dense);
 	}
 	t.data = arena_alloc(s->arena, 8);

@@ -246,12 +246,6 @@ static void emit_step(Abi *abi, const EmbedStep *s) {
 
 /* ---- initialisation ---- */
 
-static int find_persistent(const Program *p, const char *path) {
-	for (int i = 0; i < p->persistent.length; i++)
-		if (strcmp(p->persistent.data[i].path, path) == 0) return i;
-	return -1;
-}
-
 /* The same Fn with every output written where it belongs, in the packed block. */
 static Fn *init_in_place(const Program *p, const Fn *from) {
 	Fn *f = fn_new(from->arena, from->name);
@@ -262,7 +256,7 @@ static Fn *init_in_place(const Program *p, const Fn *from) {
 	int first = f->inputs.length;
 	VEC(Val *) values = {0};
 	for (int i = 0; i < from->outputs.length; i++) {
-		int k = find_persistent(p, from->outputs.data[i].name);
+		int k = program_find(p, from->outputs.data[i].name, i);
 		if (k < 0) continue;
 		fn_input(f, p->persistent.data[k].path, p->persistent.data[k].kind, p->persistent.data[k].type);
 		vec_push(f->arena, &values, from->outputs.data[i].val);

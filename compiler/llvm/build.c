@@ -316,14 +316,14 @@ Value emit_alloca(Emit *e, LLVMTypeRef type, int64_t count, int alignment) {
 
 /* ---- control ---- */
 
-static LLVMBasicBlockRef new_block(Emit *e) { return LLVMAppendBasicBlockInContext(e->context, e->function, ""); }
+LLVMBasicBlockRef emit_block(Emit *e) { return LLVMAppendBasicBlockInContext(e->context, e->function, ""); }
 
 EmitLoop emit_loop_begin(Emit *e, Value begin, Value end, int64_t step) {
 	int64_t x, y;
 	EmitLoop loop = {
 	    .end = end, .step = emit_index(e, step), .first = begin, .guarded = !(constant(begin, &x) && constant(end, &y) && x < y)};
-	loop.body = new_block(e);
-	loop.exit = new_block(e);
+	loop.body = emit_block(e);
+	loop.exit = emit_block(e);
 	if (loop.guarded) LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, begin, end, ""), loop.body, loop.exit);
 	else LLVMBuildBr(e->builder, loop.body);
 	loop.before = LLVMGetInsertBlock(e->builder);
@@ -368,8 +368,8 @@ void emit_loop_end(Emit *e, EmitLoop *loop) {
 }
 
 EmitIf emit_if(Emit *e, Value condition) {
-	LLVMBasicBlockRef inside = new_block(e);
-	EmitIf branch = {.otherwise = new_block(e), .after = new_block(e)};
+	LLVMBasicBlockRef inside = emit_block(e);
+	EmitIf branch = {.otherwise = emit_block(e), .after = emit_block(e)};
 	LLVMBuildCondBr(e->builder, condition, inside, branch.otherwise);
 	LLVMPositionBuilderAtEnd(e->builder, inside);
 	return branch;

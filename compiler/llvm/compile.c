@@ -6,18 +6,6 @@
 
 #include "lower.h"
 
-/* next: where to look first; mostly names come in the order of the program. */
-static const Place *find_place(const Program *p, const Layout *layout, const char *path, int *next) {
-	int n = p->persistent.length;
-	for (int i = 0; i < n; i++) {
-		int at = (*next + i) % n;
-		if (strcmp(p->persistent.data[at].path, path)) continue;
-		*next = at + 1;
-		return &layout->places[at];
-	}
-	die("no persistent tensor '%s'", path);
-}
-
 /* The most that one worker needs for any kernel. */
 static size_t most_scratch(const Target *t, const KernelProgram *kp) {
 	size_t most = 0;
@@ -42,8 +30,10 @@ KernelProgram *compile_kernels(Arena *arena, Fn *f, const Program *p, const Layo
 	for (int i = 0, next = 0; i < prepared->inputs.length; i++) {
 		Input *in = &prepared->inputs.data[i];
 		if (in->kind != INPUT_PARAM && in->kind != INPUT_STATE && in->kind != INPUT_SLOT) continue;
-		const Place *place = find_place(p, layout, in->name, &next);
-		places[i] = (InputPlace){place->offset, place->row};
+		int number = program_find(p, in->name, next);
+		if (number < 0) die("no persistent tensor '%s'", in->name);
+		places[i] = (InputPlace){layout->places[number].offset, layout->places[number].row};
+		next = number + 1;
 	}
 	KernelProgram *kp = kernel_fuse(arena, prepared, places);
 	kernel_schedule(kp, MAX(options->workers, 1), &machine);

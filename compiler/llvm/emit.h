@@ -77,6 +77,8 @@ Value emit_gather(Emit *e, LLVMTypeRef element, Value base, Value subscripts, Va
 Value emit_tail_mask(Emit *e, int lanes, Value count);    /* lane number < count (index) */
 Value emit_alloca(Emit *e, LLVMTypeRef type, int64_t count, int alignment);   /* in the entry block */
 
+LLVMBasicBlockRef emit_block(Emit *e);                    /* a new one, at the end of the function */
+
 /* Control.  for (i = begin; i < end; i += step), tested at the bottom; the test before the first turn is left out when the
  * constants show that it succeeds.  Carried values: emit_loop_carry, anywhere in the loop, gives the value at the turn's start,
  * emit_loop_next sets what the next turn sees, and loop.result[n] is the value after emit_loop_end.

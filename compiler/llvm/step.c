@@ -269,8 +269,6 @@ static void store_bases(Scope *s) {
 	}
 }
 
-static LLVMBasicBlockRef new_block(Emit *e) { return LLVMAppendBasicBlockInContext(e->context, e->function, ""); }
-
 /* A place in the table: the call, and how many rows of their shares those that run together have done. */
 typedef struct TablePlace { Value at, done; } TablePlace;
 
@@ -301,8 +299,8 @@ static void call_by_table(Scope *s, const ProgramCode *code) {
 	Table t = {0};
 	store_bases(s);
 	Value table = make_table(s, code, &t);
-	LLVMBasicBlockRef before = LLVMGetInsertBlock(e->builder), body = new_block(e), never = new_block(e);
-	LLVMBasicBlockRef next = new_block(e), after = new_block(e);
+	LLVMBasicBlockRef before = LLVMGetInsertBlock(e->builder), body = emit_block(e), never = emit_block(e);
+	LLVMBasicBlockRef next = emit_block(e), after = emit_block(e);
 	LLVMBuildBr(e->builder, body);
 	LLVMPositionBuilderAtEnd(e->builder, never);
 	LLVMBuildUnreachable(e->builder);
@@ -329,7 +327,7 @@ static void call_by_table(Scope *s, const ProgramCode *code) {
 	for (int i = 0; i < t.cases.length; i++) {
 		const Case *c = &t.cases.data[i];
 		const Kernel *k = &s->kp->kernels.data[c->first];
-		LLVMBasicBlockRef block = new_block(e);
+		LLVMBasicBlockRef block = emit_block(e);
 		LLVMAddCase(choice, LLVMConstInt(e->i64, (unsigned)i, false), block);
 		LLVMPositionBuilderAtEnd(e->builder, block);
 		TablePlace past = {emit_add(e, place.at, emit_index(e, c->length)), emit_index(e, 0)};

@@ -40,8 +40,7 @@ static Interpreted interpreted_make(Arena *arena, const Fn *fn, const Program *p
 		const Input *in = &fn->inputs.data[i];
 		self.place[i] = -1;
 		if (in->kind != INPUT_PARAM && in->kind != INPUT_STATE && in->kind != INPUT_SLOT) continue;
-		for (int k = 0; k < p->persistent.length; k++)
-			if (strcmp(p->persistent.data[k].path, in->name) == 0) self.place[i] = k;
+		self.place[i] = program_find(p, in->name, i);
 		if (self.place[i] < 0) die("input '%s' is no persistent tensor of the program", in->name);
 	}
 	return self;

@@ -149,13 +149,26 @@ static bool depends_on(const char *text, char letter) {
 	return false;
 }
 
+/* `text` without what stands between braces: of `if` with a known condition only one branch is compiled, and gives ranges. */
+static const char *without_branches(Generator *g, const char *text) {
+	Text kept = {.arena = g->arena};
+	int depth = 0;
+	text_add(&kept, "%s", "");
+	for (const char *p = text; *p; p++) {
+		depth -= *p == '}';
+		if (!depth) text_add(&kept, "%c", *p);
+		depth += *p == '{';
+	}
+	return kept.data;
+}
+
 /* An expression in which every atom stands, so that every variable has its range from a subscript. */
 static const char *body_of(Indexing *x, const Atom *atoms, int n, char kind, int depth) {
 	Generator *g = x->g;
 	const char *text = grown_body(g, atoms, n, kind, depth);
 	for (int i = 0; i < n; i++) {
 		const char *atom;
-		if (strstr(text, atoms[i].text)) continue;
+		if (strstr(without_branches(g, text), atoms[i].text)) continue;
 		WITH_ATOMS(g, &atoms[i], 1, atom = grow(g, kind, 0));
 		text = arena_printf(g->arena, kind == 'C' ? "(%s) or %s" : "%s + %s", text, atom);
 	}
@@ -184,7 +197,7 @@ static void finish(Indexing *x, const Atom *atoms, int n) {
 		                strcmp(what, "mean");
 		const char *inner = body_of(x, atoms, n, integers ? 'I' : 'F', roll(d, 3));
 		for (int v = 0; v < x->nvars; v++)
-			if (!(kept >> v & 1) && !depends_on(inner, letters[v]))
+			if (!(kept >> v & 1) && !depends_on(without_branches(g, inner), letters[v]))
 				inner = arena_printf(g->arena, "%s %s %c", inner, integers ? "+" : "+ 0.01 *", letters[v]);
 		body = arena_printf(g->arena, "%s[%s](%s)", what, over.data, inner);
 		kind = !strcmp(what, "argmax") || integers ? 'I' : 'F';

@@ -558,6 +558,23 @@ static void store_outputs(Fuse *f) {
 	}
 }
 
+static int count_stored(const Fuse *f) {
+	int stored = 0;
+	for (int i = 0; i < f->kp->fn->vals.length; i++) stored += f->kp->buffer_of[i] >= 0;
+	return stored;
+}
+
+/* A value stored for a later reader may be an operand of a product: it then lies otherwise than when that was decided, the loops
+ * of the product are others, and so may be what it must find stored. */
+static void settle_products(Fuse *f) {
+	for (int before = -1, now = count_stored(f); now != before;) {
+		before = now;
+		for (int i = 0; i < f->kp->fn->vals.length; i++)
+			if (is_product(f->kp->fn->vals.data[i])) store_operands(f, f->kp->fn->vals.data[i]);
+		now = count_stored(f);
+	}
+}
+
 /* Values of a program, with room for the scheduler's copies. */
 static int value_room(const Fn *fn) { return fn->vals.length + 2 * fn->outputs.length + 1; }
 
@@ -592,6 +609,7 @@ static KernelProgram *fuse(KernelProgram *kp) {
 	for (int i = 0; i < fn->vals.length; i++) decide(&f, fn->vals.data[i]);
 	if (kp->parent) store_body_outputs(&f);
 	else store_outputs(&f);
+	settle_products(&f);
 	int most = kp->buffers.length + fn->outputs.length;   /* a kernel for each stored value, and for each copy */
 	kp->kernels.data = NEW_ARRAY(arena, Kernel, most);
 	kp->kernels.capacity = most;

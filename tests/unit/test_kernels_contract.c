@@ -427,11 +427,32 @@ static void steps(void **state) {
 	arena_free(arena);
 }
 
+/* A constant that lies nowhere is read as one run by its product, until a later product wants it stored: the first one's sum has
+ * two loops then, and its other factor must lie row by row. */
+static void stored_by_another(void **state) {
+	(void)state;
+	Arena *arena = arena_new();
+	Fn *f = fn_new(arena, "shared");
+	Val *weights = fn_input(f, "weights", INPUT_PARAM, type_make(DTYPE_F32, 5, (int64_t[]){2, 2, 68, 2, 1}));
+	Val *image = fn_input(f, "image", INPUT_DATA, type_make(DTYPE_F32, 5, (int64_t[]){4, 4, 4, 2, 68}));
+	Val *slope = ir_broadcast(f, ir_const(f, DTYPE_F32, 0.0138), 5, (int64_t[]){2, 4, 3, 3, 1}, NULL);
+	Val *taps = ir_window(f, ir_window(f, slope, 2, 2, 2, 1, 1), 4, 2, 2, 1, 1);     /* (G, B, I, R, J, S, F) */
+	Val *flipped = ir_flip(f, weights, 2, (int64_t[]){0, 1});                        /* (R, S, C, G, F) */
+	int64_t of_taps[] = {0, 1, 2, 3, 4, 5, 6}, of_weights[] = {3, 5, 7, 0, 6}, of_image[] = {1, 2, 4, 0, 7};
+	fn_output(f, "back", ir_contract(f, taps, of_taps, flipped, of_weights, 5, of_image), -1);
+	Val *read = ir_window(f, ir_window(f, image, 2, 3, 2, 1, 1), 1, 3, 2, 1, 1);     /* (B, I, R, J, S, G, C) */
+	int64_t of_read[] = {1, 2, 3, 4, 5, 0, 6}, of_slope[] = {0, 1, 2, 4, 7}, of_result[] = {3, 5, 6, 0, 7};
+	fn_output(f, "weights' slope", ir_contract(f, read, of_read, slope, of_slope, 5, of_result), -1);
+	expect_same(arena, fn_canonical(f), 0, false, "stored by another");
+	arena_free(arena);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(random_contracts), cmocka_unit_test(convolutions),
 	                                   cmocka_unit_test(bounded), cmocka_unit_test(turned_taps), cmocka_unit_test(one_filter),
 	                                   cmocka_unit_test(channel_by_channel), cmocka_unit_test(lone_columns),
 	                                   cmocka_unit_test(short_factors), cmocka_unit_test(short_convolutions),
-	                                   cmocka_unit_test(dealt_parts), cmocka_unit_test(taps_last), cmocka_unit_test(steps)};
+	                                   cmocka_unit_test(dealt_parts), cmocka_unit_test(taps_last), cmocka_unit_test(steps),
+	                                   cmocka_unit_test(stored_by_another)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,7 +24,8 @@ static OwnLayer declare_layer(Generator *g) {
 	text_add(t, "  param w: [k, n] = %s\n  param s: [n] = 1\n",
 	         CHOOSE_MORE(g, "glorot_uniform(shape)", "orthogonal(shape)", "he_normal(shape)", "full(0.1, shape)"));
 	if (l.state) text_add(t, "  state m: [n] = 0\n");
-	text_add(t, "  let z = x @ w\n  let y = f(%s) * s\n", grown(g, atoms, 1, 1));
+	const char *inner = grown(g, atoms, 1, 1);
+	text_add(t, "  let z = x @ w\n  let y = f(%s%s) * s\n", inner, may_be_tagged(inner) ? " + 0" : "");   /* f may want logits */
 	if (l.state) text_add(t, one_in(d, 2) ? "  if training { %s }\n" : "  %s\n", "m <- 0.9 * m + 0.1 * tanh(mean(z))");
 	if (one_in(d, 2)) text_add(t, "  if n > least { y = y + 0.2 * dense(x, n) } else { y = y - z }\n");
 	if (one_in(d, 3)) text_add(t, "  for i in 0..2 { y = y + 0.1 * dense(y, n, bias = i == 1) }\n");

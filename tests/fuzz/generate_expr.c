@@ -131,8 +131,13 @@ const char *converted(Generator *g, const char *text, char from, char to) {
 		if (from == 'C' && g->real) return arena_printf(a, "(%s as %s)", text, real_type(g));
 		return from == 'C' ? arena_printf(a, "where(%s, %s, -0.5)", text, "1.25")
 		                   : arena_printf(a, "((%s as %s) / %s)", text, real_type(g), from == 'U' ? "255" : "8");
-	case 'I': return arena_printf(a, is_real(from) ? "((%s * 5) as i32)" : "(%s as i32)", text);
-	case 'U': return arena_printf(a, is_real(from) ? "((abs(%s) * 50) as u8)" : "(%s as u8)", text);
+	case 'I':
+		/* difference quotients want few stairs: the product of a row may be anything */
+		if (g->smooth && is_real(from)) return arena_printf(a, "((tanh(%s) * 9) as i32)", text);
+		return arena_printf(a, is_real(from) ? "((%s * 5) as i32)" : "(%s as i32)", text);
+	case 'U':
+		if (g->smooth && is_real(from)) return arena_printf(a, "((abs(tanh(%s)) * 50) as u8)", text);
+		return arena_printf(a, is_real(from) ? "((abs(%s) * 50) as u8)" : "(%s as u8)", text);
 	case 'C': return arena_printf(a, is_real(from) ? "(%s > 0.1)" : "(%s > 2)", text);
 	default: return arena_printf(a, is_real(from) && to == 'S' ? "((%s * 50) as %s)" : "(%s as %s)", text, kind_type(to));
 	}

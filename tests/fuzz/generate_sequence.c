@@ -80,7 +80,8 @@ static void scatter_call(Generator *g) {
 		index = i->name, own = i->shape.rank, classes = i->classes, i->used = true;
 	}
 	if (!index && x.kind == 'F' && x.shape.rank > 1 && one_in(&g->dice, 2))
-		index = arena_printf(g->arena, "argmax(%s, axis = -1)", x.name), own--, classes = 70;
+		index = arena_printf(g->arena, "argmax(%s, axis = -1)", x.name), own--,
+		classes = MAX(70, size_value(g, x.shape.size[own]));
 	if (!index) index = arena_printf(g->arena, x.kind == 'F' ? "((2 * %s) as i32)" : "(%s %% 7)", x.name);
 	Size n = {classes && one_in(&g->dice, 2) ? MAX(classes, 1) : random_size(g), false};
 	if (classes > n.n || one_in(&g->dice, 3)) index = arena_printf(g->arena, "(%s - %d)", index, roll(&g->dice, 3));

@@ -5,7 +5,7 @@
 
 #include "object.h"
 
-enum { DEFAULT_BATCH = 32 };   /* where no train block says one */
+enum { DEFAULT_BATCH = 32, MOST_WORKERS = 64 };   /* batch: where no train block says one */
 
 /* "infer,train" */
 static bool parse_entries(const Options *o, bool *infer, bool *train) {
@@ -22,85 +22,6 @@ static bool parse_entries(const Options *o, bool *infer, bool *train) {
 		at = comma ? comma + 1 : NULL;
 	}
 	return true;
-}
-
-/* ---- names ---- */
-
-/* X_name; an error when something else is called so already. */
-static const char *take_name(ObjectUnit *u, const char *name, const char *what, Span span) {
-	const char *full = arena_printf(u->s->arena, "%s_%s", u->x, name);
-	for (int i = 0; i < u->taken.length; i++)
-		if (strcmp(u->taken.data[i], full) == 0) {
-			diag_error(u->s->diag, span, "%s would be `%s` in C, and something else is called so already", what, full);
-			diag_help(u->s->diag, "give it another name");
-			return full;
-		}
-	vec_push(u->s->arena, &u->taken, full);
-	return full;
-}
-
-static void reserve_names(ObjectUnit *u) {
-	static const char *const names[] = {"params", "train", "scratch", "param_info", "param_table", "pretrained", "init", "load",
-	                                    "store", "load_params", "store_params", "find", "rows", "check", "H", "OK", "BAD_CLASS",
-	                                    "BAD_PATH", "ALIGN", "CODE_BYTES", "PARAM_COUNT", "PARAMS_BYTES", "TRAIN_BYTES",
-	                                    "SCRATCH_INFER", "SCRATCH_TRAIN", "STACK_MAX"};
-	for (size_t i = 0; i < COUNT(names); i++) take_name(u, names[i], "", (Span){0});
-}
-
-/* `wanted` as an identifier that none of the others is; interned, so that they are compared by address. */
-static const char *member_name(ObjectUnit *u, const char *wanted) {
-	Arena *arena = u->s->arena;
-	const char *base = c_identifier(arena, wanted), *name = base;
-	if (c_keyword(base)) name = base = arena_printf(arena, "%s_", base);
-	for (int number = 2;; number++) {
-		name = arena_intern(arena, name, strlen(name));
-		bool free = strcmp(name, "params") != 0;
-		for (int i = 0; free && i < u->members.length; i++) free = u->members.data[i].name != name;
-		for (int i = 0; free && i < u->fields.length; i++) free = u->fields.data[i].name != name;
-		if (free) return name;
-		name = arena_printf(arena, "%s_%d", base, number);
-	}
-}
-
-static const char *argument_name(Arena *arena, const char *wanted, const Declared *others, int n) {
-	static const char *const own[] = {"p", "t", "n", "loss", "scratch"};
-	const char *base = c_identifier(arena, wanted), *name = base;
-	for (int number = 1;; number++) {
-		bool free = !c_keyword(name);
-		for (size_t i = 0; free && i < COUNT(own); i++) free = strcmp(own[i], name) != 0;
-		for (int i = 0; free && i < n; i++) free = strcmp(others[i].name, name) != 0;
-		if (free) return name;
-		name = number == 1 ? arena_printf(arena, "%s_", base) : arena_printf(arena, "%s_%d", base, number);
-	}
-}
-
-/* ---- the blocks ---- */
-
-static size_t dense_bytes(Type t) { return (size_t)type_count(t) * (size_t)dtype_info[t.dtype].bytes; }
-
-static void place_tensors(ObjectUnit *u) {
-	const Program *p = u->s->program;
-	const Layout *l = &u->s->layout;
-	u->params_bytes = MAX(l->infer_bytes, (size_t)64);
-	for (int i = 0; i < p->persistent.length; i++) {
-		const Persistent *x = &p->persistent.data[i];
-		size_t end = x->kind == INPUT_SLOT ? l->bytes : l->infer_bytes, offset = l->places[i].offset;
-		for (int k = 0; k < l->count; k++)
-			if (l->places[k].offset > offset && l->places[k].offset < end) end = l->places[k].offset;
-		Member m = {c_type(x->type.dtype), member_name(u, x->path), x->path,
-		            (int64_t)((end - offset) / (size_t)dtype_info[x->type.dtype].bytes), offset};
-		vec_push(u->s->arena, &u->members, m);
-		if (x->kind == INPUT_SLOT) u->dense_slots += dense_bytes(x->type);
-		else u->dense_params += dense_bytes(x->type);
-	}
-}
-
-static size_t add_field(ObjectUnit *u, const char *type, size_t bytes, const char *wanted, const char *comment) {
-	size_t at = (u->embed.train_bytes + bytes - 1) / bytes * bytes;
-	Member m = {type, member_name(u, wanted), comment, 0, at};
-	vec_push(u->s->arena, &u->fields, m);
-	u->embed.train_bytes = at + bytes;
-	return at;
 }
 
 /* ---- functions ---- */
@@ -208,11 +129,14 @@ static bool add_step(ObjectUnit *u, int number) {
 	const char *suffix = t->name ? arena_printf(arena, "_%s", t->name) : "";
 	EmbedStep *e = &u->embed.steps[u->embed.nsteps];
 	Signature *sign = &u->steps[u->embed.nsteps++];
-	*e = (EmbedStep){.symbol = take_name(u, arena_printf(arena, "step%s", suffix), "the training step", t->span),
-	                 .fn = fn,
-	                 .accumulate = MAX(t->accumulate, 1)};
+	e->symbol = take_name(u, arena_printf(arena, "step%s", suffix), "the training step", t->span);
+	e->fn = fn;
 	e->inputs = NEW_ARRAY(arena, EmbedArray, fn->inputs.length + 1);
-	e->settings = NEW_ARRAY(arena, EmbedSetting, t->nsettings + 1);
+	if (s->options->workers) {
+		e->workers = (int)s->options->workers;
+		e->workers_symbol = take_name(u, arena_printf(arena, "step%s_workers", suffix), "the workers' step", t->span);
+		take_name(u, arena_printf(arena, "WORKERS%s", suffix), "their number", t->span);
+	}
 	*sign = (Signature){t->name ? arena_printf(arena, "train %s", t->name) : "train",
 	                    NEW_ARRAY(arena, Declared, fn->inputs.length + 1), NULL};
 	for (int i = 0; i < fn->inputs.length; i++) {
@@ -221,12 +145,6 @@ static bool add_step(ObjectUnit *u, int number) {
 		Wanted w = {.name = in->name, .one = in->type, .two = in->type, .classes = in->classes};
 		add_array(u, &w, in->type, false, in->name, &e->inputs[e->ninputs], &sign->inputs[e->ninputs], sign->inputs, e->ninputs);
 		e->ninputs++;
-	}
-	e->step_offset = add_field(u, "int64_t", 8, arena_printf(arena, "step%s", suffix), "calls that returned 0");
-	e->epoch_offset = add_field(u, "int32_t", 4, arena_printf(arena, "epoch%s", suffix), "from 1; yours to count");
-	for (int i = 0; i < t->nsettings; i++) {
-		size_t at = add_field(u, "float", 4, arena_printf(arena, "%s%s", t->settings[i].name, suffix), "a setting: input(..)");
-		e->settings[e->nsettings++] = (EmbedSetting){t->settings[i].name, at, (float)t->settings[i].value};
 	}
 	return true;
 }
@@ -245,57 +163,18 @@ static bool check_data(ObjectUnit *u) {
 	return true;
 }
 
-/* ---- constants ---- */
-
-static void put(char *to, uint64_t value, int bytes) {
-	for (int i = 0; i < bytes; i++) to[i] = (char)(value >> (8 * i));
-}
-
-/* X_param_table: what header.c declares as X_param_info. */
-static EmbedBytes param_table(ObjectUnit *u) {
-	const Program *p = u->s->program;
-	u->path_bytes = 8;
-	for (int i = 0; i < p->persistent.length; i++) {
-		if (p->persistent.data[i].kind == INPUT_SLOT && !u->train) continue;
-		u->path_bytes = MAX(u->path_bytes, ((int)strlen(p->persistent.data[i].path) + 8) / 8 * 8);
-		u->table_count++;
-	}
-	size_t entry = (size_t)u->path_bytes + 16 + 16 * MAX_RANK + 16;
-	char *table = arena_alloc(u->s->arena, entry * (size_t)MAX(u->table_count, 1)), *at = table;
-	for (int i = 0; i < p->persistent.length; i++) {
-		const Persistent *x = &p->persistent.data[i];
-		if (x->kind == INPUT_SLOT && !u->train) continue;
-		int64_t stride = 1;
-		memcpy(at, x->path, strlen(x->path));
-		char *to = at + u->path_bytes;
-		put(to, x->kind == INPUT_PARAM ? 0 : x->kind == INPUT_STATE ? 1 : 2, 4);
-		put(to + 4, (uint64_t)x->type.dtype, 4);
-		put(to + 8, (uint64_t)dtype_info[x->type.dtype].bytes, 4);
-		put(to + 12, (uint64_t)x->type.rank, 4);
-		for (int d = x->type.rank - 1; d >= 0; d--) {
-			put(to + 16 + 8 * d, (uint64_t)x->type.dim[d], 8);
-			put(to + 16 + 8 * MAX_RANK + 8 * d, (uint64_t)stride, 8);
-			stride *= d == x->type.rank - 1 ? u->s->layout.places[i].row : x->type.dim[d];
-		}
-		put(to + 16 + 16 * MAX_RANK, u->members.data[i].offset, 8);
-		put(to + 24 + 16 * MAX_RANK, (uint64_t)u->members.data[i].count * (uint64_t)dtype_info[x->type.dtype].bytes, 8);
-		at += entry;
-	}
-	return (EmbedBytes){arena_printf(u->s->arena, "%s_param_table", u->x), table,
-	                    (size_t)(at == table ? table + entry - table : at - table)};
-}
-
 static bool add_constants(ObjectUnit *u) {
 	Session *s = u->s;
 	u->embed.constants = NEW_ARRAY(s->arena, EmbedBytes, 2);
 	u->embed.constants[u->embed.nconstants++] = param_table(u);
 	if (!s->options->weights) return true;
-	char *block = block_new(MAX(s->layout.bytes, u->params_bytes));
-	bool ok = session_vocabs(s) && weights_load(s->diag, s->options->weights, s->program, &s->layout, block, false, &s->info);
-	const char *copy = arena_copy(s->arena, block, u->params_bytes);
-	block_free(block, MAX(s->layout.bytes, u->params_bytes));
+	char *block = block_new(u->layout.bytes);
+	bool ok = session_vocabs(s) && weights_load(s->diag, s->options->weights, s->program, &u->layout, block, false, &s->info);
+	block_stamp(u, block);
+	const char *copy = arena_copy(s->arena, block, u->embed.params_bytes);
+	block_free(block, u->layout.bytes);
 	u->embed.constants[u->embed.nconstants++] =
-	    (EmbedBytes){arena_printf(s->arena, "%s_pretrained", u->x), copy, u->params_bytes};
+	    (EmbedBytes){arena_printf(s->arena, "%s_pretrained", u->x), copy, u->embed.params_bytes};
 	return ok;
 }
 
@@ -311,6 +190,11 @@ static int choose_entries(ObjectUnit *u) {
 	}
 	u->train = u->train && p->trains.length;
 	u->infer = u->infer && p->models.length;
+	if (o->workers > MOST_WORKERS || (o->workers && !u->train)) {
+		fprintf(stderr, u->train ? "nnc compile: --workers is at most %d\n"
+		                         : "nnc compile: --workers is for a training step, and there is none\n", MOST_WORKERS);
+		return EXIT_USAGE;
+	}
 	if (u->train || u->infer) return EXIT_DONE;
 	fprintf(stderr, "nnc compile: %s has %s\n", o->file, p->trains.length ? "no model" : "neither a model nor a train block");
 	return EXIT_INPUT;
@@ -319,13 +203,7 @@ static int choose_entries(ObjectUnit *u) {
 static bool describe(ObjectUnit *u) {
 	Session *s = u->s;
 	Program *p = s->program;
-	reserve_names(u);
-	place_tensors(u);
-	u->embed = (Embed){.program = p,
-	                   .layout = &s->layout,
-	                   .models = NEW_ARRAY(s->arena, EmbedModel, p->models.length + 1),
-	                   .steps = NEW_ARRAY(s->arena, EmbedStep, p->trains.length + 1),
-	                   .train_bytes = MAX(s->layout.bytes, u->params_bytes)};
+	object_place(u);
 	u->models = NEW_ARRAY(s->arena, Signature, p->models.length + 1);
 	u->steps = NEW_ARRAY(s->arena, Signature, p->trains.length + 1);
 	int64_t batch = s->options->batch ? s->options->batch : p->trains.length ? p->trains.data[0].batch : DEFAULT_BATCH;
@@ -333,10 +211,8 @@ static bool describe(ObjectUnit *u) {
 		if (!add_model(u, i, batch)) return false;
 	if (u->train) {
 		if (!check_data(u)) return false;
-		u->embed.seed_offset = add_field(u, "uint64_t", 8, "seed", "of randomness in the graph; set by the initialisation");
 		for (int i = 0; i < p->trains.length; i++)
 			if (!add_step(u, i)) return false;
-		u->embed.train_bytes = whole_lines(u->embed.train_bytes);
 		Fn *init = program_init(p);
 		if (!init) return false;
 		u->embed.init = run_passes(init, 0, pass_count);
@@ -345,13 +221,15 @@ static bool describe(ObjectUnit *u) {
 	return add_constants(u) && !s->diag->errors;
 }
 
+size_t most_scratch(const Embedded *made) { return MAX(MAX(made->scratch_infer, made->scratch_train), made->scratch_workers); }
+
 /* Memory that no caller has: a batch with some zeros too many. */
 static bool sizes_are_sane(const ObjectUnit *u) {
 	enum { MOST_GIB = 64 };
 	Session *s = u->s;
 	const Program *p = s->program;
 	bool array = u->largest >> 30 >= MOST_GIB;
-	size_t bytes = array ? u->largest : MAX(u->made.scratch_infer, u->made.scratch_train);
+	size_t bytes = array ? u->largest : most_scratch(&u->made);
 	if (bytes >> 30 < MOST_GIB) return true;
 	diag_error(s->diag, p->trains.length ? p->trains.data[0].span : p->models.data[0].span,
 	           "a call needs %s of %.1f GiB; %d GiB are the limit", array ? "an array" : "scratch memory",
@@ -385,13 +263,14 @@ static const char *header_path(Arena *arena, const char *object) {
 }
 
 static void print_summary(const ObjectUnit *u, const char *object, const char *header) {
-	const Layout *l = &u->s->layout;
+	const Layout *l = &u->layout;
 	printf("%s, %s: %s, cpu %s\n", object, header, u->target->triple, u->target->cpu);
 	printf("code        %zu bytes\n", u->made.code_bytes);
 	printf("stack       %zu bytes at most\n", u->made.stack_bytes);
 	if (u->infer) printf("scratch     %zu bytes to infer\n", u->made.scratch_infer);
 	if (u->train) printf("scratch     %zu bytes to train\n", u->made.scratch_train);
-	printf("parameters  %zu bytes, packed in a block of %zu\n", u->dense_params, u->params_bytes);
+	if (u->train && u->s->options->workers) printf("scratch     %zu bytes to train with workers\n", u->made.scratch_workers);
+	printf("parameters  %zu bytes, packed in a block of %zu\n", u->dense_params, u->embed.params_bytes);
 	if (!u->target->has_fma)
 		fprintf(stderr, "note: cpu '%s' has no fused multiply-add, so the object rounds differently from nnc train\n",
 		        u->target->cpu);
@@ -412,7 +291,7 @@ static bool may_replace(const char *header) {
 
 static int compile_program(Session *s) {
 	const Options *o = s->options;
-	ObjectUnit u = {.s = s, .x = c_identifier(s->arena, s->program->name)};
+	ObjectUnit u = {.s = s};
 	int code = choose_entries(&u);
 	if (code != EXIT_DONE) return code;
 	u.target = target_named(s->arena, s->diag, o->target, o->cpu, NULL);

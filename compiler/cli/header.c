@@ -1,5 +1,6 @@
 /* header.c: in: an ObjectUnit; out: the text of its header, for C99 and C++11. */
 #include <ctype.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <string.h>
 
@@ -42,16 +43,21 @@ bool c_keyword(const char *name) {
 	return false;
 }
 
+/* X for every $. */
+static const char *named(Arena *arena, const ObjectUnit *u, const char *text) {
+	Text out = {.arena = arena};
+	for (const char *at = text; *at; at++) {
+		if (*at == '$') text_add(&out, "%s", u->x);
+		else text_bytes(&out, at, 1);
+	}
+	return out.data;
+}
+
 /* Like text_add, with X for every $ of the format. */
 PRINTF_LIKE(3, 4) static void say(Text *out, const ObjectUnit *u, const char *format, ...) {
-	Text named = {.arena = out->arena};
-	for (const char *at = format; *at; at++) {
-		if (*at == '$') text_add(&named, "%s", u->x);
-		else text_bytes(&named, at, 1);
-	}
 	va_list args;
 	va_start(args, format);
-	text_vadd(out, named.data, args);
+	text_vadd(out, named(out->arena, u, format), args);
 	va_end(args);
 }
 
@@ -67,12 +73,16 @@ static void write_head(Text *out, const ObjectUnit *u) {
 	say(out, u,
 	    " *   scratch     working memory of a call, at least $_SCRATCH_.. bytes; nothing in it matters before or after.\n"
 	    " * Each block is aligned to $_ALIGN bytes.  Blocks do not overlap; only pointers of which this is said may be NULL.\n"
+	    " * A block begins with whose it is ($_PARAMS_ID) and is refused where it is another's: it has to be filled by %s.\n"
 	    " * Arrays (inputs, results) are dense and row-major and need no more alignment than their elements.\n"
 	    " * Stack: at most $_STACK_MAX bytes below the caller's frame.  Floating point: IEEE default environment.\n *\n"
-	    " * Functions of type int return $_OK (0), or, having changed nothing:\n"
-	    " *   $_BAD_CLASS (-1)   an input of type class[k] holds a number outside 0 .. k-1\n"
-	    " *   $_BAD_PATH  (-2)   no tensor has this path\n */\n"
-	    "#ifndef $_H\n#define $_H\n\n#include <stddef.h>\n#include <stdint.h>\n\n");
+	    " * Functions of type int return $_OK (0), or, having changed nothing:\n",
+	    named(out->arena, u, u->train ? "$_init or $_load_params" : "$_load_params"));
+#define CODE(name, number, meaning) \
+	if (number) say(out, u, " *   $_%-12s (%d)   " meaning "\n", #name, number);
+	EMBED_CODES(CODE)
+#undef CODE
+	say(out, u, " */\n#ifndef $_H\n#define $_H\n\n#include <stddef.h>\n#include <stdint.h>\n\n");
 }
 
 /* Enum constants where they fit an int, all of one enum so that they compare without a warning; macros where they do not. */
@@ -85,43 +95,53 @@ static void write_numbers(Text *out, const ObjectUnit *u) {
 	Arena *arena = out->arena;
 	Text large = {.arena = arena};
 	text_bytes(&large, "", 0);
-	say(out, u, "enum {\n\t$_OK = %d,\n\t$_BAD_CLASS = %d,\n\t$_BAD_PATH = %d,\n", EMBED_OK, EMBED_BAD_CLASS, EMBED_BAD_PATH);
+	say(out, u, "enum {\n");
+#define CODE(name, number, meaning) say(out, u, "\t$_" #name " = %d,\n", number);
+	EMBED_CODES(CODE)
+#undef CODE
+	say(out, u, "\t$_ABI = %d,   /* version of the blocks and the calls */\n", EMBED_ABI);
 	if (u->infer) write_number(out, &large, u, "SCRATCH_INFER", u->made.scratch_infer, "bytes of scratch for a model");
 	if (u->train) write_number(out, &large, u, "SCRATCH_TRAIN", u->made.scratch_train, "bytes of scratch for a training step");
+	for (int i = 0; u->train && u->s->options->workers && i < u->embed.nsteps; i++) {
+		const char *name = u->s->program->trains.data[i].name, *suffix = name ? arena_printf(arena, "_%s", name) : "";
+		say(out, u, "\t$_WORKERS%s = %d,   /* threads that call %s together */\n", suffix, u->embed.steps[i].workers,
+		    u->embed.steps[i].workers_symbol);
+	}
+	if (u->made.scratch_workers)
+		write_number(out, &large, u, "SCRATCH_WORKERS", u->made.scratch_workers, "bytes of scratch that the workers share");
 	write_number(out, &large, u, "STACK_MAX", u->made.stack_bytes, "bytes of stack, at most, for any call");
 	write_number(out, &large, u, "CODE_BYTES", u->made.code_bytes, "machine code in the object");
 	const char *params = arena_printf(arena, "sizeof(%s_params): %zu of numbers, the rest is padding", u->x, u->dense_params);
 	const char *slots = arena_printf(arena, "sizeof(%s_train): %zu more of numbers, the optimiser's", u->x, u->dense_slots);
-	write_number(out, &large, u, "PARAMS_BYTES", u->params_bytes, params);
+	write_number(out, &large, u, "PARAMS_BYTES", u->embed.params_bytes, params);
 	if (u->train) write_number(out, &large, u, "TRAIN_BYTES", u->embed.train_bytes, slots);
 	write_number(out, &large, u, "PARAM_COUNT", (size_t)u->table_count, "tensors in the table");
 	say(out, u, "\t$_ALIGN = 64   /* bytes, of every block */\n};\n%s", large.data);
+	say(out, u, "/* What a block holds where: a hash of every tensor's path, kind, type, row and place, and for a training\n"
+	            " * block of every counter's and setting's.  Programs that differ only in what they compute share blocks. */\n"
+	            "#define $_PARAMS_ID UINT64_C(0x%016" PRIx64 ")\n", u->embed.params_id);
+	if (u->train) say(out, u, "#define $_TRAIN_ID UINT64_C(0x%016" PRIx64 ")\n", u->embed.train_id);
 }
 
-static void write_member(Text *out, const Member *m, Type type, bool first) {
-	text_add(out, "\t%s%s %s[%lld];   /* %s %s */\n", first ? "NNC_ALIGNED " : "", m->type, m->name, (long long)m->count,
-	         m->comment, type_text(out->arena, type));
+static void write_member(Text *out, const Member *m, Type type) {
+	text_add(out, "\t%s %s[%lld];   /* %s %s */\n", m->type, m->name, (long long)m->count, m->comment,
+	         type_text(out->arena, type));
 }
 
 static void write_structs(Text *out, const ObjectUnit *u) {
 	const Program *p = u->s->program;
-	bool first = true;
 	say(out, u,
-	    "\n/* Packed: rows (the last axis) are padded to whole vectors; the table says how.  All zero bytes is a valid block.\n"
-	    " * Read and write tensors by $_store_params and $_load_params, or through the table's strides. */\n"
-	    "typedef struct $_params {\n");
-	for (int i = 0; i < p->persistent.length; i++) {
-		if (p->persistent.data[i].kind == INPUT_SLOT) continue;
-		write_member(out, &u->members.data[i], p->persistent.data[i].type, first);
-		first = false;
-	}
-	if (first) say(out, u, "\tNNC_ALIGNED uint8_t nothing[64];   /* the models have no parameters */\n");
+	    "\n/* Packed: rows (the last axis) are padded to whole vectors; the table says how.  Read and write tensors by\n"
+	    " * $_store_params and $_load_params, or through the table's strides. */\n"
+	    "typedef struct $_params {\n\tNNC_ALIGNED nnc_head head;   /* $_PARAMS_ID, $_ABI, $_PARAMS_BYTES */\n");
+	for (int i = 0; i < p->persistent.length; i++)
+		if (p->persistent.data[i].kind != INPUT_SLOT) write_member(out, &u->members.data[i], p->persistent.data[i].type);
 	say(out, u, "} $_params;\n");
 	if (u->train) {
 		say(out, u, "\ntypedef struct $_train {\n\t$_params params;\n");
 		for (int i = 0; i < p->persistent.length; i++)
 			if (p->persistent.data[i].kind == INPUT_SLOT)
-				write_member(out, &u->members.data[i], p->persistent.data[i].type, false);
+				write_member(out, &u->members.data[i], p->persistent.data[i].type);
 		for (int i = 0; i < u->fields.length; i++)
 			say(out, u, "\t%s %s;   /* %s */\n", u->fields.data[i].type, u->fields.data[i].name, u->fields.data[i].comment);
 		say(out, u, "} $_train;\n");
@@ -129,7 +149,7 @@ static void write_structs(Text *out, const ObjectUnit *u) {
 	say(out, u,
 	    "\n/* Scratch for any function here; other memory, aligned and of the size that the function names, does as well. */\n"
 	    "typedef struct $_scratch { NNC_ALIGNED unsigned char bytes[%zu]; } $_scratch;\n",
-	    MAX(u->made.scratch_infer, u->made.scratch_train));
+	    most_scratch(&u->made));
 }
 
 static void write_table(Text *out, const ObjectUnit *u) {
@@ -153,7 +173,7 @@ static void write_table(Text *out, const ObjectUnit *u) {
 
 static void write_checks(Text *out, const ObjectUnit *u) {
 	say(out, u, "\n/* The compiler must lay the blocks out as the object expects. */\n");
-	say(out, u, "typedef char $_check[sizeof($_params) == %zu", u->params_bytes);
+	say(out, u, "typedef char $_check[sizeof($_params) == %zu && sizeof(nnc_head) == 64", u->embed.params_bytes);
 	if (u->train) say(out, u, " && sizeof($_train) == %zu", u->embed.train_bytes);
 	for (int i = 0; u->train && i < u->fields.length; i++)
 		say(out, u, "\n\t&& offsetof($_train, %s) == %zu", u->fields.data[i].name, u->fields.data[i].offset);
@@ -183,7 +203,9 @@ static void write_model(Text *out, const ObjectUnit *u, int number) {
 		    (long long)m->batch);
 	write_argument_docs(out, s->inputs, m->ninputs, "in ");
 	write_argument_docs(out, s->outputs, m->noutputs, "out");
-	say(out, u, " *   scratch: $_SCRATCH_INFER bytes */\nint %s(const $_params *p", m->symbol);
+	if (m->single) say(out, u, " *   n: samples; with 0 nothing is done, and the arrays may be NULL\n");
+	say(out, u, " *   scratch: $_SCRATCH_INFER bytes\n"
+	            " * Inputs may hold any floats: what a nan reaches is nan. */\nint %s(const $_params *p", m->symbol);
 	write_arguments(out, s->inputs, m->ninputs, true);
 	write_arguments(out, s->outputs, m->noutputs, false);
 	say(out, u, "%s, void *scratch);\n", m->single ? ", size_t n" : "");
@@ -198,12 +220,24 @@ static void write_step(Text *out, const ObjectUnit *u, int number) {
 	say(out, u, "\n");
 	write_argument_docs(out, s->inputs, m->ninputs, "in ");
 	say(out, u, " *   out loss: one number, the loss before the update (of several updates, the sum of theirs); may be NULL\n"
-	            " *   scratch: $_SCRATCH_TRAIN bytes */\nint %s($_train *t", m->symbol);
+	            " *   scratch: $_SCRATCH_TRAIN bytes\n"
+	            " * Every float of the inputs is a number: nothing is learnt from nans and infinities. */\nint %s($_train *t",
+	    m->symbol);
 	write_arguments(out, s->inputs, m->ninputs, true);
 	DType dtype = DTYPE_F32;
 	for (int i = 0; i < m->fn->outputs.length; i++)
 		if (m->fn->outputs.data[i].updates < 0) dtype = m->fn->outputs.data[i].val->type.dtype;
 	say(out, u, ", %s *loss, void *scratch);\n", c_type(dtype));
+	if (!m->workers_symbol) return;
+	say(out, u, "\n/* The same step, with the same bits, by %s: each calls it with the same arguments but its own\n"
+	            " * number, worker, from 0 on, and returns when all is done.  Of a refused call all return the same.\n"
+	            " *   scratch: $_SCRATCH_WORKERS bytes, one for all\n"
+	            " *   barrier: returns when all of them have called it, and what each wrote before, all see after%s\n"
+	            " *   context: handed to it, with the worker's number */\nint %s($_train *t",
+	    arena_count(out->arena, m->workers, "thread"), m->workers > 1 ? "" : "; may be NULL", m->workers_symbol);
+	write_arguments(out, s->inputs, m->ninputs, true);
+	say(out, u, ", %s *loss, void *scratch, int worker,\n\tvoid (*barrier)(void *context, int64_t worker), void *context);\n",
+	    c_type(dtype));
 }
 
 static void write_functions(Text *out, const ObjectUnit *u) {
@@ -216,9 +250,23 @@ static void write_functions(Text *out, const ObjectUnit *u) {
 	if (u->train)
 		say(out, u,
 		    "\n/* Fills the whole block: initial parameters by the seed, as nnc train has them, counters and settings. */\n"
-		    "void $_init($_train *t, uint64_t seed);\n");
+		    "int $_init($_train *t, uint64_t seed);\n");
 	for (int i = 0; i < u->embed.nsteps; i++) write_step(out, u, i);
 	say(out, u, "\n#ifdef __cplusplus\n}\n#endif\n");
+}
+
+/* Is a block this object's? */
+static void write_block_checks(Text *out, const ObjectUnit *u) {
+	say(out, u, "\n/* $_OK, or why functions would refuse the block, one read from a file, say. */\n"
+	            "static inline int $_check_params(const $_params *p) {\n"
+	            "\tif (!p) return $_NULL_POINTER;\n"
+	            "\tif ((uintptr_t)p %% $_ALIGN) return $_MISALIGNED;\n"
+	            "\treturn p->head.id == $_PARAMS_ID && p->head.abi == $_ABI ? $_OK : $_BAD_BLOCK;\n}\n");
+	if (!u->train) return;
+	say(out, u, "static inline int $_check_train(const $_train *t) {\n"
+	            "\tint status = t ? $_check_params(&t->params) : $_NULL_POINTER;\n"
+	            "\treturn status ? status : t->%s == $_TRAIN_ID ? $_OK : $_BAD_BLOCK;\n}\n",
+	    u->fields.data[0].name);
 }
 
 /* A function that copies a tensor into a block (load) or out of it. */
@@ -226,10 +274,17 @@ static void write_copy(Text *out, const ObjectUnit *u, bool load, bool whole) {
 	const char *suffix = whole ? "" : "_params", *block = whole ? "train" : "params";
 	if (load) say(out, u, "static inline int $_load%s($_%s *block, const char *path, const void *dense) {\n", suffix, block);
 	else say(out, u, "static inline int $_store%s(const $_%s *block, const char *path, void *dense) {\n", suffix, block);
-	say(out, u, "\tint i = $_find(path);\n\tif (i < 0");
-	if (!whole && u->train) say(out, u, " || $_param_table[i].kind == 2");
-	say(out, u, ") return $_BAD_PATH;\n"
-	            "\tconst $_param_info *info = &$_param_table[i];\n"
+	say(out, u, "\tint i = path ? $_find(path) : $_NULL_POINTER, status = $_check_%s(block);\n", block);
+	if (load && !whole)
+		say(out, u, "\tint empty = status == $_BAD_BLOCK && !block->head.id && !block->head.abi;\n"
+		            "\tif (empty) status = $_OK;\n");
+	say(out, u, "\tif (i >= 0 && status) return status;\n");
+	if (!whole && u->train) say(out, u, "\tif (i >= 0 && $_param_table[i].kind == 2) return $_BAD_PATH;\n");
+	say(out, u, "\tif (i < 0) return i;\n\tif (!dense) return $_NULL_POINTER;\n");
+	if (load && !whole)
+		say(out, u, "\tif (empty) {\n\t\tblock->head.id = $_PARAMS_ID;\n\t\tblock->head.abi = $_ABI;\n"
+		            "\t\tblock->head.bytes = $_PARAMS_BYTES;\n\t}\n");
+	say(out, u, "\tconst $_param_info *info = &$_param_table[i];\n"
 	            "\tsize_t row, stride, rows = $_rows(info, &row, &stride);\n");
 	if (load)
 		say(out, u, "\tunsigned char *packed = (unsigned char *)block + info->offset;\n"
@@ -252,12 +307,14 @@ static void write_inlines(Text *out, const ObjectUnit *u) {
 	            "\t*row = (size_t)info->element * (size_t)(info->rank ? info->dim[info->rank - 1] : 1);\n"
 	            "\t*stride = info->rank > 1 ? (size_t)info->element * (size_t)info->stride[info->rank - 2] : *row;\n"
 	            "\tfor (d = 0; d + 1 < info->rank; d++) rows *= (size_t)info->dim[d];\n\treturn rows;\n}\n\n");
-	say(out, u, "/* Copies a dense row-major tensor, in the element type of the table, into the block or out of it. */\n");
+	write_block_checks(out, u);
+	say(out, u, "\n/* Copies a dense row-major tensor, in the element type of the table, into the block or out of it. */\n");
 	if (u->train) {
 		write_copy(out, u, true, true);
 		write_copy(out, u, false, true);
 		say(out, u, "\n/* The same for parameters and states alone. */\n");
 	}
+	say(out, u, "/* A block of zero bytes is empty: the first tensor that is loaded makes it a valid one. */\n");
 	write_copy(out, u, true, false);
 	write_copy(out, u, false, false);
 }

@@ -24,13 +24,30 @@ typedef struct ObjectUnit {
 	size_t largest;                  /* bytes of the largest array of a call */
 	VEC(Member) members;             /* by number of the persistent tensor */
 	VEC(Member) fields;              /* of X_train, after the tensors */
-	size_t params_bytes;             /* sizeof(X_params) */
+	Layout layout;                   /* of the tensors in the blocks */
 	int table_count, path_bytes;
 	size_t dense_params, dense_slots;
 	Embed embed;
 	Signature *models, *steps;       /* by number in embed */
 	Embedded made;
 } ObjectUnit;
+
+static inline size_t dense_bytes(Type t) { return (size_t)type_count(t) * (size_t)dtype_info[t.dtype].bytes; }
+
+/* object.c: fills layout, members and fields of a unit whose session and entries are known, and of embed what stands in
+ * blocks. */
+void object_place(ObjectUnit *u);
+/* X_name; an error when something else is called so already. */
+const char *take_name(ObjectUnit *u, const char *name, const char *what, Span span);
+/* An identifier for an argument that none of the others, nor of those that every function has, is called. */
+const char *argument_name(Arena *arena, const char *wanted, const Declared *others, int n);
+/* X_param_table: what header.c declares as X_param_info. */
+EmbedBytes param_table(ObjectUnit *u);
+/* Writes the head of a block of parameters. */
+void block_stamp(const ObjectUnit *u, char *block);
+
+/* compile.c: of any function. */
+size_t most_scratch(const Embedded *made);
 
 /* header.c */
 void write_header(Text *out, const ObjectUnit *u);

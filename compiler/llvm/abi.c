@@ -1,38 +1,24 @@
 /* abi.c: in: an Embed; out: its object: the entries of its Fns, and around each a function with C's calling convention
  * that builds the Frame on the stack.
- * Guarantees: no memory but the caller's is written; class inputs are checked before anything is written. */
+ * Guarantees: no memory but the caller's is written, and none before guard.c has looked at what was given. */
 #include <string.h>
 
 #include "compile.h"
-#include "embed.h"
+#include "guard.h"
 #include "stack.h"
-
-typedef struct Abi {
-	Emit *e;
-	const Embed *embed;
-	Value zeros;                           /* eight zero bytes, for what an inference does not know */
-	Value check[DTYPE_COUNT];              /* bool check(array, count, classes) */
-	Embedded *out;
-} Abi;
 
 /* A Fn in the object: its entry point and what it needs. */
 typedef struct Part { const KernelProgram *kp; Value entry; } Part;
 
+/* Who runs it: the caller's number (i64) among so many, and how they meet. */
+typedef struct Team { Value number, workers, barrier, context; } Team;
+
 /* The function's own variables. */
-typedef struct Call { Abi *abi; const Part *part; Value frame, io; } Call;
+typedef struct Call { Abi *abi; const Part *part; Value frame, io; Team team; } Call;
 
-static LLVMTypeRef element_type(Emit *e, DType dtype) {
-	switch (dtype) {
-	case DTYPE_I32: return e->i32;
-	case DTYPE_F64: return e->f64;
-	case DTYPE_F32: return e->f32;
-	default: return dtype_info[dtype].bytes == 1 ? e->i8 : e->i16;
-	}
-}
-
-static Part make_part(Abi *abi, Fn *f, const char *name) {
+static Part make_part(Abi *abi, Fn *f, const char *name, int workers) {
 	Emit *e = abi->e;
-	CompileOptions options = {.target = e->target, .workers = 1};
+	CompileOptions options = {.target = e->target, .workers = workers};
 	Part part = {.kp = compile_kernels(e->arena, f, abi->embed->program, abi->embed->layout, &options)};
 	lower_entry(e, part.kp, name);
 	part.entry = LLVMGetNamedFunction(e->module, name);
@@ -40,11 +26,14 @@ static Part make_part(Abi *abi, Fn *f, const char *name) {
 	return part;
 }
 
-/* The frame, and a table of io pointers. */
-static Call call_begin(Abi *abi, const Part *part, Value persistent, Value arena) {
+/* The frame, and a table of io pointers.  team: NULL for one worker. */
+static Call call_begin(Abi *abi, const Part *part, Value persistent, Value arena, const Team *team) {
 	Emit *e = abi->e;
-	Call c = {abi, part, emit_alloca(e, e->ptr, 6, 16), emit_alloca(e, e->ptr, MAX(part->kp->nio, 1), 16)};
-	Value null = LLVMConstNull(e->ptr), fields[6] = {persistent, arena, null, null, c.io, null};
+	Value null = LLVMConstNull(e->ptr), frame = emit_alloca(e, e->ptr, 6, 16);
+	Call c = {abi, part, frame, emit_alloca(e, e->ptr, MAX(part->kp->nio, 1), 16),
+	          {LLVMConstInt(e->i64, 0, false), LLVMConstInt(e->i64, 1, false), null, null}};
+	if (team) c.team = *team;
+	Value fields[6] = {persistent, arena, c.team.barrier, c.team.context, c.io, null};
 	for (int i = 0; i < 6; i++) emit_store(e, fields[i], emit_at_constant(e, c.frame, e->ptr, i));
 	return c;
 }
@@ -55,50 +44,11 @@ static void set_io(Call *c, int io, Value pointer) {
 
 static void call_entry(Call *c) {
 	Emit *e = c->abi->e;
-	emit_call(e, c->part->entry, 3, (Value[]){c->frame, LLVMConstInt(e->i64, 0, false), LLVMConstInt(e->i64, 1, false)});
+	emit_call(e, c->part->entry, 3, (Value[]){c->frame, c->team.number, c->team.workers});
 }
 
 static Value byte_offset(Abi *abi, Value base, size_t offset) {
 	return emit_at_constant(abi->e, base, abi->e->i8, (int64_t)offset);
-}
-
-/* ---- checks of class inputs ---- */
-
-/* All of array[0 .. count) in 0 .. classes - 1? */
-static Value check_function(Abi *abi, DType dtype) {
-	Emit *e = abi->e;
-	if (abi->check[dtype]) return abi->check[dtype];
-	EmitPlace place = emit_pause(e);
-	LLVMTypeRef params[3] = {e->ptr, e->index, e->i32};
-	Value f = emit_function(e, arena_printf(e->arena, "check.%s", dtype_info[dtype].text), e->i1, 3, params, true);
-	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), LLVMGetParam(f, 1), 1);
-	Value good = emit_loop_carry(e, &loop, LLVMConstInt(e->i1, 1, false));
-	Value x = emit_load(e, element_type(e, dtype), 1, emit_at(e, LLVMGetParam(f, 0), element_type(e, dtype), loop.i));
-	if (dtype_info[dtype].bytes < 4)
-		x = dtype == DTYPE_I8 ? LLVMBuildSExt(e->builder, x, e->i32, "") : LLVMBuildZExt(e->builder, x, e->i32, "");
-	Value inside = LLVMBuildICmp(e->builder, LLVMIntULT, x, LLVMGetParam(f, 2), "");
-	emit_loop_next(e, &loop, 0, LLVMBuildAnd(e->builder, good, inside, ""));
-	emit_loop_end(e, &loop);
-	LLVMBuildRet(e->builder, loop.result[0]);
-	emit_resume(e, place);
-	return abi->check[dtype] = f;
-}
-
-/* Returns from the function with EMBED_BAD_CLASS where a class input holds something else.  samples: NULL for 1. */
-static void check_inputs(Abi *abi, const EmbedArray *inputs, int n, int first_param, Value samples) {
-	Emit *e = abi->e;
-	for (int i = 0; i < n; i++) {
-		const EmbedArray *in = &inputs[i];
-		if (in->classes <= 0 || dtype_is_float(in->dtype)) continue;
-		Value f = check_function(abi, in->dtype), count = emit_index(e, in->count);
-		if (in->batched && samples) count = emit_mul(e, samples, count);
-		Value good = emit_call(
-		    e, f, 3, (Value[]){LLVMGetParam(e->function, (unsigned)(first_param + i)), count, emit_i32(e, in->classes)});
-		EmitIf bad = emit_if(e, LLVMBuildNot(e->builder, good, ""));
-		LLVMBuildRet(e->builder, emit_i32(e, EMBED_BAD_CLASS));
-		LLVMPositionBuilderAtEnd(e->builder, LLVMAppendBasicBlockInContext(e->context, e->function, ""));   /* never reached */
-		emit_end_if(e, &bad);
-	}
 }
 
 /* ---- models ---- */
@@ -136,7 +86,7 @@ static void run_model(Call *c, const EmbedModel *m, Value sample) {
 }
 
 static Part model_part(Abi *abi, Fn *f, const EmbedModel *m, const char *what) {
-	Part part = make_part(abi, f, arena_printf(abi->e->arena, "%s.%s", m->symbol, what));
+	Part part = make_part(abi, f, arena_printf(abi->e->arena, "%s.%s", m->symbol, what), 1);
 	abi->out->scratch_infer = MAX(abi->out->scratch_infer, part.kp->arena_bytes);
 	return part;
 }
@@ -144,7 +94,7 @@ static Part model_part(Abi *abi, Fn *f, const EmbedModel *m, const char *what) {
 /* Runs `part` on `size` samples at a time from `first` on, as often as they are all there; returns what is left from. */
 static Value run_blocks(Abi *abi, const Part *part, const EmbedModel *m, int64_t size, Value first, Value n, Value scratch) {
 	Emit *e = abi->e;
-	Call c = call_begin(abi, part, LLVMGetParam(e->function, 0), scratch);
+	Call c = call_begin(abi, part, LLVMGetParam(e->function, 0), scratch, NULL);
 	Value past = size == 1 ? n : emit_mul(e, LLVMBuildUDiv(e->builder, n, emit_index(e, size), ""), emit_index(e, size));
 	EmitLoop loop = emit_loop_begin(e, first, past, size);
 	run_model(&c, m, loop.i);
@@ -161,15 +111,19 @@ static void emit_model(Abi *abi, const EmbedModel *m) {
 	for (int i = 0; i < nparams; i++) params[i] = e->ptr;
 	if (m->single) params[nparams - 2] = e->index;
 	Value f = emit_function(e, m->symbol, e->i32, nparams, params, false);
-	Value scratch = LLVMGetParam(f, (unsigned)nparams - 1);
-	if (m->single) {
-		Value n = LLVMGetParam(f, (unsigned)nparams - 2), first = emit_index(e, 0);
-		check_inputs(abi, m->inputs, m->ninputs, 1, n);
+	Value scratch = LLVMGetParam(f, (unsigned)nparams - 1), n = m->single ? LLVMGetParam(f, (unsigned)nparams - 2) : NULL;
+	guard_blocks(abi, (Value[]){LLVMGetParam(f, 0), scratch}, 2);
+	guard_params(abi, LLVMGetParam(f, 0));
+	if (n) guard_count(abi, m, n);
+	guard_arrays(abi, m->inputs, m->ninputs, 1, n);
+	guard_arrays(abi, m->outputs, m->noutputs, 1 + m->ninputs, n);
+	guard_classes(abi, m->inputs, m->ninputs, 1, n);
+	if (n) {
+		Value first = emit_index(e, 0);
 		if (m->batch > 1) first = run_blocks(abi, &block, m, m->batch, first, n, scratch);
 		run_blocks(abi, m->batch > 1 ? &single : &block, m, 1, first, n, scratch);
 	} else {
-		check_inputs(abi, m->inputs, m->ninputs, 1, NULL);
-		Call c = call_begin(abi, &block, LLVMGetParam(f, 0), scratch);
+		Call c = call_begin(abi, &block, LLVMGetParam(f, 0), scratch, NULL);
 		run_model(&c, m, emit_index(e, 0));
 	}
 	LLVMBuildRet(e->builder, emit_i32(e, EMBED_OK));
@@ -203,44 +157,118 @@ static Value step_input(Abi *abi, const EmbedStep *s, const Input *in, Value tra
 	}
 }
 
-static void emit_step(Abi *abi, const EmbedStep *s) {
+/* A step's function: of one worker or, with the parameters that follow, of several, who each call it. */
+typedef struct StepFunction { Part part; Value train, loss, scratch; int nparams; } StepFunction;
+
+static StepFunction begin_step(Abi *abi, const EmbedStep *s, const char *symbol, int workers, bool team) {
 	Emit *e = abi->e;
-	Part part = make_part(abi, s->fn, arena_printf(e->arena, "%s.entry", s->symbol));
-	abi->out->scratch_train = MAX(abi->out->scratch_train, part.kp->arena_bytes);
-	int nparams = s->ninputs + 3;
-	LLVMTypeRef *params = NEW_ARRAY(e->arena, LLVMTypeRef, nparams);
-	for (int i = 0; i < nparams; i++) params[i] = e->ptr;
-	Value f = emit_function(e, s->symbol, e->i32, nparams, params, false);
-	Value train = LLVMGetParam(f, 0), to = LLVMGetParam(f, (unsigned)nparams - 2);
-	check_inputs(abi, s->inputs, s->ninputs, 1, NULL);
-	Call c = call_begin(abi, &part, train, LLVMGetParam(f, (unsigned)nparams - 1));
-	Value counter = byte_offset(abi, train, s->step_offset), calls = emit_load(e, e->i64, 1, counter);
-	Value number = emit_alloca(e, e->i32, 1, 4);
+	StepFunction f = {.part = make_part(abi, s->fn, arena_printf(e->arena, "%s.entry", symbol), workers)};
+	f.nparams = s->ninputs + 3;
+	LLVMTypeRef *params = NEW_ARRAY(e->arena, LLVMTypeRef, f.nparams + 3);
+	for (int i = 0; i < f.nparams + 3; i++) params[i] = i == f.nparams ? e->i32 : e->ptr;
+	Value function = emit_function(e, symbol, e->i32, f.nparams + (team ? 3 : 0), params, false);
+	f.train = LLVMGetParam(function, 0);
+	f.loss = LLVMGetParam(function, (unsigned)f.nparams - 2);
+	f.scratch = LLVMGetParam(function, (unsigned)f.nparams - 1);
+	guard_blocks(abi, (Value[]){f.train, f.scratch}, 2);
+	guard_train(abi, f.train);
+	guard_arrays(abi, s->inputs, s->ninputs, 1, NULL);
+	return f;
+}
+
+static DType loss_dtype(const Fn *fn) {
+	for (int i = 0; i < fn->outputs.length; i++)
+		if (fn->outputs.data[i].updates < 0) return fn->outputs.data[i].val->type.dtype;
+	return DTYPE_F32;
+}
+
+/* Every input of the step where it stands, every loss in a place of its own from `losses` on; the first is the sum of the others.
+ * Returns the number of calls so far. */
+static Value set_step_io(Call *c, const EmbedStep *s, const StepFunction *f, Value losses) {
+	Abi *abi = c->abi;
+	Emit *e = abi->e;
+	Value calls = emit_load(e, e->i64, 1, byte_offset(abi, f->train, s->step_offset)), number = emit_alloca(e, e->i32, 1, 4);
 	emit_store(e, update_number(abi, s, calls), number);
-	const Fn *fn = part.kp->fn;
-	int io = 0;
+	const Fn *fn = f->part.kp->fn;
+	int io = 0, results = 0;
 	for (int i = 0; i < fn->inputs.length; i++) {
 		const Input *in = &fn->inputs.data[i];
 		if (in->kind == INPUT_PARAM || in->kind == INPUT_STATE || in->kind == INPUT_SLOT) continue;
-		set_io(&c, io++, step_input(abi, s, in, train, number));
+		set_io(c, io++, step_input(abi, s, in, f->train, number));
 	}
-	LLVMTypeRef type = e->f32;
-	Value loss = NULL;
 	for (int i = 0; i < fn->outputs.length; i++) {
 		const Output *o = &fn->outputs.data[i];
 		if (o->updates >= 0) continue;
 		if (o->val->type.rank) die("the step's result '%s' is no scalar", o->name);
-		Value here = emit_alloca(e, e->i64, 1, 8);
-		set_io(&c, io++, here);
-		if (loss) continue;   /* what follows are its summands */
-		type = element_type(e, o->val->type.dtype);
-		loss = here;
+		set_io(c, io++, emit_at_constant(e, losses, e->i64, results++));
 	}
-	call_entry(&c);
-	emit_store(e, LLVMBuildAdd(e->builder, calls, LLVMConstInt(e->i64, 1, true), ""), counter);
-	EmitIf wanted = emit_if(e, LLVMBuildIsNotNull(e->builder, to, ""));
-	if (loss) emit_store(e, emit_load(e, type, 1, loss), to);
+	return calls;
+}
+
+static int count_losses(const Fn *fn) {
+	int n = 0;
+	for (int i = 0; i < fn->outputs.length; i++) n += fn->outputs.data[i].updates < 0;
+	return n;
+}
+
+/* What a step leaves besides the tensors. */
+static void finish_step(Abi *abi, const EmbedStep *s, const StepFunction *f, Value losses, Value calls) {
+	Emit *e = abi->e;
+	Value next = LLVMBuildAdd(e->builder, calls, LLVMConstInt(e->i64, 1, true), "");
+	emit_store(e, next, byte_offset(abi, f->train, s->step_offset));
+	if (!count_losses(s->fn)) return;
+	EmitIf wanted = emit_if(e, LLVMBuildIsNotNull(e->builder, f->loss, ""));
+	emit_store(e, emit_load(e, element_type(e, loss_dtype(s->fn)), 1, losses), f->loss);
 	emit_end_if(e, &wanted);
+}
+
+static void guard_step_data(Abi *abi, const EmbedStep *s) {
+	guard_classes(abi, s->inputs, s->ninputs, 1, NULL);
+	guard_finite(abi, s->inputs, s->ninputs, 1);
+}
+
+static void emit_step(Abi *abi, const EmbedStep *s) {
+	Emit *e = abi->e;
+	StepFunction f = begin_step(abi, s, s->symbol, 1, false);
+	abi->out->scratch_train = MAX(abi->out->scratch_train, f.part.kp->arena_bytes);
+	guard_step_data(abi, s);
+	Call c = call_begin(abi, &f.part, f.train, f.scratch, NULL);
+	Value losses = emit_alloca(e, e->i64, MAX(count_losses(s->fn), 1), 8), calls = set_step_io(&c, s, &f, losses);
+	call_entry(&c);
+	finish_step(abi, s, &f, losses, calls);
+	LLVMBuildRet(e->builder, emit_i32(e, EMBED_OK));
+}
+
+static void meet(Call *c) {
+	Emit *e = c->abi->e;
+	LLVMTypeRef params[2] = {e->ptr, e->i64}, type = LLVMFunctionType(e->void_type, params, 2, false);
+	LLVMBuildCall2(e->builder, type, c->team.barrier, (Value[]){c->team.context, c->team.number}, 2, "");
+}
+
+/* All have read the counter, and all tensors are written, when the first goes on to write the counter and the loss; nobody
+ * returns before that.  The losses lie behind the scratch, where all see them. */
+static void emit_step_workers(Abi *abi, EmbedStep *s) {
+	Emit *e = abi->e;
+	StepFunction f = begin_step(abi, s, s->workers_symbol, s->workers, true);
+	const KernelProgram *kp = f.part.kp;
+	s->workers = kp->workers;
+	abi->out->scratch_workers = MAX(abi->out->scratch_workers, whole_lines(kp->arena_bytes + 8 * (size_t)count_losses(s->fn)));
+	Value worker = LLVMGetParam(e->function, (unsigned)f.nparams);
+	Team team = {.workers = LLVMConstInt(e->i64, (unsigned)kp->workers, false)};
+	team.barrier = LLVMGetParam(e->function, (unsigned)f.nparams + 1);
+	team.context = LLVMGetParam(e->function, (unsigned)f.nparams + 2);
+	refuse(abi, LLVMBuildICmp(e->builder, LLVMIntUGE, worker, emit_i32(e, kp->workers), ""), EMBED_BAD_COUNT);
+	if (kp->workers > 1) refuse(abi, LLVMBuildIsNull(e->builder, team.barrier, ""), EMBED_NULL_POINTER);
+	guard_step_data(abi, s);
+	team.number = LLVMBuildZExt(e->builder, worker, e->i64, "");
+	Call c = call_begin(abi, &f.part, f.train, f.scratch, &team);
+	Value losses = emit_at_constant(e, f.scratch, e->i8, (int64_t)kp->arena_bytes), calls = set_step_io(&c, s, &f, losses);
+	call_entry(&c);
+	if (kp->workers > 1) meet(&c);
+	EmitIf first = emit_if(e, LLVMBuildIsNull(e->builder, worker, ""));
+	finish_step(abi, s, &f, losses, calls);
+	emit_end_if(e, &first);
+	if (kp->workers > 1) meet(&c);
 	LLVMBuildRet(e->builder, emit_i32(e, EMBED_OK));
 }
 
@@ -282,11 +310,16 @@ static void emit_zero(Abi *abi, Value to, size_t bytes) {
 static void emit_init(Abi *abi) {
 	Emit *e = abi->e;
 	const Embed *embed = abi->embed;
-	Part part = make_part(abi, init_in_place(embed->program, embed->init), "init.entry");
+	Part part = make_part(abi, init_in_place(embed->program, embed->init), "init.entry", 1);
 	LLVMTypeRef params[2] = {e->ptr, e->i64};
-	Value f = emit_function(e, embed->init_symbol, e->void_type, 2, params, false);
+	Value f = emit_function(e, embed->init_symbol, e->i32, 2, params, false);
 	Value train = LLVMGetParam(f, 0);
+	guard_blocks(abi, &train, 1);
 	emit_zero(abi, train, embed->train_bytes);
+	emit_store(e, LLVMConstInt(e->i64, embed->params_id, false), byte_offset(abi, train, offsetof(BlockHead, id)));
+	emit_store(e, emit_i32(e, EMBED_ABI), byte_offset(abi, train, offsetof(BlockHead, abi)));
+	emit_store(e, emit_i32(e, (int64_t)embed->params_bytes), byte_offset(abi, train, offsetof(BlockHead, bytes)));
+	emit_store(e, LLVMConstInt(e->i64, embed->train_id, false), byte_offset(abi, train, embed->id_offset));
 	emit_store(e, LLVMGetParam(f, 1), byte_offset(abi, train, embed->seed_offset));
 	for (int i = 0; i < embed->nsteps; i++) {
 		const EmbedStep *s = &embed->steps[i];
@@ -294,10 +327,10 @@ static void emit_init(Abi *abi) {
 		for (int k = 0; k < s->nsettings; k++)
 			emit_store(e, emit_f32(e, (double)s->settings[k].value, 1), byte_offset(abi, train, s->settings[k].offset));
 	}
-	Call c = call_begin(abi, &part, train, emit_alloca(e, e->i64, (int64_t)(part.kp->arena_bytes + 7) / 8, 64));
+	Call c = call_begin(abi, &part, train, emit_alloca(e, e->i64, (int64_t)(part.kp->arena_bytes + 7) / 8, 64), NULL);
 	for (int i = 0; i < part.kp->nio; i++) set_io(&c, i, byte_offset(abi, train, embed->seed_offset));
 	call_entry(&c);
-	LLVMBuildRetVoid(e->builder);
+	LLVMBuildRet(e->builder, emit_i32(e, EMBED_OK));
 }
 
 /* ---- the object ---- */
@@ -321,7 +354,7 @@ static const Val *first_unsupported(const Embed *embed) {
 	return v;
 }
 
-Embedded embed_compile(Arena *arena, const Embed *embed, const Target *target) {
+Embedded embed_compile(Arena *arena, Embed *embed, const Target *target) {
 	Embedded out = {.unsupported = first_unsupported(embed)};
 	if (out.unsupported) return out;
 	Emit *e = emit_new(arena, target, embed->program->name);
@@ -331,6 +364,8 @@ Embedded embed_compile(Arena *arena, const Embed *embed, const Target *target) {
 	if (embed->init_symbol) emit_init(&abi);
 	for (int i = 0; i < embed->nmodels; i++) emit_model(&abi, &embed->models[i]);
 	for (int i = 0; i < embed->nsteps; i++) emit_step(&abi, &embed->steps[i]);
+	for (int i = 0; i < embed->nsteps; i++)
+		if (embed->steps[i].workers_symbol) emit_step_workers(&abi, &embed->steps[i]);
 	for (int i = 0; i < embed->nconstants; i++)
 		emit_constant(e, embed->constants[i].symbol, embed->constants[i].bytes, embed->constants[i].size);
 	StackMeasure *measure = stack_measure(e);

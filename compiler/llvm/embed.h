@@ -3,17 +3,33 @@
  * In: what the functions are called, where everything stands in the caller's blocks.  Out: object code whose only symbols
  * are those named here; no undefined ones, no writable data.  The kernels are those of compile.h, for one worker; around
  * them stand small functions with C's calling convention:
- *     void INIT(train *, uint64_t seed)
- *     int  MODEL(const params *, const in.., out.., [size_t n,] void *scratch)
- *     int  STEP(train *, const in.., float *loss, void *scratch) */
+ *     int INIT(train *, uint64_t seed)
+ *     int MODEL(const params *, const in.., out.., [size_t n,] void *scratch)
+ *     int STEP(train *, const in.., float *loss, void *scratch)
+ *     int STEP_workers(train *, const in.., float *loss, void *scratch, int worker, void (*barrier)(void *, int64_t), void *)
+ * A block of parameters begins with a BlockHead, which functions check before anything else: it says whose block it is. */
 #ifndef NNC_EMBED_H
 #define NNC_EMBED_H
 
 #include "codegen.h"
 #include "exec.h"
 
-/* What the functions return. */
-enum { EMBED_OK = 0, EMBED_BAD_CLASS = -1, EMBED_BAD_PATH = -2 };
+/* What the functions return: CODE(name, number, meaning). */
+#define EMBED_CODES(CODE) \
+	CODE(OK, 0, "done") \
+	CODE(BAD_CLASS, -1, "an input of type class[k] holds a number outside 0 .. k-1") \
+	CODE(BAD_PATH, -2, "no tensor has this path") \
+	CODE(BAD_BLOCK, -3, "a block that was never filled, or of another model, or of another version of this one") \
+	CODE(MISALIGNED, -4, "a block or scratch is not aligned to ALIGN bytes, or an array not to its elements") \
+	CODE(BAD_COUNT, -5, "n samples are more than memory can hold (a negative number, say), or there is no such worker") \
+	CODE(NULL_POINTER, -6, "a pointer is NULL that may not be") \
+	CODE(NOT_FINITE, -7, "an input of a training step holds a nan or an infinity")
+enum {
+#define CODE(name, number, meaning) EMBED_##name = number,
+	EMBED_CODES(CODE)
+#undef CODE
+	EMBED_ABI = 1                          /* of the blocks and the calls; part of every BlockHead */
+};
 
 /* An array that the caller owns.  count: elements of one sample where batched, else of the whole. */
 typedef struct EmbedArray { const char *name; DType dtype; int64_t classes, count; bool batched; } EmbedArray;
@@ -39,6 +55,8 @@ typedef struct EmbedStep {
 	size_t step_offset, epoch_offset;      /* int64_t: calls done; int32_t */
 	EmbedSetting *settings;
 	int nsettings;
+	const char *workers_symbol;            /* of the entry for several workers; NULL: none */
+	int workers;                           /* in: at most so many; out (embed_compile): so many must call it */
 } EmbedStep;
 
 /* Read-only bytes under a name. */
@@ -52,17 +70,19 @@ typedef struct Embed {
 	const char *init_symbol;               /* NULL: none */
 	Fn *init;
 	size_t train_bytes, seed_offset;
+	uint64_t params_id, train_id;          /* of a BlockHead; of the whole training block, which stands at id_offset */
+	size_t params_bytes, id_offset;
 	EmbedBytes *constants; int nconstants;
 } Embed;
 
 typedef struct Embedded {
 	Object object;
-	size_t code_bytes, scratch_infer, scratch_train, stack_bytes;
+	size_t code_bytes, scratch_infer, scratch_train, scratch_workers, stack_bytes;
 	const Val *unsupported;                /* not NULL: no code can be made for this value, nothing else is set */
 	const char *needs;                     /* not NULL: a function of the C library that the code would call on this target */
 } Embedded;
 
 /* Fns have been through all passes. */
-Embedded embed_compile(Arena *arena, const Embed *embed, const Target *target);
+Embedded embed_compile(Arena *arena, Embed *embed, const Target *target);
 
 #endif

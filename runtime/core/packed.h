@@ -12,6 +12,9 @@
 #define NNC_ALIGNED __attribute__((aligned(64)))
 #endif
 
+/* What every block of parameters begins with: whose it is, the version of the ABI, and the bytes of the block. */
+typedef struct nnc_head { uint64_t id; uint32_t abi, bytes; unsigned char unused[48]; } nnc_head;
+
 /* Freestanding: no library is called.  A packed tensor is row-major like a dense one, but its rows (last axis) lie
  * `stride` bytes apart, and it takes `bytes` bytes in all; what lies between is padding, zero after nnc_pack(). */
 static inline void nnc_pack(unsigned char *packed, size_t stride, size_t bytes,

@@ -39,6 +39,9 @@ static inline int64_t lasting_count(Type t) {
 static inline size_t lasting_bytes(Type t) { return (size_t)lasting_count(t) * (size_t)dtype_info[t.dtype].bytes; }
 
 Layout layout_program(Arena *arena, const Program *p);
+/* The same behind a BlockHead, as the blocks of objects are. */
+typedef struct BlockHead { uint64_t id; uint32_t abi, bytes; uint8_t unused[48]; } BlockHead;   /* bytes: of the X_params */
+Layout layout_block(Arena *arena, const Program *p);
 /* Dense row-major <-> packed.  `block` is the persistent block. */
 void layout_store(const Layout *layout, const Program *p, int index, const char *block, void *dense);
 void layout_load(const Layout *layout, const Program *p, int index, char *block, const void *dense);

@@ -11,8 +11,9 @@ static size_t place(Layout *layout, const Program *p, int i, size_t offset) {
 	return offset + whole_lines(lasting_bytes(type));
 }
 
-Layout layout_program(Arena *arena, const Program *p) {
-	Layout layout = {.places = NEW_ARRAY(arena, Place, p->persistent.length), .count = p->persistent.length};
+static Layout layout_from(Arena *arena, const Program *p, size_t first) {
+	Layout layout = {
+	    .places = NEW_ARRAY(arena, Place, p->persistent.length), .count = p->persistent.length, .bytes = first};
 	for (int i = 0; i < layout.count; i++)
 		if (p->persistent.data[i].kind != INPUT_SLOT) layout.bytes = place(&layout, p, i, layout.bytes);
 	layout.infer_bytes = layout.bytes;
@@ -20,6 +21,10 @@ Layout layout_program(Arena *arena, const Program *p) {
 		if (p->persistent.data[i].kind == INPUT_SLOT) layout.bytes = place(&layout, p, i, layout.bytes);
 	return layout;
 }
+
+Layout layout_program(Arena *arena, const Program *p) { return layout_from(arena, p, 0); }
+
+Layout layout_block(Arena *arena, const Program *p) { return layout_from(arena, p, sizeof(BlockHead)); }
 
 /* Rows of the last axis: how many, and their bytes dense and packed. */
 typedef struct Rows { int64_t count; size_t dense, packed; } Rows;

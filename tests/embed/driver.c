@@ -59,7 +59,10 @@ MODEL_OUTPUTS(DECLARE)
 #define PASS(name, type, is_float, count, classes) , (type *)name.data
 #define PASS_CONST(name, type, is_float, count, classes) , (const type *)name.data
 
-static int step(void) { return N(STEP_CALL)((Train *)train.data STEP_INPUTS(PASS_CONST), &loss, scratch.data); }
+static void *train_at, *scratch_at;   /* what calls are given: where the blocks are, unless a test says otherwise */
+static void point(void) { train_at = train.data, scratch_at = scratch.data; }
+
+static int step(void) { return N(STEP_CALL)((Train *)train_at STEP_INPUTS(PASS_CONST), &loss, scratch_at); }
 
 static void fill(uint64_t number) {
 	uint64_t array = 0;
@@ -138,6 +141,75 @@ static void bad_classes(void) {
 	STEP_INPUTS(SPOIL)
 }
 
+/* ---- what is refused, with nothing changed ---- */
+
+static void refused(int code, const char *what) {
+	loss = 42;
+	check(step() == code, what);
+	check(loss == 42 && memcmp(saved.data, train.data, train.bytes) == 0, what);
+	point();
+}
+
+static void bad_pointers(void) {
+	train_at = NULL;
+	refused(N(NULL_POINTER), "no training block");
+	train_at = train.data + 8;
+	refused(N(MISALIGNED), "a training block of another alignment");
+	scratch_at = NULL;
+	refused(N(NULL_POINTER), "no scratch");
+	scratch_at = scratch.data + N(ALIGN) / 2;
+	refused(N(MISALIGNED), "scratch of another alignment");
+#define WITHOUT(name, type, is_float, count, classes) \
+	{ \
+		unsigned char *right = name.data; \
+		name.data = NULL; \
+		refused(N(NULL_POINTER), "no " #name); \
+		name.data = right + 1; \
+		if (sizeof(type) > 1) refused(N(MISALIGNED), #name " of another alignment"); \
+		name.data = right; \
+	}
+	STEP_INPUTS(WITHOUT)
+	check(N(init)(NULL, SEED) == N(NULL_POINTER), "init of no block");
+	check(N(init)((Train *)(train.data + 4), SEED) == N(MISALIGNED), "init of a block of another alignment");
+}
+
+static void foreign_blocks(void) {
+	Train *t = (Train *)train.data;
+	uint64_t *words[] = {&t->params.head.id, &t->id};
+	for (int i = 0; i < 3; i++) {
+		uint64_t *word = words[i % 2];
+		if (i < 2) *word ^= (uint64_t)1 << 40;
+		else t->params.head.abi++;
+		memcpy(saved.data, train.data, train.bytes);
+		refused(N(BAD_BLOCK), "another one's block");
+		check(N(check_train)(t) == N(BAD_BLOCK), "another one's block is recognised");
+		check(N(load)(t, N(param_table)[0].path, scratch.data) == N(BAD_BLOCK), "nothing is loaded into another one's block");
+		check(N(store)(t, N(param_table)[0].path, scratch.data) == N(BAD_BLOCK), "nor stored out of it");
+		if (i < 2) *word ^= (uint64_t)1 << 40;
+		else t->params.head.abi--;
+	}
+	memcpy(saved.data, train.data, train.bytes);
+	memset(train.data, 0, train.bytes);
+	check(step() == N(BAD_BLOCK), "a block that was never filled");
+	memcpy(train.data, saved.data, train.bytes);
+	check(N(check_train)(t) == N(OK), "the block is as it was");
+}
+
+/* At every place of a vector, and of what is left after the vectors. */
+static void not_finite(void) {
+	static const uint32_t bits[] = {0x7fc00000, 0x7f800000, 0xff800000, 0xffffffff, 0x7f800001};
+	memcpy(saved.data, train.data, train.bytes);
+	fill(0);
+#define SPOIL_FLOAT(name, type, is_float, count, classes) \
+	for (size_t i = 0; is_float && sizeof(type) == 4 && i < (count); i += i == 64 && (count) > 130 ? (count)-130 : 1) { \
+		type right = ((type *)name.data)[i]; \
+		memcpy(name.data + i * sizeof(type), &bits[i % 5], sizeof(type)); \
+		refused(N(NOT_FINITE), "no number is refused"); \
+		((type *)name.data)[i] = right; \
+	}
+	STEP_INPUTS(SPOIL_FLOAT)
+}
+
 static void table(void) {
 	for (int i = 0; i < N(PARAM_COUNT); i++) {
 		const Info *a = &N(param_table)[i];
@@ -167,6 +239,55 @@ static void copies(void) {
 	check(N(store)((Train *)train.data, "", NULL) == N(BAD_PATH), "an empty path is refused");
 }
 
+/* ---- a team ---- */
+
+#ifdef TEAM
+static pthread_barrier_t team;
+static void meet(void *context, int64_t worker) {
+	(void)worker;
+	pthread_barrier_wait(context);
+}
+
+static int call_team(int worker) {
+	return N(TEAM_CALL)((Train *)train_at STEP_INPUTS(PASS_CONST), &loss, scratch_at, worker, meet, &team);
+}
+
+static void *work(void *number) {
+	int worker = *(int *)number;
+	for (int s = 0; s < SHORT_STEPS; s++) {
+		if (!worker) {
+			fill((uint64_t)s);
+			memset(scratch.data, s % 2 ? 0xff : 0x7f, scratch.bytes);
+		}
+		meet(&team, worker);
+		check(call_team(worker) == N(OK), "a worker's step returns 0");
+	}
+	return NULL;
+}
+
+static void train_by_team(void) {
+	enum { MOST = 64 };
+	int number[MOST];
+	pthread_t thread[MOST];
+	if ((int)N(TEAM_SIZE) > (int)MOST || pthread_barrier_init(&team, NULL, N(TEAM_SIZE))) abort();
+	N(init)((Train *)train.data, SEED);
+	memcpy(saved.data, train.data, train.bytes);
+	check(call_team(-1) == N(BAD_COUNT) && call_team(N(TEAM_SIZE)) == N(BAD_COUNT), "there is no such worker");
+	check(N(TEAM_SIZE) == 1 || N(TEAM_CALL)((Train *)train_at STEP_INPUTS(PASS_CONST), &loss, scratch_at, 0, NULL, NULL) ==
+	                               N(NULL_POINTER), "several workers need a barrier");
+	check(memcmp(saved.data, train.data, train.bytes) == 0, "a refused worker changes nothing");
+	for (int i = 0; i < N(TEAM_SIZE); i++) {
+		number[i] = i;
+		if (i && pthread_create(&thread[i], NULL, work, &number[i])) abort();
+	}
+	work(&number[0]);
+	for (int i = 1; i < N(TEAM_SIZE); i++) pthread_join(thread[i], NULL);
+	printf("object %d %d %016llx\n", N(TEAM_SIZE), SHORT_STEPS, (unsigned long long)hash_train());
+	block_check(&train, "memory before the training block, of workers");
+	block_check(&scratch, "memory before scratch, of workers");
+}
+#endif
+
 /* ---- inference ---- */
 
 static Block params;
@@ -177,18 +298,49 @@ static int infer(size_t from, size_t n) {
 	return N(MODEL_CALL)((const Params *)params.data MODEL_INPUTS(SHIFT_CONST) MODEL_OUTPUTS(SHIFT), n, scratch.data);
 }
 
+static void refused_inference(void) {
+	Params *p = (Params *)params.data;
+	unsigned char *right = params.data;
+	check(infer(0, (size_t)-1) == N(BAD_COUNT) && infer(0, SIZE_MAX / 2 + 1) == N(BAD_COUNT), "more samples than memory");
+	params.data = NULL;
+	check(infer(0, 1) == N(NULL_POINTER), "no parameters");
+	params.data = right + 16;
+	check(infer(0, 1) == N(MISALIGNED), "parameters of another alignment");
+	params.data = right;
+	p->head.id++;
+	check(infer(0, 1) == N(BAD_BLOCK) && N(check_params)(p) == N(BAD_BLOCK), "another one's parameters");
+	p->head.id = 0, p->head.abi = 0;
+	check(infer(0, 1) == N(BAD_BLOCK), "parameters that were never filled");
+	for (int i = 0; i < N(PARAM_COUNT); i++) {
+		const Info *info = &N(param_table)[i];
+		if (info->kind == 2) continue;
+		N(store)((Train *)train.data, info->path, scratch.data);
+		check(N(load_params)(p, info->path, scratch.data) == N(OK) && N(check_params)(p) == N(OK), "loading fills zeros");
+		break;
+	}
+	memcpy(params.data, train.data, sizeof(Params));
+#define WITHOUT_ARRAY(name, type, is_float, count, classes) \
+	right = name.data, name.data = NULL; \
+	check(infer(0, 1) == N(NULL_POINTER), "no " #name); \
+	check(infer(0, 0) == N(OK), "without samples there need be no " #name); \
+	name.data = right;
+	MODEL_INPUTS(WITHOUT_ARRAY)
+	MODEL_OUTPUTS(WITHOUT_ARRAY)
+}
+
 /* Many at once, from parameters that cannot be written, and the same one by one. */
 static void inference(void) {
 	uint64_t many = 0, single = 0, array = 0;
 	params = block_make(PAGE * ((sizeof(Params) + PAGE - 1) / PAGE));
 	memcpy(params.data, train.data, sizeof(Params));
-	if (mprotect(params.data, params.bytes, PROT_READ)) abort();
 #define MAKE_SAMPLES(name, type, is_float, count, classes) name = block_make(sizeof(type) * (count) * SAMPLES);
 	MODEL_INPUTS(MAKE_SAMPLES)
 	MODEL_OUTPUTS(MAKE_SAMPLES)
 #define FILL_SAMPLES(name, type, is_float, count, classes)                                                                       \
 	synthetic_fill(name.data, is_float, (int)sizeof(type), classes, (count)*SAMPLES, 7, array++);
 	MODEL_INPUTS(FILL_SAMPLES)
+	refused_inference();
+	if (mprotect(params.data, params.bytes, PROT_READ)) abort();
 	check(infer(0, 0) == N(OK), "no samples");
 	check(infer(0, SAMPLES) == N(OK), "a model returns 0");
 #define HASH_MANY(name, type, is_float, count, classes)                                                                          \
@@ -208,6 +360,7 @@ int main(int argc, char **argv) {
 	train = block_make(sizeof(Train));
 	saved = block_make(sizeof(Train));
 	scratch = block_make(N(SCRATCH_TRAIN));
+	point();
 #define MAKE(name, type, is_float, count, classes) name = block_make(sizeof(type) * (count));
 	STEP_INPUTS(MAKE)
 	N(init)((Train *)train.data, SEED);
@@ -217,6 +370,9 @@ int main(int argc, char **argv) {
 	check(memcmp(saved.data, train.data, train.bytes) == 0, "init sets every byte");
 	train_steps(0, SHORT_STEPS);
 	bad_classes();
+	bad_pointers();
+	foreign_blocks();
+	not_finite();
 	if (!quick) train_steps(SHORT_STEPS, LONG_STEPS);
 	measure_stack();
 	table();
@@ -226,5 +382,10 @@ int main(int argc, char **argv) {
 	scratch = block_make(working);
 	inference();
 	block_check(&scratch, "memory before scratch, when inferring");
+#ifdef TEAM
+	scratch = block_make(N(SCRATCH_WORKERS));
+	point();
+	train_by_team();
+#endif
 	return broken;
 }

@@ -100,8 +100,10 @@ static bool write_macros(const Reference *r, const char *path) {
 	if (!out) return false;
 	fprintf(out, "#define NAME %s\n#define SEED %lluu\n#define BATCH %lld\n", r->p->name, (unsigned long long)r->train->seed,
 	        (long long)r->train->batch);
-	fprintf(out, "#define STEP_CALL step%s%s\n#define STEP_INPUTS(A)", r->train->name ? "_" : "",
-	        r->train->name ? r->train->name : "");
+	const char *bar = r->train->name ? "_" : "", *name = r->train->name ? r->train->name : "";
+	fprintf(out, "#define STEP_CALL step%s%s\n#define TEAM_CALL step%s%s_workers\n", bar, name, bar, name);
+	fprintf(out, "#define TEAM_SIZE WORKERS%s%s\n", bar, name);
+	fprintf(out, "#define STEP_INPUTS(A)");
 	int n = 0;
 	for (int i = 0; i < r->step->inputs.length; i++) {
 		const Input *in = &r->step->inputs.data[i];

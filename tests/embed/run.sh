@@ -96,6 +96,19 @@ for file; do
 			ran="$ran aarch64"
 		fi
 	fi
+	# A team of workers: the same bits.  Of the programs of this folder, teams of every size.
+	case $file in
+	"$here"/*) teams="1 2 3" ;;
+	*) teams=3 ;;
+	esac
+	for workers in $teams; do
+		# shellcheck disable=SC2086
+		object "$workers workers" --cpu native --entry infer,train --workers $workers $small || continue
+		build "$example" driver "$CC" -DTEAM || continue
+		"$work/driver" short >"$work/got" || fail "$example, $workers workers: $(grep broken "$work/got" | sort | uniq -c)"
+		compare "$example, $workers workers"
+		[ "$(grep -c '^object' "$work/got")" = 2 ] || fail "$example: no line of $workers workers"
+	done
 	echo "$example: $(awk '$3 == 200 { print $4; exit }' "$work/expected") after 200 steps; objects:$ran"
 done
 exit $failed

@@ -225,15 +225,16 @@ size_t most_scratch(const Embedded *made) { return MAX(MAX(made->scratch_infer, 
 
 /* Memory that no caller has: a batch with some zeros too many. */
 static bool sizes_are_sane(const ObjectUnit *u) {
-	enum { MOST_GIB = 64 };
+	const int MOST_GIB = u->target->pointer_bits == 32 ? 2 : 64;
 	Session *s = u->s;
 	const Program *p = s->program;
-	bool array = u->largest >> 30 >= MOST_GIB;
-	size_t bytes = array ? u->largest : most_scratch(&u->made);
-	if (bytes >> 30 < MOST_GIB) return true;
+	bool array = u->largest >> 30 >= (size_t)MOST_GIB;
+	size_t scratch = most_scratch(&u->made);
+	size_t bytes = array ? u->largest : MAX(scratch, u->embed.train_bytes);
+	if (bytes >> 30 < (size_t)MOST_GIB) return true;
 	diag_error(s->diag, p->trains.length ? p->trains.data[0].span : p->models.data[0].span,
-	           "a call needs %s of %.1f GiB; %d GiB are the limit", array ? "an array" : "scratch memory",
-	           (double)bytes / 0x1p30, MOST_GIB);
+	           "a call needs %s of %.1f GiB; %d GiB are the limit",
+	           array ? "an array" : bytes == scratch ? "scratch memory" : "a training block", (double)bytes / 0x1p30, MOST_GIB);
 	diag_help(s->diag, "choose a smaller batch with --batch");
 	return false;
 }
@@ -244,11 +245,10 @@ static bool generate(ObjectUnit *u) {
 	const Val *v = u->made.unsupported;
 	if (v) {
 		diag_error(s->diag, v->span, "`%s` on %s cannot be compiled yet", op_info[v->op].text, type_text(s->arena, v->type));
-	} else if (u->made.needs) {
+	} else if (u->made.calls) {
 		diag_error(s->diag, (Span){0}, "the code for '%s', cpu '%s', would call `%s` of the C library", u->target->triple,
-		           u->target->cpu, u->made.needs);
-		diag_help(s->diag, "choose a --cpu that has an instruction for it%s",
-		          strncmp(u->target->triple, "x86_64", 6) ? "" : ": x86-64-v2 or later");
+		           u->target->cpu, u->made.calls);
+		diag_help(s->diag, "choose a --cpu, or --features, with an instruction for it");
 	} else {
 		sizes_are_sane(u);
 	}
@@ -262,6 +262,19 @@ static const char *header_path(Arena *arena, const char *object) {
 	return arena_printf(arena, "%.*s.h", (int)n, object);
 }
 
+static void print_notes(const ObjectUnit *u) {
+	const Target *t = u->target;
+	if (!t->has_fma)
+		fprintf(stderr, "note: cpu '%s' has no fused multiply-add, so the object rounds differently from nnc train\n", t->cpu);
+	else if (t->lanes == 4 && !strncmp(t->triple, "arm", 3) && strncmp(t->triple, "arm64", 5))
+		fprintf(stderr, "note: NEON takes denormal numbers for zero, so the object may round differently from nnc train\n");
+	if (!u->made.nneeds) return;
+	fprintf(stderr, "note: cpu '%s' has no instructions for all of this; the object calls, of the C compiler's library "
+	                "(libgcc, compiler-rt):", t->cpu);
+	for (int i = 0; i < u->made.nneeds; i++) fprintf(stderr, " %s", u->made.needs[i]);
+	fprintf(stderr, "\n");
+}
+
 static void print_summary(const ObjectUnit *u, const char *object, const char *header) {
 	const Layout *l = &u->layout;
 	printf("%s, %s: %s, cpu %s\n", object, header, u->target->triple, u->target->cpu);
@@ -271,9 +284,7 @@ static void print_summary(const ObjectUnit *u, const char *object, const char *h
 	if (u->train) printf("scratch     %zu bytes to train\n", u->made.scratch_train);
 	if (u->train && u->s->options->workers) printf("scratch     %zu bytes to train with workers\n", u->made.scratch_workers);
 	printf("parameters  %zu bytes, packed in a block of %zu\n", u->dense_params, u->embed.params_bytes);
-	if (!u->target->has_fma)
-		fprintf(stderr, "note: cpu '%s' has no fused multiply-add, so the object rounds differently from nnc train\n",
-		        u->target->cpu);
+	print_notes(u);
 	if (u->train)
 		printf("optimiser   %zu bytes, packed in %zu; the training block is %zu in all\n", u->dense_slots,
 		       l->bytes - l->infer_bytes, u->embed.train_bytes);
@@ -294,7 +305,7 @@ static int compile_program(Session *s) {
 	ObjectUnit u = {.s = s};
 	int code = choose_entries(&u);
 	if (code != EXIT_DONE) return code;
-	u.target = target_named(s->arena, s->diag, o->target, o->cpu, NULL);
+	u.target = target_named(s->arena, s->diag, o->target, o->cpu, o->features);
 	if (!u.target || !describe(&u) || !generate(&u)) {
 		session_report(s);
 		return EXIT_INPUT;
@@ -319,7 +330,16 @@ static int compile_program(Session *s) {
 	return code;
 }
 
+/* `nnc compile --target list` needs no file. */
+static int list_targets(void) {
+	Arena *arena = arena_new();
+	fputs(target_list(arena), stdout);
+	arena_free(arena);
+	return EXIT_DONE;
+}
+
 int command_compile(const Options *options) {
+	if (options->target && !strcmp(options->target, "list")) return list_targets();
 	if (!options->output) {
 		fprintf(stderr, "nnc compile: where to?\nhelp: add -o model.o; the header is written beside it\n");
 		return EXIT_USAGE;

@@ -65,9 +65,10 @@ static void write_head(Text *out, const ObjectUnit *u) {
 	say(out, u, "/* %s.nn as plain C functions, compiled by nnc %s for %s, cpu %s.\n *\n", u->s->program->name, NNC_VERSION,
 	    u->target->triple, u->target->cpu);
 	say(out, u,
-	    " * Link the object file that stands beside this header.  It calls nothing, allocates nothing and has no variables:\n"
+	    " * Link the object file that stands beside this header.  It calls nothing%s, allocates nothing and has no variables:\n"
 	    " * all memory is the caller's, in blocks whose sizes are known to the compiler.\n"
-	    " *   $_params   parameters and states; what inference reads.  Any number of threads may share one.\n");
+	    " *   $_params   parameters and states; what inference reads.  Any number of threads may share one.\n",
+	    u->made.nneeds ? " but arithmetic of the C compiler's library" : "");
 	if (u->train)
 		say(out, u, " *   $_train    $_params, then the optimiser's state, then counters and settings.  One thread at a time.\n");
 	say(out, u,

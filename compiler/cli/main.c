@@ -45,9 +45,10 @@ const Command commands[] = {
      RUN " seed json cpu", command_check},
     {"compile", "FILE.nn -o M.o", "Writes an object file and a header.",
      "The object holds inference and the training step as plain functions that need no runtime, no malloc and no libc;\n"
-     "the header beside it declares them for C and C++. Prints code, scratch, stack and parameter bytes.\n\n"
+     "the header beside it declares them for C and C++. Prints code, scratch, stack and parameter bytes.\n"
+     "`nnc compile --target list` shows what it can be for.\n\n"
      "Example:\n  nnc compile examples/tutorial2.nn -o tutorial2.o --cpu x86-64-v3",
-     COMMON " output target cpu entry workers weights", command_compile},
+     COMMON " output target cpu features entry workers weights", command_compile},
     {"bench", "FILE.nn", "Measures a training step.",
      "Steps per second, GFLOP/s and how much of the machine's FMA peak (measured beside it) that is, time to the first step,\n"
      "memory. Uses made-up data of the declared types, so no data files are needed.\n\n"

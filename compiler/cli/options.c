@@ -156,7 +156,8 @@ int options_parse(const Command *command, int argc, char **argv, Options *out, b
 		int code = set_option(command, o, value, out);
 		if (code != EXIT_DONE) return code;
 	}
-	if (!out->file) {
+	bool lists = out->target && strcmp(out->target, "list") == 0;
+	if (!out->file && !lists) {
 		fprintf(stderr, "nnc %s: which file?\nhelp: nnc %s %s\n", command->name, command->name, command->arguments);
 		return EXIT_USAGE;
 	}

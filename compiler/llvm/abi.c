@@ -131,11 +131,28 @@ static void emit_model(Abi *abi, const EmbedModel *m) {
 
 /* ---- the training step ---- */
 
+/* Processors of 32 bits would call a function for it: bit by bit there, once a step. */
+static Value divided(Abi *abi, Value dividend, int64_t divisor) {
+	Emit *e = abi->e;
+	LLVMBuilderRef b = e->builder;
+	Value by = LLVMConstInt(e->i64, (uint64_t)divisor, true), one = LLVMConstInt(e->i64, 1, false);
+	if (e->target->pointer_bits == 64) return LLVMBuildSDiv(b, dividend, by, "");
+	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), emit_index(e, 64), 1);
+	Value bits = emit_loop_carry(e, &loop, dividend), rest = emit_loop_carry(e, &loop, LLVMConstNull(e->i64));
+	Value top = LLVMBuildLShr(b, bits, LLVMConstInt(e->i64, 63, false), "");
+	rest = LLVMBuildOr(b, LLVMBuildShl(b, rest, one, ""), top, "");
+	Value fits = LLVMBuildICmp(b, LLVMIntUGE, rest, by, "");
+	Value quotient = LLVMBuildOr(b, LLVMBuildShl(b, bits, one, ""), LLVMBuildZExt(b, fits, e->i64, ""), "");
+	emit_loop_next(e, &loop, 0, quotient);
+	emit_loop_next(e, &loop, 1, LLVMBuildSelect(b, fits, LLVMBuildSub(b, rest, by, ""), rest, ""));
+	emit_loop_end(e, &loop);
+	return loop.result[0];
+}
+
 /* The number of the update, counted from 1, where `calls` calls have been done: an i32 that stops at its largest. */
 static Value update_number(Abi *abi, const EmbedStep *s, Value calls) {
 	Emit *e = abi->e;
-	Value updates =
-	    s->accumulate > 1 ? LLVMBuildSDiv(e->builder, calls, LLVMConstInt(e->i64, (uint64_t)s->accumulate, true), "") : calls;
+	Value updates = s->accumulate > 1 ? divided(abi, calls, s->accumulate) : calls;
 	updates =
 	    emit_min(e, LLVMBuildAdd(e->builder, updates, LLVMConstInt(e->i64, 1, true), ""), LLVMConstInt(e->i64, INT32_MAX, true));
 	return LLVMBuildTrunc(e->builder, updates, e->i32, "");
@@ -354,6 +371,14 @@ static const Val *first_unsupported(const Embed *embed) {
 	return v;
 }
 
+/* What is left undefined is arithmetic that the processor has no instruction for, and belongs to the C compiler, or else it is a
+ * function of the C library. */
+static void sort_needs(Embedded *out, Needs needs) {
+	out->needs = needs.data, out->nneeds = needs.length;
+	for (int i = 0; i < needs.length && !out->calls; i++)
+		if (strncmp(needs.data[i], "__", 2) || !strncmp(needs.data[i], "__aeabi_mem", 11)) out->calls = needs.data[i];
+}
+
 Embedded embed_compile(Arena *arena, Embed *embed, const Target *target) {
 	Embedded out = {.unsupported = first_unsupported(embed)};
 	if (out.unsupported) return out;
@@ -373,6 +398,6 @@ Embedded embed_compile(Arena *arena, Embed *embed, const Target *target) {
 	out.stack_bytes = stack_deepest(measure);
 	emit_free(e);
 	out.code_bytes = object_code_bytes(out.object);
-	out.needs = object_needs(arena, out.object, embed->program->name);
+	sort_needs(&out, object_needs(arena, out.object, embed->program->name));
 	return out;
 }

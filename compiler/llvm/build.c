@@ -99,8 +99,33 @@ void emit_prefetch(Emit *e, Value pointer, int near) {
 	emit_intrinsic(e, "llvm.prefetch", e->ptr, 4, (Value[]){pointer, emit_i32(e, 0), emit_i32(e, near), emit_i32(e, 1)});
 }
 
+static bool is_double(Emit *e, Value v) {
+	LLVMTypeRef type = LLVMTypeOf(v);
+	return (LLVMGetTypeKind(type) == LLVMVectorTypeKind ? LLVMGetElementType(type) : type) == e->f64;
+}
+
+/* Halves to even.  What is so large that it has no fraction passes; below, the sum with 2^23 (2^52) has no bits for one. */
+Value emit_rint(Emit *e, Value a) {
+	bool wide = is_double(e, a);
+	if (wide ? e->target->has_round64 : e->target->has_round) return emit_intrinsic(e, "llvm.rint", LLVMTypeOf(a), 1, &a);
+	Value size = emit_intrinsic(e, "llvm.fabs", LLVMTypeOf(a), 1, &a);
+	Value large = constant_splat(e, LLVMConstReal(wide ? e->f64 : e->f32, wide ? 0x1p52 : 0x1p23), emit_lanes(a));
+	Value whole = LLVMBuildFSub(e->builder, LLVMBuildFAdd(e->builder, size, large, ""), large, "");
+	whole = emit_intrinsic(e, "llvm.copysign", LLVMTypeOf(a), 2, (Value[]){whole, a});
+	return LLVMBuildSelect(e->builder, LLVMBuildFCmp(e->builder, LLVMRealOLT, size, large, ""), whole, a, "");
+}
+
+Value emit_floor(Emit *e, Value a) {
+	bool wide = is_double(e, a);
+	if (wide ? e->target->has_round64 : e->target->has_round) return emit_intrinsic(e, "llvm.floor", LLVMTypeOf(a), 1, &a);
+	Value near = emit_rint(e, a), one = constant_splat(e, LLVMConstReal(wide ? e->f64 : e->f32, 1), emit_lanes(a));
+	Value above = LLVMBuildFCmp(e->builder, LLVMRealOGT, near, a, "");
+	return LLVMBuildSelect(e->builder, above, LLVMBuildFSub(e->builder, near, one, ""), near, "");
+}
+
 Value emit_fma(Emit *e, Value a, Value b, Value c) {
-	if (!e->target->has_fma) return LLVMBuildFAdd(e->builder, LLVMBuildFMul(e->builder, a, b, ""), c, "");
+	if (!(is_double(e, a) ? e->target->has_fma64 : e->target->has_fma))
+		return LLVMBuildFAdd(e->builder, LLVMBuildFMul(e->builder, a, b, ""), c, "");
 	return emit_intrinsic(e, "llvm.fma", LLVMTypeOf(a), 3, (Value[]){a, b, c});
 }
 

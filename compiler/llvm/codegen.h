@@ -12,7 +12,8 @@
 typedef struct Target {
 	const char *triple, *cpu, *features;   /* normalised, as given to LLVM */
 	bool is_host;                          /* this process can run the code */
-	bool has_fma;                          /* false: fma is a separate multiplication and addition */
+	bool has_fma, has_fma64;               /* of f32, of f64; false: fma is a separate multiplication and addition */
+	bool has_round, has_round64;           /* floor and rint are instructions */
 	bool has_mask;                         /* masked loads and stores are instructions */
 	int pointer_bits;
 	int lanes;                             /* f32 lanes of a vector register; 1: scalar machine */
@@ -24,9 +25,14 @@ typedef struct Target {
 
 /* The machine we run on, with all its features. */
 const Target *target_host(Arena *arena);
-/* name: NULL (the host's architecture), "x86-64", "aarch64", or a triple.  cpu: NULL (portable baseline: x86-64-v3,
- * generic), "native", or LLVM's name.  features: NULL or LLVM's "+a,-b".  Reports to diag and returns NULL when unknown. */
+/* name: NULL (the host's architecture), a short name of targets.def, or a triple.  cpu: NULL (the baseline of that table),
+ * "native", or LLVM's name.  features: NULL or LLVM's "+a,-b", beside those of the table.  Reports to diag and returns NULL when
+ * unknown. */
 const Target *target_named(Arena *arena, Diag *diag, const char *name, const char *cpu, const char *features);
+/* The rows of targets.def, for people; and whether the code generator of each is built in. */
+const char *target_list(Arena *arena);
+/* The short names, in the table's order; NULL past the end. */
+const char *target_name(int number);
 /* One line that says all of the above: part of every cache key. */
 const char *target_text(Arena *arena, const Target *target);
 /* "19.1.7" */

@@ -120,6 +120,7 @@ static double choose_tile(const Target *target, const Contract *c, ContractPlan 
 		set_panels(c, plan, vectors);
 		if (plan->vectors != vectors) continue; /* the same panels as a smaller number gives */
 		int64_t taps = plan->taps ? c->k : 1;
+		if (vectors > 1 && plan->unit * vectors + 2 > MAX_CARRIED) break;
 		if (plan->taps && vectors > 1 && vectors * (taps + 1) + 2 > target->vector_registers) break;
 		for (int height = plan->unit; height <= MAX(plan->unit, most_rows(target, vectors, taps)); height += plan->unit) {
 			double cost = 0;

@@ -79,7 +79,8 @@ typedef struct Embedded {
 	Object object;
 	size_t code_bytes, scratch_infer, scratch_train, scratch_workers, stack_bytes;
 	const Val *unsupported;                /* not NULL: no code can be made for this value, nothing else is set */
-	const char *needs;                     /* not NULL: a function of the C library that the code would call on this target */
+	const char *calls;                     /* not NULL: a function of the C library that the code would call on this target */
+	const char *const *needs; int nneeds;  /* arithmetic of the C compiler's support library that it calls: __aeabi_fadd, .. */
 } Embedded;
 
 /* Fns have been through all passes. */

@@ -53,7 +53,9 @@ Value emit_unknown(Emit *e, Value v);                    /* floats that LLVM kno
 Value emit_ramp(Emit *e, LLVMTypeRef element, int lanes); /* 0, 1, 2, ... of an integer type */
 /* "llvm.sqrt" and the like, with one overloaded type. */
 Value emit_intrinsic(Emit *e, const char *name, LLVMTypeRef overload, int nargs, const Value *args);
-Value emit_fma(Emit *e, Value a, Value b, Value c);       /* a * b + c, rounded once iff target->has_fma */
+Value emit_fma(Emit *e, Value a, Value b, Value c);       /* a * b + c, rounded once iff the target has an instruction */
+Value emit_floor(Emit *e, Value a);
+Value emit_rint(Emit *e, Value a);                        /* halves to even */
 
 /* Index arithmetic; folds constants and the neutral elements 0 and 1. */
 Value emit_add(Emit *e, Value a, Value b);

@@ -84,7 +84,8 @@ size_t object_code_bytes(Object object) {
 		LLVMSectionIteratorRef at = LLVMObjectFileCopySectionIterator(binary);
 		for (; at && !LLVMObjectFileIsSectionIteratorAtEnd(binary, at); LLVMMoveToNextSection(at)) {
 			const char *name = LLVMGetSectionName(at);
-			if (name && !strncmp(name, ".text", 5)) total += LLVMGetSectionSize(at);
+			bool code = name && (!strncmp(name, ".text", 5) || !strcmp(name, "CODE"));   /* of ELF, of WebAssembly */
+			if (code) total += LLVMGetSectionSize(at);
 		}
 		if (at) LLVMDisposeSectionIterator(at);
 		LLVMDisposeBinary(binary);

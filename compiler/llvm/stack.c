@@ -99,19 +99,28 @@ size_t stack_deepest(StackMeasure *m) {
 	return (most + 15) / 16 * 16;
 }
 
-const char *object_needs(Arena *arena, Object object, const char *name) {
-	LLVMMemoryBufferRef buffer = LLVMCreateMemoryBufferWithMemoryRange(object.bytes, object.size, "", false);
+/* WebAssembly's linker makes these; their names are followed by what happens to stand there, a byte that is no text first. */
+static bool is_linkers(const char *symbol) {
+	static const char *const made[] = {"__stack_pointer", "__linear_memory", "__indirect_function_table"};
+	for (size_t i = 0; i < COUNT(made); i++)
+		if (!strncmp(symbol, made[i], strlen(made[i])) && symbol[strlen(made[i])] < ' ') return true;
+	return false;
+}
+
+Needs object_needs(Arena *arena, Object object, const char *name) {
+	LLVMMemoryBufferRef buffer = LLVMCreateMemoryBufferWithMemoryRangeCopy(object.bytes, object.size, "");
 	char *error = NULL;
-	const char *needs = NULL;
+	Needs needs = {0};
 	LLVMBinaryRef binary = LLVMCreateBinary(buffer, NULL, &error);
 	if (!binary) die("the object does not read back: %s", error);
 	LLVMSymbolIteratorRef at = LLVMObjectFileCopySymbolIterator(binary);
 	LLVMSectionIteratorRef section = LLVMObjectFileCopySectionIterator(binary);
-	for (; at && section && !needs && !LLVMObjectFileIsSymbolIteratorAtEnd(binary, at); LLVMMoveToNextSymbol(at)) {
+	for (; at && section && !LLVMObjectFileIsSymbolIteratorAtEnd(binary, at); LLVMMoveToNextSymbol(at)) {
 		const char *symbol = LLVMGetSymbolName(at);
 		LLVMMoveToContainingSection(section, at);
-		if (*symbol && strcmp(symbol, name) && LLVMObjectFileIsSectionIteratorAtEnd(binary, section))
-			needs = arena_text(arena, symbol, strlen(symbol));
+		if (!*symbol || !strcmp(symbol, name) || is_linkers(symbol)) continue;
+		if (LLVMObjectFileIsSectionIteratorAtEnd(binary, section))
+			vec_push(arena, &needs, arena_text(arena, symbol, strlen(symbol)));
 	}
 	if (section) LLVMDisposeSectionIterator(section);
 	if (at) LLVMDisposeSymbolIterator(at);

@@ -10,7 +10,9 @@ StackMeasure *stack_measure(Emit *e);
 /* An upper bound for a call of any exported function, its return address included. */
 size_t stack_deepest(StackMeasure *measure);
 
-/* The first symbol that the object uses and does not define, or NULL.  name: the module's, which stands in the object too. */
-const char *object_needs(Arena *arena, Object object, const char *name);
+/* The symbols that the object uses and does not define, but for what a linker itself makes.  name: the module's, which stands in
+ * the object too. */
+typedef VEC(const char *) Needs;
+Needs object_needs(Arena *arena, Object object, const char *name);
 
 #endif

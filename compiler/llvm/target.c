@@ -1,8 +1,7 @@
 /* target.c: from a name to a Target.
  *
- * LLVM's C API does not say what a CPU can do.  For the host its list of features tells, for the levels of x86-64 and for AArch64
- * their definition; for any other CPU the code generator is asked: a probe function of 16 lanes is compiled to
- * assembly, and the registers and instructions that come out are the answer (some milliseconds). */
+ * For the host its list of features tells what it can do, for the short names targets.def, for the levels of x86-64 their
+ * definition; for any other CPU the code generator is asked (probe.c). */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +13,18 @@
 
 #include "compat.h"
 #include "target.h"
+
+enum { FMA = 1, ROUND = 2, FMA64 = 4, ROUND64 = 8 };
+static const struct Row {
+	const char *name, *triple, *cpu, *features, *float_abi;
+	int lanes;
+	unsigned instructions;
+	const char *meaning;
+} rows[] = {
+#define TARGET(...) {__VA_ARGS__},
+#include "targets.def"
+#undef TARGET
+};
 
 /* NNC_LLVM_TARGETS is a list T(X86) T(AArch64) ... of the code generators linked in. */
 static void initialise(void) {
@@ -33,50 +44,18 @@ LLVMTargetMachineRef target_machine(const Target *target) {
 	LLVMTargetRef found;
 	char *error = NULL;
 	if (LLVMGetTargetFromTriple(target->triple, &found, &error)) die("no code generator for %s: %s", target->triple, error);
-	return LLVMCreateTargetMachine(found, target->triple, target->cpu, target->features, LLVMCodeGenLevelDefault, LLVMRelocPIC,
-	                               LLVMCodeModelDefault);
+	/* Without an operating system nobody moves code, and the tables that would be needed for it are no part of the object. */
+	bool moves = !strstr(target->triple, "-none") && !target_is(target, "wasm");
+	return LLVMCreateTargetMachine(found, target->triple, target->cpu, target->features, LLVMCodeGenLevelDefault,
+	                               moves ? LLVMRelocPIC : LLVMRelocStatic,
+	                               target_is(target, "riscv") ? LLVMCodeModelMedium : LLVMCodeModelDefault);
 }
 
-/* A product and an fma of 16 lanes as assembly. */
-static char *probe(Arena *arena, const Target *target) {
-	Emit *e = emit_new(arena, target, "probe");
-	LLVMTypeRef v16 = emit_vector_type(e, e->f32, 16), p[] = {e->ptr};
-	emit_function(e, "probe", e->void_type, 1, p, false);
-	Value to = LLVMGetParam(e->function, 0), v[3];
-	for (int i = 0; i < 3; i++) v[i] = emit_load(e, e->f32, 16, emit_at_constant(e, to, v16, i));
-	emit_store(e, LLVMBuildFMul(e->builder, v[0], v[1], ""), emit_at_constant(e, to, v16, 3));
-	emit_store(e, emit_intrinsic(e, "llvm.fma", v16, 3, v), to);
-	LLVMBuildRetVoid(e->builder);
-	LLVMMemoryBufferRef buffer = NULL;
-	char *error = NULL, *text = NULL;
-	if (LLVMTargetMachineEmitToMemoryBuffer(e->machine, e->module, LLVMAssemblyFile, &error, &buffer)) LLVMDisposeMessage(error);
-	else text = arena_text(arena, LLVMGetBufferStart(buffer), LLVMGetBufferSize(buffer));
-	if (buffer) LLVMDisposeMemoryBuffer(buffer);
-	emit_free(e);
-	return text;
-}
+static bool is_x86(const Target *t) { return target_is(t, "x86_64"); }
 
-static bool starts(const char *text, const char *with) { return !strncmp(text, with, strlen(with)); }
-
-static bool is_x86(const Target *t) { return starts(t->triple, "x86_64"); }
-
-static void set_vectors(Target *t, int lanes, bool has_fma) {
-	bool aarch64 = starts(t->triple, "aarch64");
-	t->lanes = lanes;
-	t->vector_bytes = lanes * 4;
-	t->vector_registers = lanes == 16 || aarch64 ? 32 : 16;
-	t->has_mask = lanes == 16;
-	t->has_fma = has_fma;
-	t->multipliers = lanes == 16 && !strcmp(t->cpu, "znver4") ? 1 : 2;   /* that one takes two turns for 16 lanes */
-}
-
-static void set_vectors_by_probe(Target *t, const char *assembly) {
-	if (!is_x86(t)) {
-		set_vectors(t, 1, !strstr(assembly, "fmaf")); /* a call of libm */
-		return;
-	}
-	bool zmm = strstr(assembly, "%zmm"), ymm = strstr(assembly, "%ymm");
-	set_vectors(t, zmm ? 16 : ymm ? 8 : 4, strstr(assembly, "vfmadd"));
+static void set_instructions(Target *t, unsigned instructions) {
+	t->has_fma = instructions & FMA, t->has_fma64 = instructions & FMA64;
+	t->has_round = instructions & ROUND, t->has_round64 = instructions & ROUND64;
 }
 
 static bool has_feature(const char *features, const char *feature) {
@@ -87,16 +66,17 @@ static bool has_feature(const char *features, const char *feature) {
 }
 
 /* The levels of x86-64, and what they need of the host to run there. */
+enum { FMAS = FMA | FMA64, ROUNDS = ROUND | ROUND64 };
 static const struct Level {
 	const char *cpu;
 	int lanes;
-	bool has_fma;
+	unsigned instructions;
 	const char *needs[8];
 } levels[] = {
-    {"x86-64", 4, false, {"+sse2"}},
-    {"x86-64-v2", 4, false, {"+sse4.2", "+popcnt", "+cx16", "+ssse3"}},
-    {"x86-64-v3", 8, true, {"+avx2", "+fma", "+bmi", "+bmi2", "+f16c", "+lzcnt", "+movbe"}},
-    {"x86-64-v4", 16, true, {"+avx512f", "+avx512bw", "+avx512cd", "+avx512dq", "+avx512vl", "+avx2", "+fma"}},
+    {"x86-64", 4, 0, {"+sse2"}},
+    {"x86-64-v2", 4, ROUNDS, {"+sse4.2", "+popcnt", "+cx16", "+ssse3"}},
+    {"x86-64-v3", 8, FMAS | ROUNDS, {"+avx2", "+fma", "+bmi", "+bmi2", "+f16c", "+lzcnt", "+movbe"}},
+    {"x86-64-v4", 16, FMAS | ROUNDS, {"+avx512f", "+avx512bw", "+avx512cd", "+avx512dq", "+avx512vl", "+avx2", "+fma"}},
 };
 
 static const struct Level *level_of(const Target *t) {
@@ -105,10 +85,13 @@ static const struct Level *level_of(const Target *t) {
 	return NULL;
 }
 
+static bool is_bare(const Target *t) { return strstr(t->triple, "-none") != NULL; }
+
+/* A microcontroller's memory is all as near as a first cache, and little: kernels run together on a few rows. */
 static void default_caches(Target *t) {
-	t->l1 = 32 << 10;
-	t->l2 = 512 << 10;
-	t->l3 = 8 << 20;
+	t->l1 = is_bare(t) ? 1 << 20 : 32 << 10;
+	t->l2 = is_bare(t) ? 16 << 10 : 512 << 10;
+	t->l3 = is_bare(t) ? 0 : 8 << 20;
 }
 
 static bool read_line(const char *path, char *to, size_t size) {
@@ -155,9 +138,15 @@ const Target *target_host(Arena *arena) {
 	t->is_host = true;
 	t->pointer_bits = (int)sizeof(void *) * 8;
 	const char *f = t->features;
-	if (is_x86(t)) set_vectors(t, has_feature(f, "+avx512f") ? 16 : has_feature(f, "+avx") ? 8 : 4, has_feature(f, "+fma"));
-	else if (starts(t->triple, "aarch64")) set_vectors(t, 4, true);
-	else set_vectors(t, 1, false);
+	if (is_x86(t)) {
+		target_shape(t, has_feature(f, "+avx512f") ? 16 : has_feature(f, "+avx") ? 8 : 4);
+		set_instructions(t, (has_feature(f, "+fma") ? FMAS : 0) | (has_feature(f, "+sse4.1") ? ROUNDS : 0));
+	} else if (target_is(t, "aarch64")) {
+		target_shape(t, 4);
+		set_instructions(t, FMAS | ROUNDS);
+	} else if (!target_probe(arena, t)) {
+		die("LLVM cannot generate code for this machine, '%s'", t->triple);
+	}
 	host_caches(t);
 	return t;
 }
@@ -182,15 +171,6 @@ static bool machine_complains(Target *t) {
 	return complains;
 }
 
-static const struct {
-	const char *name, *triple;
-} short_names[] = {
-    {"x86-64", "x86_64-unknown-linux-gnu"},
-    {"x86_64", "x86_64-unknown-linux-gnu"},
-    {"aarch64", "aarch64-unknown-linux-gnu"},
-    {"arm64", "aarch64-unknown-linux-gnu"},
-};
-
 static bool same_architecture(const Target *host, const char *triple) {
 	const char *dash = strchr(host->triple, '-');
 	return !strncmp(triple, host->triple, (size_t)(dash ? dash - host->triple : 0) + 1);
@@ -207,31 +187,123 @@ static bool runs_here(const Target *host, const Target *t) {
 	return true;
 }
 
-/* The triple and the baseline CPU that a name stands for. */
-static void set_triple(Arena *arena, Target *t, const Target *host, const char *name, const char *cpu) {
-	t->triple = name ? NULL : host->triple;
-	for (size_t i = 0; name && i < COUNT(short_names); i++)
-		if (!strcmp(name, short_names[i].name)) t->triple = short_names[i].triple;
-	if (!t->triple) t->triple = take(arena, LLVMNormalizeTargetTriple(name));
-	t->cpu = cpu ? cpu : is_x86(t) ? "x86-64-v3" : "generic";
+static bool architecture_is(const char *triple, const char *other) {
+	size_t n = strcspn(other, "-");
+	return strcspn(triple, "-") == n && !strncmp(triple, other, n);
 }
 
-static const Target *unknown_target(Diag *diag, const char *name) {
-	const char *names[COUNT(short_names)];
-	for (size_t i = 0; i < COUNT(short_names); i++) names[i] = short_names[i].name;
-	const char *near = nearest_name(name, names, COUNT(names));
-	diag_error(diag, (Span){0}, "unknown target '%s'", name);
-	if (near) diag_help(diag, "did you mean '%s'?", near);
-	else diag_help(diag, "targets built in: x86-64, aarch64, and triples of these");
+/* The row of a short name, or the first of the triple's architecture; NULL: none. */
+static const struct Row *row_named(const char *name) {
+	for (size_t i = 0; i < COUNT(rows); i++)
+		if (!strcmp(name, rows[i].name)) return &rows[i];
 	return NULL;
 }
 
-/* Objects are ELF, for processors with pointers of 64 bits, little end first. */
+static const struct Row *row_of(const char *triple) {
+	for (size_t i = 0; i < COUNT(rows); i++)
+		if (architecture_is(triple, rows[i].triple)) return &rows[i];
+	return NULL;
+}
+
+static const struct Row *set_triple(Arena *arena, Target *t, const Target *host, const char *name) {
+	static const char *const others[][2] = {{"x86_64", "x86-64"}, {"arm64", "aarch64"}}; /* what uname and others call them */
+	for (size_t i = 0; name && i < COUNT(others); i++)
+		if (!strcmp(name, others[i][0])) name = others[i][1];
+	const struct Row *row = name ? row_named(name) : NULL;
+	t->triple = row ? row->triple : name ? take(arena, LLVMNormalizeTargetTriple(name)) : host->triple;
+	return row ? row : row_of(t->triple);
+}
+
+static const char *join(Arena *arena, const char *a, const char *b) {
+	return *a && *b ? arena_printf(arena, "%s,%s", a, b) : *a ? a : b;
+}
+
+const char *target_name(int number) { return number < (int)COUNT(rows) ? rows[number].name : NULL; }
+
+static bool is_built_in(const char *triple) {
+	LLVMTargetRef found;
+	char *error = NULL;
+	bool ok = !LLVMGetTargetFromTriple(triple, &found, &error);
+	if (!ok) LLVMDisposeMessage(error);
+	return ok;
+}
+
+const char *target_list(Arena *arena) {
+	Text text = {.arena = arena};
+	initialise();
+	text_add(&text, "%-10s  %-33s  %-12s  %-6s  %-5s  %-5s  %s\n", "--target", "triple", "cpu", "floats", "fused", "ABI", "for");
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		const struct Row *r = &rows[i];
+		text_add(&text, "%-10s  %-33s  %-12s  %-6d  %-5s  %-5s  %s%s\n", r->name, r->triple, r->cpu, r->lanes,
+		         r->instructions & FMA ? "yes" : "no", r->float_abi, r->meaning, is_built_in(r->triple) ? "" : " (not built in)");
+		if (*r->features) text_add(&text, "%-10s  features %s\n", "", r->features);
+	}
+	text_add(
+	    &text,
+	    "\nfloats: in a vector register.  fused: has multiply-add that rounds once, so gives the bits of "
+	    "`nnc train`.\nLLVM's triples of these processors are targets as well, with --cpu and --features by LLVM's names.\n");
+	return text.data;
+}
+
+static const Target *unknown_target(Diag *diag, const char *name) {
+	const char *names[COUNT(rows)];
+	for (size_t i = 0; i < COUNT(rows); i++) names[i] = rows[i].name;
+	const char *near = nearest_name(name, names, COUNT(names));
+	diag_error(diag, (Span){0}, "unknown target '%s'", name);
+	if (near) diag_help(diag, "did you mean '%s'?", near);
+	else
+		diag_help(diag,
+		          "`nnc compile --target list` shows the short names; LLVM's triples of these processors are targets as well");
+	return NULL;
+}
+
+static const Target *not_built_in(Diag *diag, const char *triple) {
+	diag_error(diag, (Span){0}, "no code generator for '%s' is built in", triple);
+	diag_help(diag, "configure nnc with -DNNC_BACK_ENDS=all");
+	return NULL;
+}
+
+/* Objects are ELF or WebAssembly's, for processors of 32 or 64 bits, little end first. */
 static bool is_made(const char *triple) {
-	static const char *const others[] = {"windows", "uefi", "apple", "darwin", "gnux32", "ilp32"};
+	static const char *const others[] = {"windows", "uefi", "apple", "darwin", "gnux32", "ilp32", "macho", "coff", "gnuf32"};
 	for (size_t i = 0; i < COUNT(others); i++)
 		if (strstr(triple, others[i])) return false;
-	return starts(triple, "x86_64-") || starts(triple, "aarch64-") || starts(triple, "arm64-");
+	static const char *const architectures[] = {"x86_64-", "aarch64-", "arm64-",   "arm",
+	                                            "thumb",   "riscv32-", "riscv64-", "wasm32-"};
+	bool big = !strncmp(triple, "armeb", 5) || !strncmp(triple, "thumbeb", 7);
+	for (size_t i = 0; i < COUNT(architectures) && !big; i++)
+		if (!strncmp(triple, architectures[i], strlen(architectures[i]))) return true;
+	return false;
+}
+
+static bool use_native(Arena *arena, Diag *diag, Target *t, const Target *host, const char *name) {
+	if (!same_architecture(host, t->triple)) {
+		diag_error(diag, (Span){0}, "cpu 'native' is this machine, which is not '%s'", name);
+		return false;
+	}
+	t->cpu = host->cpu;
+	t->features = join(arena, host->features, t->features);
+	return true;
+}
+
+/* What triple, cpu and features of `t` can do; false after reporting. */
+static bool describe(Arena *arena, Diag *diag, Target *t, const struct Row *row, bool as_listed) {
+	const struct Level *level = level_of(t);
+	if (!level && !as_listed && machine_complains(t)) {
+		diag_error(diag, (Span){0}, "'%s' has no cpu '%s' or no such features: '%s'", t->triple, t->cpu, t->features);
+		diag_help(diag,
+		          "names are those of LLVM: x86-64-v2, x86-64-v3, x86-64-v4, znver4, skylake, cortex-a72, neoverse-n1, native");
+		return false;
+	}
+	if (level || as_listed) {
+		target_shape(t, level ? level->lanes : row->lanes);
+		set_instructions(t, level ? level->instructions : row->instructions);
+	} else if (!target_probe(arena, t)) {
+		diag_error(diag, (Span){0}, "LLVM cannot generate code for '%s'", t->triple);
+		return false;
+	}
+	default_caches(t);
+	return true;
 }
 
 const Target *target_named(Arena *arena, Diag *diag, const char *name, const char *cpu, const char *features) {
@@ -239,54 +311,26 @@ const Target *target_named(Arena *arena, Diag *diag, const char *name, const cha
 	bool native = cpu && !strcmp(cpu, "native");
 	if (!name && native && (!features || !*features)) return host;
 	Target *t = NEW(arena, Target);
-	set_triple(arena, t, host, name, cpu);
-	t->features = features ? features : "";
-	t->pointer_bits = 64;
-	LLVMTargetRef found;
-	char *error = NULL;
-	if (LLVMGetTargetFromTriple(t->triple, &found, &error)) {
-		LLVMDisposeMessage(error);
-		return unknown_target(diag, name);
-	}
+	const struct Row *row = set_triple(arena, t, host, name);
+	t->cpu = cpu ? cpu : row ? row->cpu : "generic";
+	t->features = join(arena, row ? row->features : "", features ? features : "");
+	t->pointer_bits = strstr(t->triple, "64") == NULL ? 32 : 64;
+	if (!is_built_in(t->triple)) return row ? not_built_in(diag, t->triple) : unknown_target(diag, name);
 	if (name && !is_made(t->triple)) {
 		diag_error(diag, (Span){0}, "no objects are made for '%s'", t->triple);
-		diag_help(diag, "targets are x86-64, aarch64, and triples of these with pointers of 64 bits and ELF objects");
+		diag_help(diag, "`nnc compile --target list` shows what they are made for; the format is ELF, or WebAssembly's");
 		return NULL;
 	}
-	if (native) {
-		if (!same_architecture(host, t->triple)) {
-			diag_error(diag, (Span){0}, "cpu 'native' is this machine, which is not '%s'", name);
-			return NULL;
-		}
-		t->cpu = host->cpu;
-		t->features = *t->features ? arena_printf(arena, "%s,%s", host->features, t->features) : host->features;
-	}
-	const struct Level *level = level_of(t);
-	bool plain = level || (!strcmp(t->cpu, "generic") && !*t->features);
-	if (!plain && machine_complains(t)) {
-		diag_error(diag, (Span){0}, "'%s' has no cpu '%s' or no such features: '%s'", t->triple, t->cpu, t->features);
-		diag_help(diag,
-		          "names are those of LLVM: x86-64-v2, x86-64-v3, x86-64-v4, znver4, skylake, cortex-a72, neoverse-n1, native");
-		return NULL;
-	}
-	if (level) set_vectors(t, level->lanes, level->has_fma);
-	else if (starts(t->triple, "aarch64")) set_vectors(t, 4, true);
-	else {
-		char *assembly = probe(arena, t);
-		if (!assembly) {
-			diag_error(diag, (Span){0}, "LLVM cannot generate code for '%s'", t->triple);
-			return NULL;
-		}
-		set_vectors_by_probe(t, assembly);
-	}
-	default_caches(t);
+	if (native && !use_native(arena, diag, t, host, name)) return NULL;
+	if (!describe(arena, diag, t, row, row && t->cpu == row->cpu && (!features || !*features))) return NULL;
 	t->is_host = runs_here(host, t);
 	return t;
 }
 
 const char *target_text(Arena *arena, const Target *t) {
-	return arena_printf(
-	    arena, "%s cpu %s features %s fma %d mask %d pointer %d lanes %d registers %d multipliers %d caches %lld %lld %lld",
-	    t->triple, t->cpu, t->features, t->has_fma, t->has_mask, t->pointer_bits, t->lanes, t->vector_registers, t->multipliers,
-	    (long long)t->l1, (long long)t->l2, (long long)t->l3);
+	const char *can =
+	    arena_printf(arena, "fma %d %d round %d %d mask %d", t->has_fma, t->has_fma64, t->has_round, t->has_round64, t->has_mask);
+	return arena_printf(arena, "%s cpu %s features %s %s pointer %d lanes %d registers %d multipliers %d caches %lld %lld %lld",
+	                    t->triple, t->cpu, t->features, can, t->pointer_bits, t->lanes, t->vector_registers, t->multipliers,
+	                    (long long)t->l1, (long long)t->l2, (long long)t->l3);
 }

@@ -7,5 +7,10 @@
 #include "emit.h"
 
 LLVMTargetMachineRef target_machine(const Target *target);
+/* probe.c: what only the code generator knows.  target_probe compiles a few functions for triple, cpu and features and reads the
+ * rest of the description off them; false: no code can be made.  target_shape: registers and masks of so many lanes. */
+bool target_probe(Arena *arena, Target *target);
+void target_shape(Target *target, int lanes);
+bool target_is(const Target *target, const char *architecture);   /* the triple begins so */
 
 #endif

@@ -1,6 +1,17 @@
 # Target nnc_llvm_libs: LLVM's headers and libraries, static or shared, version NNC_LLVM_VERSION.
 find_program(LLVM_CONFIG NAMES llvm-config-${NNC_LLVM_VERSION} PATHS /usr/lib/llvm-${NNC_LLVM_VERSION}/bin REQUIRED)
-set(NNC_LLVM_TARGETS "X86;AArch64" CACHE STRING "LLVM code generators linked in; the host's must be among them")
+set(NNC_BACK_ENDS "all" CACHE STRING "LLVM code generators linked in: all that nnc compile has targets for, or host")
+if(NNC_BACK_ENDS STREQUAL "all")
+  set(NNC_LLVM_TARGETS X86 AArch64 ARM RISCV WebAssembly)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set(NNC_LLVM_TARGETS X86)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  set(NNC_LLVM_TARGETS AArch64)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "riscv")
+  set(NNC_LLVM_TARGETS RISCV)
+else()
+  set(NNC_LLVM_TARGETS ARM)
+endif()
 
 function(llvm_config out)
   execute_process(COMMAND ${LLVM_CONFIG} ${ARGN} OUTPUT_VARIABLE text OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)

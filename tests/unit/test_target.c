@@ -1,5 +1,6 @@
 /* link: nnc_llvm nnc_llvm_libs nnc_base nnc_grammar
  * Names of targets, CPUs and features; what they can do; and that an unknown one is the user's error, told as such. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "codegen.h"
+#include "target.h"
 
 static const Target *named(Arena *arena, Diag *diag, const char *name, const char *cpu, const char *features) {
 	return target_named(arena, diag, name, cpu, features);
@@ -34,6 +35,13 @@ static void what_they_can_do(void **unused) {
 	    {"x86-64", "x86-64", "+avx2,+fma", 8, 16, true, false},
 	    {"aarch64", NULL, NULL, 4, 32, true, false},
 	    {"aarch64", "neoverse-n1", NULL, 4, 32, true, false},
+	    {"riscv64", NULL, "+v", 4, 32, true, false},
+	    {"riscv64-linux-gnu", NULL, NULL, 1, 32, true, false},
+	    {"wasm32", NULL, "-simd128", 1, 16, false, false},
+	    {"armv7", NULL, "+neon", 4, 16, true, false},
+	    {"thumbv7em-none-eabi", NULL, NULL, 1, 32, true, false},
+	    {"thumbv7m-none-eabi", "cortex-m3", NULL, 1, 8, false, false},
+	    {"thumbv8.1m.main-none-eabihf", "cortex-m55", NULL, 4, 8, true, false},
 	};
 	for (size_t i = 0; i < COUNT(known); i++) {
 		const Target *t = named(arena, diag, known[i].name, known[i].cpu, known[i].features);
@@ -42,9 +50,91 @@ static void what_they_can_do(void **unused) {
 		assert_int_equal(t->vector_registers, known[i].registers);
 		assert_int_equal(t->has_fma, known[i].fma);
 		assert_int_equal(t->has_mask, known[i].mask);
-		assert_true(t->l1 > 0 && t->l2 >= t->l1 && t->pointer_bits == 64);
+		bool wide = strstr(t->triple, "64") != NULL;
+		assert_true(t->l1 > 0 && t->l2 > 0 && t->pointer_bits == (wide ? 64 : 32));
 	}
 	assert_int_equal(diag->errors, 0);
+	arena_free(arena);
+}
+
+/* targets.def says of every row what the code generator says. */
+static void the_table(void **unused) {
+	(void)unused;
+	Arena *arena = arena_new();
+	Diag *diag = diag_new(arena);
+	for (int i = 0; target_name(i); i++) {
+		const Target *t = named(arena, diag, target_name(i), NULL, NULL);
+		if (!t) { /* its code generator is not built in */
+			assert_non_null(strstr(diag->messages.data[diag->messages.length - 1].text, "built in"));
+			continue;
+		}
+		Target probed = *t;
+		probed.lanes = 1, probed.has_fma = probed.has_fma64 = probed.has_round = probed.has_round64 = false;
+		assert_true(target_probe(arena, &probed));
+		assert_string_equal(target_text(arena, t), target_text(arena, &probed));
+	}
+	assert_non_null(strstr(target_list(arena), "cortex-m4"));
+	arena_free(arena);
+}
+
+/* void NAME(float *x, double *y) { *x = rounded(*x); *y = rounded(*y); } */
+static void rounding_function(Emit *e, const char *name, Value (*rounded)(Emit *, Value)) {
+	emit_function(e, name, e->void_type, 2, (LLVMTypeRef[]){e->ptr, e->ptr}, false);
+	for (unsigned i = 0; i < 2; i++) {
+		Value at = LLVMGetParam(e->function, i);
+		emit_store(e, rounded(e, emit_load(e, i ? e->f64 : e->f32, 1, at)), at);
+	}
+	LLVMBuildRetVoid(e->builder);
+}
+
+/* Where there are no instructions for them, floor and rint are made of others, to the bit. */
+static void rounding(void **unused) {
+	(void)unused;
+	static const double some[] = {0,
+	                              -0.0,
+	                              0.25,
+	                              0.5,
+	                              0.75,
+	                              1.5,
+	                              2.5,
+	                              8388607.5,
+	                              8388609,
+	                              4194304.5,
+	                              3e9,
+	                              1e20,
+	                              1e-40,
+	                              0x1p52 - 0.5,
+	                              0x1p51 + 0.5,
+	                              4503599627370497.0,
+	                              1e300,
+	                              (double)INFINITY,
+	                              0.49999997f,
+	                              1 - 0x1p-24,
+	                              12345.678};
+	Arena *arena = arena_new();
+	Target t = *target_host(arena);
+	t.has_round = t.has_round64 = false;
+	Emit *e = emit_new(arena, &t, "rounding");
+	rounding_function(e, "floors", emit_floor);
+	rounding_function(e, "rints", emit_rint);
+	Object object = emit_object(e, false);
+	emit_free(e);
+	const char *error;
+	Linked *linked = objects_link(arena, &object, 1, &error);
+	assert_non_null(linked);
+	for (size_t i = 0; i < 2 * COUNT(some); i++)
+		for (int rints = 0; rints < 2; rints++) {
+			void *address = linked_symbol(linked, rints ? "rints" : "floors");
+			void (*call)(float *, double *);
+			memcpy(&call, &address, sizeof call);
+			double given = i % 2 ? -some[i / 2] : some[i / 2], y = given;
+			float x = (float)given, small = rints ? rintf(x) : floorf(x);
+			double large = rints ? rint(y) : floor(y);
+			call(&x, &y);
+			if (memcmp(&x, &small, sizeof x) || memcmp(&y, &large, sizeof y))
+				fail_msg("%.17g gives %g and %g", given, (double)x, y);
+		}
+	linked_free(linked);
 	arena_free(arena);
 }
 
@@ -84,7 +174,7 @@ static void unknown_names(void **unused) {
 }
 
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(what_they_can_do), cmocka_unit_test(the_host),
-	                                   cmocka_unit_test(unknown_names)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(what_they_can_do), cmocka_unit_test(the_table),
+	                                   cmocka_unit_test(rounding), cmocka_unit_test(the_host), cmocka_unit_test(unknown_names)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

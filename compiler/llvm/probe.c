@@ -1,0 +1,114 @@
+/* probe.c: in: triple, cpu and features of a Target; out: what such a machine can do.
+ *
+ * LLVM's C API does not say what a CPU can do, so the code generator is asked: a few functions are compiled (some
+ * milliseconds), and the registers that come out and the library functions that would be called are the answer. */
+#include <string.h>
+
+#include <llvm-c/TargetMachine.h>
+
+#include "stack.h"
+#include "target.h"
+
+/* What the assembly of a product of many lanes has in it, for each kind of vector register: the first that is found holds. */
+static const struct Family {
+	const char *architecture, *text;
+	int lanes, registers;
+	bool has_mask;
+} families[] = {
+    {"x86_64", "%zmm", 16, 32, true},
+    {"x86_64", "%ymm", 8, 16, false},
+    {"x86_64", "%xmm", 4, 16, false},
+    {"aarch64", ".4s", 4, 32, false},
+    {"arm64", ".4s", 4, 32, false},
+    {"arm", "vmul.f32\tq", 4, 16, false},
+    {"arm", "vmul.f32\ts", 1, 32, false},
+    {"thumb", "vmul.f32\tq", 4, 8, false},
+    {"thumb", "vmul.f32\ts", 1, 32, false},
+    {"riscv", "vfmul.v", 4, 32, false},
+    {"riscv", "fmul.s", 1, 32, false},
+    {"wasm", "f32x4.mul", 4, 16, false},
+    {"wasm", "f32.mul", 1, 16, false},
+    {"", "", 1, 8, false},                 /* floats in registers of integers */
+};
+
+bool target_is(const Target *t, const char *architecture) { return !strncmp(t->triple, architecture, strlen(architecture)); }
+
+static void take_family(Target *t, const struct Family *f) {
+	t->lanes = f->lanes;
+	t->vector_bytes = f->lanes * 4;
+	t->vector_registers = f->registers;
+	t->has_mask = f->has_mask;
+	t->multipliers = f->lanes == 1 || (f->lanes == 16 && !strcmp(t->cpu, "znver4")) ? 1 : 2;   /* that one: two turns for 16 */
+}
+
+void target_shape(Target *t, int lanes) {
+	for (size_t i = 0; i < COUNT(families); i++)
+		if (target_is(t, families[i].architecture) && families[i].lanes == lanes) {
+			take_family(t, &families[i]);
+			return;
+		}
+	die("no registers of %d lanes for '%s'", lanes, t->triple);
+}
+
+/* An intrinsic of one or three operands, on one lane. */
+static void one_function(Emit *e, const char *name, const char *intrinsic, LLVMTypeRef type, int operands) {
+	LLVMTypeRef p[] = {e->ptr};
+	emit_function(e, name, e->void_type, 1, p, false);
+	Value to = LLVMGetParam(e->function, 0), v[3];
+	for (int i = 0; i < operands; i++) v[i] = emit_load(e, type, 1, emit_at_constant(e, to, type, i));
+	emit_store(e, emit_intrinsic(e, intrinsic, type, operands, v), to);
+	LLVMBuildRetVoid(e->builder);
+}
+
+/* A product of 16 lanes as assembly. */
+static char *product_text(Arena *arena, const Target *target) {
+	Emit *e = emit_new(arena, target, "probe");
+	LLVMTypeRef v16 = emit_vector_type(e, e->f32, 16), p[] = {e->ptr};
+	emit_function(e, "product", e->void_type, 1, p, false);
+	Value to = LLVMGetParam(e->function, 0), v[2];
+	for (int i = 0; i < 2; i++) v[i] = emit_load(e, e->f32, 16, emit_at_constant(e, to, v16, i));
+	emit_store(e, LLVMBuildFMul(e->builder, v[0], v[1], ""), to);
+	LLVMBuildRetVoid(e->builder);
+	LLVMMemoryBufferRef buffer = NULL;
+	char *error = NULL, *text = NULL;
+	if (LLVMTargetMachineEmitToMemoryBuffer(e->machine, e->module, LLVMAssemblyFile, &error, &buffer)) LLVMDisposeMessage(error);
+	else text = arena_text(arena, LLVMGetBufferStart(buffer), LLVMGetBufferSize(buffer));
+	if (buffer) LLVMDisposeMemoryBuffer(buffer);
+	emit_free(e);
+	return text;
+}
+
+static bool needs_any(const Needs *needs, const char *a, const char *b) {
+	for (int i = 0; i < needs->length; i++)
+		if (!strcmp(needs->data[i], a) || !strcmp(needs->data[i], b)) return true;
+	return false;
+}
+
+static void probe_functions(Arena *arena, Target *t) {
+	static const char module[] = "probe";
+	Emit *e = emit_new(arena, t, module);
+	one_function(e, "probe.fma", "llvm.fma", e->f32, 3);
+	one_function(e, "probe.fma64", "llvm.fma", e->f64, 3);
+	one_function(e, "probe.floor", "llvm.floor", e->f32, 1);
+	one_function(e, "probe.rint", "llvm.rint", e->f32, 1);
+	one_function(e, "probe.floor64", "llvm.floor", e->f64, 1);
+	one_function(e, "probe.rint64", "llvm.rint", e->f64, 1);
+	Needs needs = object_needs(arena, emit_object(e, false), module);
+	emit_free(e);
+	t->has_fma = !needs_any(&needs, "fmaf", "fmaf");
+	t->has_fma64 = !needs_any(&needs, "fma", "fma");
+	t->has_round = !needs_any(&needs, "floorf", "rintf");
+	t->has_round64 = !needs_any(&needs, "floor", "rint");
+}
+
+bool target_probe(Arena *arena, Target *t) {
+	char *assembly = product_text(arena, t);
+	if (!assembly) return false;
+	for (size_t i = 0; i < COUNT(families); i++)
+		if (target_is(t, families[i].architecture) && strstr(assembly, families[i].text)) {
+			take_family(t, &families[i]);
+			break;
+		}
+	probe_functions(arena, t);
+	return true;
+}

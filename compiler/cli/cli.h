@@ -12,7 +12,7 @@ enum { MAX_REPEATED = 64 };
 
 /* Every option of every command, as given; options.def says which command takes which. */
 typedef struct Options {
-	const char *file;                                     /* FILE.nn */
+	const char *file, *second;                            /* FILE.nn; what stands after it */
 	const char *name, *out, *weights, *model, *output, *target, *cpu, *features, *entry, *after, *from, *data_dir, *log;
 	const char *set_name[MAX_REPEATED], *set_value[MAX_REPEATED]; int nsets;
 	const char *input[MAX_REPEATED]; int ninputs;         /* name=path */
@@ -26,7 +26,7 @@ typedef struct Options {
 
 typedef struct Command {
 	const char *name, *arguments, *summary, *help;        /* help: paragraphs and an example, shown by `nnc NAME --help` */
-	const char *options;                                  /* names of the options it takes, separated by spaces */
+	const char *options;                                  /* names of those it takes, separated by spaces; "second": a file */
 	int (*run)(const Options *options);
 } Command;
 extern const Command commands[];
@@ -90,6 +90,8 @@ int command_init(const Options *options);
 int command_grad(const Options *options);
 int command_check(const Options *options);
 int command_compile(const Options *options);
+int command_pack(const Options *options);
+int command_unpack(const Options *options);
 int command_bench(const Options *options);
 int command_fmt(const Options *options);
 int command_dump(const Options *options);

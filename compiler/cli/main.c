@@ -49,6 +49,16 @@ const Command commands[] = {
      "`nnc compile --target list` shows what it can be for.\n\n"
      "Example:\n  nnc compile examples/tutorial2.nn -o tutorial2.o --cpu x86-64-v3",
      COMMON " output target cpu features entry workers weights", command_compile},
+    {"pack", "FILE.nn W.safetensors -o BLOCK", "Weights as a block of the object's.",
+     "Writes the X_train, or with --entry infer the X_params, that programs with the object of FILE.nn read as it is, on any\n"
+     "target. Without the optimiser's tensors among the weights it begins a new training, as X_init does.\n\n"
+     "Example:\n  nnc pack examples/xor.nn examples/xor.run/weights.safetensors -o xor.bin",
+     COMMON " second seed output entry no-cache interpret", command_pack},
+    {"unpack", "FILE.nn BLOCK -o W.safetensors", "A block of the object's as weights.",
+     "BLOCK holds the bytes of an X_params or X_train of the object of FILE.nn, from any target. What is no block of this\n"
+     "program is refused.\n\n"
+     "Example:\n  nnc unpack examples/xor.nn xor.bin -o xor.safetensors",
+     COMMON " second output", command_unpack},
     {"bench", "FILE.nn", "Measures a training step.",
      "Steps per second, GFLOP/s and how much of the machine's FMA peak (measured beside it) that is, time to the first step,\n"
      "memory. Uses made-up data of the declared types, so no data files are needed.\n\n"
@@ -99,8 +109,8 @@ static bool is_same_file(const char *a, const char *b) {
 
 /* What a command reads it must not write over. */
 static bool spares_inputs(const Command *command, const Options *o) {
-	const char *written[] = {o->output, o->log}, *read[MAX_REPEATED + 2] = {o->file, o->weights};
-	int n = 2;
+	const char *written[] = {o->output, o->log}, *read[MAX_REPEATED + 3] = {o->file, o->weights, o->second};
+	int n = 3;
 	for (int i = 0; i < o->ninputs; i++)
 		if (strchr(o->input[i], '=')) read[n++] = strchr(o->input[i], '=') + 1;
 	for (int w = 0; w < (int)COUNT(written); w++)

@@ -156,14 +156,14 @@ void object_place(ObjectUnit *u) {
 
 /* ---- bytes ---- */
 
-static void put(char *to, uint64_t value, int bytes) {
+void block_put(char *to, uint64_t value, int bytes) {
 	for (int i = 0; i < bytes; i++) to[i] = (char)(value >> (8 * i));
 }
 
 void block_stamp(const ObjectUnit *u, char *block) {
-	put(block + offsetof(BlockHead, id), u->embed.params_id, 8);
-	put(block + offsetof(BlockHead, abi), EMBED_ABI, 4);
-	put(block + offsetof(BlockHead, bytes), u->embed.params_bytes, 4);
+	block_put(block + offsetof(BlockHead, id), u->embed.params_id, 8);
+	block_put(block + offsetof(BlockHead, abi), EMBED_ABI, 4);
+	block_put(block + offsetof(BlockHead, bytes), u->embed.params_bytes, 4);
 }
 
 /* X_param_table: what header.c declares as X_param_info. */
@@ -183,17 +183,17 @@ EmbedBytes param_table(ObjectUnit *u) {
 		int64_t stride = 1;
 		memcpy(at, x->path, strlen(x->path));
 		char *to = at + u->path_bytes;
-		put(to, x->kind == INPUT_PARAM ? 0 : x->kind == INPUT_STATE ? 1 : 2, 4);
-		put(to + 4, (uint64_t)x->type.dtype, 4);
-		put(to + 8, (uint64_t)dtype_info[x->type.dtype].bytes, 4);
-		put(to + 12, (uint64_t)x->type.rank, 4);
+		block_put(to, x->kind == INPUT_PARAM ? 0 : x->kind == INPUT_STATE ? 1 : 2, 4);
+		block_put(to + 4, (uint64_t)x->type.dtype, 4);
+		block_put(to + 8, (uint64_t)dtype_info[x->type.dtype].bytes, 4);
+		block_put(to + 12, (uint64_t)x->type.rank, 4);
 		for (int d = x->type.rank - 1; d >= 0; d--) {
-			put(to + 16 + 8 * d, (uint64_t)x->type.dim[d], 8);
-			put(to + 16 + 8 * MAX_RANK + 8 * d, (uint64_t)stride, 8);
+			block_put(to + 16 + 8 * d, (uint64_t)x->type.dim[d], 8);
+			block_put(to + 16 + 8 * MAX_RANK + 8 * d, (uint64_t)stride, 8);
 			stride *= d == x->type.rank - 1 ? u->layout.places[i].row : x->type.dim[d];
 		}
-		put(to + 16 + 16 * MAX_RANK, u->members.data[i].offset, 8);
-		put(to + 24 + 16 * MAX_RANK, (uint64_t)u->members.data[i].count * (uint64_t)dtype_info[x->type.dtype].bytes, 8);
+		block_put(to + 16 + 16 * MAX_RANK, u->members.data[i].offset, 8);
+		block_put(to + 24 + 16 * MAX_RANK, (uint64_t)u->members.data[i].count * (uint64_t)dtype_info[x->type.dtype].bytes, 8);
 		at += entry;
 	}
 	return (EmbedBytes){arena_printf(u->s->arena, "%s_param_table", u->x), table,

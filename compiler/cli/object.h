@@ -43,6 +43,8 @@ const char *take_name(ObjectUnit *u, const char *name, const char *what, Span sp
 const char *argument_name(Arena *arena, const char *wanted, const Declared *others, int n);
 /* X_param_table: what header.c declares as X_param_info. */
 EmbedBytes param_table(ObjectUnit *u);
+/* A number as blocks and tables have it, lowest byte first. */
+void block_put(char *to, uint64_t value, int bytes);
 /* Writes the head of a block of parameters. */
 void block_stamp(const ObjectUnit *u, char *block);
 

@@ -131,6 +131,10 @@ int options_parse(const Command *command, int argc, char **argv, Options *out, b
 			continue;
 		}
 		if (plain || arg[0] != '-' || arg[1] == 0) {
+			if (out->file && !out->second && takes(command, "second")) {
+				out->second = arg;
+				continue;
+			}
 			if (out->file) {
 				fprintf(stderr, "nnc %s: one file at a time: '%s' and '%s' were given\n", command->name, out->file, arg);
 				return EXIT_USAGE;

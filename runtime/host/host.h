@@ -152,7 +152,8 @@ const char *tensors_meta(const TensorFile *file, const char *key);     /* NULL: 
 bool tensors_write(Diag *diag, const char *path, const TensorEntry *entries, int count, const MetaEntry *meta, int nmeta);
 
 /* weights.c: the persistent block as such a file. */
-typedef struct WeightsInfo { uint64_t seed; int64_t step, epoch; bool has_seed; } WeightsInfo;
+typedef struct WeightsInfo { uint64_t seed; int64_t step, epoch; bool has_seed, has_slots;
+	const MetaEntry *more; int nmore; } WeightsInfo;   /* more: what else to save */
 bool weights_save(Diag *diag, const char *path, const Program *p, const Layout *layout, const char *block, WeightsInfo info,
                   bool slots);
 /* Loads what matches; what does not (missing, unexpected, wrong shape) is listed: as one error, or with `partial`

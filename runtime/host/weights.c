@@ -54,13 +54,16 @@ bool weights_save(Diag *diag, const char *path, const Program *p, const Layout *
 	Arena *arena = arena_new();
 	TensorEntry *entries = NEW_ARRAY(arena, TensorEntry, MAX(layout->count, 1));
 	int count = weights_entries(arena, p, layout, block, "", slots, entries);
-	const MetaEntry own[] = {{"nnc", NNC_VERSION},
-	                         {"file", p->name ? p->name : ""},
-	                         {"seed", arena_printf(arena, "%" PRIu64, info.seed)},
-	                         {"step", arena_printf(arena, "%" PRId64, info.step)},
-	                         {"epoch", arena_printf(arena, "%" PRId64, info.epoch)}};
+	const MetaEntry first[] = {{"nnc", NNC_VERSION},
+	                           {"file", p->name ? p->name : ""},
+	                           {"seed", info.has_seed ? arena_printf(arena, "%" PRIu64, info.seed) : ""},
+	                           {"step", arena_printf(arena, "%" PRId64, info.step)},
+	                           {"epoch", arena_printf(arena, "%" PRId64, info.epoch)}};
+	MetaEntry *own = NEW_ARRAY(arena, MetaEntry, (int)COUNT(first) + info.nmore);
+	memcpy(own, first, sizeof first);
+	for (int i = 0; i < info.nmore; i++) own[COUNT(first) + (size_t)i] = info.more[i];
 	int nmeta;
-	const MetaEntry *meta = with_constants(arena, p, own, COUNT(own), &nmeta);
+	const MetaEntry *meta = with_constants(arena, p, own, (int)COUNT(first) + info.nmore, &nmeta);
 	bool ok = tensors_write(diag, path, entries, count, meta, nmeta);
 	arena_free(arena);
 	return ok;
@@ -105,6 +108,7 @@ static void mismatch(Mismatch *m, const char *text) {
 static void read_info(const TensorFile *file, WeightsInfo *info) {
 	const char *seed = tensors_meta(file, "seed"), *step = tensors_meta(file, "step"), *epoch = tensors_meta(file, "epoch");
 	*info = (WeightsInfo){.has_seed = seed && *seed};
+	for (int i = 0; i < file->count; i++) info->has_slots |= strchr(file->entries[i].name, '#') != NULL;
 	if (seed) info->seed = strtoull(seed, NULL, 10);
 	if (step) info->step = strtoll(step, NULL, 10);
 	if (epoch) info->epoch = strtoll(epoch, NULL, 10);

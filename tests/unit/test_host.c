@@ -185,18 +185,21 @@ static void weights_round_trip(void **state) {
 	char *block = block_new(layout.bytes), *again = block_new(layout.bytes);
 	const char *path = path_of(arena, "w.safetensors");
 	fill(p, &layout, block, 5);
-	WeightsInfo info = {.seed = UINT64_MAX, .step = 12, .epoch = 3}, back;
+	const MetaEntry more = {"field:lr", "0.5"};
+	WeightsInfo info = {.seed = UINT64_MAX, .step = 12, .epoch = 3, .has_seed = true, .more = &more, .nmore = 1}, back;
 	for (int slots = 0; slots < 2; slots++) {
 		memset(again, 0, layout.bytes);
 		assert_true(weights_save(p->diag, path, p, &layout, block, info, slots));
 		assert_true(weights_load(p->diag, path, p, &layout, again, false, &back));
 		assert_memory_equal(block, again, slots ? layout.bytes : layout.infer_bytes);
 		assert_true(back.has_seed && back.seed == info.seed && back.step == 12 && back.epoch == 3);
+		assert_int_equal(back.has_slots, slots);
 	}
 	assert_int_equal(p->diag->messages.length, 0);
 	TensorFile *file = tensors_read(arena, p->diag, path);
 	assert_non_null(file);
 	assert_string_equal(tensors_meta(file, "file"), "model");
+	assert_string_equal(tensors_meta(file, "field:lr"), "0.5");
 	assert_int_equal(file->count, 8);
 	tensors_close(file);
 	/* Writing fails: the old file stays. */

@@ -42,3 +42,14 @@ cc -std=c99 -O2 -Wall -Wextra -Wpedantic -Werror -I"$work/given" -o "$work/given
 } >"$work/bits.npy"
 "$nnc" predict "$work/xor.nn" --weights "$work/xor.run/weights.safetensors" --input bits="$work/bits.npy" --output "$work/y.npy"
 tail -c 28 "$work/y.npy" | cmp - "$work/logits" || { echo "the object's results are not those of nnc predict"; exit 1; }
+
+# shared weights: two threads infer while a third trains, under ThreadSanitizer, and with the compiler's other checks
+mkdir "$work/embed/threads"
+cp "$root/examples/embed/threads/main.c" "$root/examples/embed/threads/Makefile" "$work/embed/threads"
+for checks in thread address,undefined; do
+	make -C "$work/embed/threads" NNC="$nnc" CFLAGS="-O1 -g -Wall -Wextra -Wpedantic -Werror -fsanitize=$checks" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+	"$work/embed/threads/threads" >"$work/out" 2>"$work/log" || { cat "$work/out" "$work/log"; echo "threads: with -fsanitize=$checks"; exit 1; }
+	[ ! -s "$work/log" ] || { cat "$work/log"; exit 1; }
+	make -s -C "$work/embed/threads" clean
+done
+cat "$work/out"

@@ -17,7 +17,7 @@ typedef struct Options {
 	const char *set_name[MAX_REPEATED], *set_value[MAX_REPEATED]; int nsets;
 	const char *input[MAX_REPEATED]; int ninputs;         /* name=path */
 	int64_t epochs, steps, batch, threads, workers, seed; /* 0: not given (seed: has_seed) */
-	bool has_seed, quiet, strict, resume, json, f64, write, no_cache, run_interpreted;
+	bool has_seed, quiet, strict, resume, json, f64, explain_memory, write, no_cache, run_interpreted;
 	bool made_up; /* set by commands that need no data: absent files have a made-up size */
 	bool stepless; /* set by commands that take no step of a training */
 	bool any_vocab; /* ... and absent texts some vocabulary, by those that need no weights either */

@@ -279,6 +279,7 @@ static void print_summary(const ObjectUnit *u, const char *object, const char *h
 	const Layout *l = &u->layout;
 	printf("%s, %s: %s, cpu %s\n", object, header, u->target->triple, u->target->cpu);
 	printf("code        %zu bytes\n", u->made.code_bytes);
+	printf("read-only   %zu bytes of data\n", u->made.data_bytes);
 	printf("stack       %zu bytes at most\n", u->made.stack_bytes);
 	if (u->infer) printf("scratch     %zu bytes to infer\n", u->made.scratch_infer);
 	if (u->train) printf("scratch     %zu bytes to train\n", u->made.scratch_train);
@@ -327,6 +328,7 @@ static int compile_program(Session *s) {
 		write_atomic(s->diag, header, text.data, text.length);
 	code = session_report(s);
 	if (code == EXIT_DONE) print_summary(&u, o->output, header);
+	if (code == EXIT_DONE && o->explain_memory) explain_memory(&u);
 	return code;
 }
 

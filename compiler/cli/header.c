@@ -112,6 +112,7 @@ static void write_numbers(Text *out, const ObjectUnit *u) {
 		write_number(out, &large, u, "SCRATCH_WORKERS", u->made.scratch_workers, "bytes of scratch that the workers share");
 	write_number(out, &large, u, "STACK_MAX", u->made.stack_bytes, "bytes of stack, at most, for any call");
 	write_number(out, &large, u, "CODE_BYTES", u->made.code_bytes, "machine code in the object");
+	write_number(out, &large, u, "DATA_BYTES", u->made.data_bytes, "read-only data in the object, weights included");
 	const char *params = arena_printf(arena, "sizeof(%s_params): %zu of numbers, the rest is padding", u->x, u->dense_params);
 	const char *slots = arena_printf(arena, "sizeof(%s_train): %zu more of numbers, the optimiser's", u->x, u->dense_slots);
 	write_number(out, &large, u, "PARAMS_BYTES", u->embed.params_bytes, params);

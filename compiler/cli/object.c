@@ -23,7 +23,8 @@ const char *take_name(ObjectUnit *u, const char *name, const char *what, Span sp
 static void reserve_names(ObjectUnit *u) {
 	static const char *const names[] = {"params", "train", "scratch", "param_info", "param_table", "pretrained", "init", "load",
 	                                    "store", "load_params", "store_params", "find", "rows", "check", "check_params",
-	                                    "check_train", "H", "ABI", "PARAMS_ID", "TRAIN_ID", "ALIGN", "CODE_BYTES", "PARAM_COUNT",
+	                                    "check_train", "H", "ABI", "PARAMS_ID", "TRAIN_ID", "ALIGN", "CODE_BYTES", "DATA_BYTES",
+	                                    "PARAM_COUNT",
 	                                    "PARAMS_BYTES", "TRAIN_BYTES", "SCRATCH_INFER", "SCRATCH_TRAIN", "SCRATCH_WORKERS",
 	                                    "STACK_MAX",
 #define CODE(name, number, meaning) #name,

@@ -48,6 +48,8 @@ void block_put(char *to, uint64_t value, int bytes);
 /* Writes the head of a block of parameters. */
 void block_stamp(const ObjectUnit *u, char *block);
 
+/* explain_memory.c: prints what is in the blocks of an object that has been made, and why. */
+void explain_memory(const ObjectUnit *u);
 /* compile.c: of any function. */
 size_t most_scratch(const Embedded *made);
 

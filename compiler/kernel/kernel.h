@@ -126,6 +126,7 @@ typedef struct KernelProgram {
 	size_t arena_bytes, arena_bound; /* planned; the most that is live at once */
 	size_t scratch_bytes;            /* per worker, after the buffers (packing, tiles); part of arena_bytes */
 	size_t scratch_offset;
+	const Kernel *scratch_kernel;    /* that needs so much; NULL: none needs any */
 	int nio;
 	/* The body of a scan: */
 	struct KernelProgram *parent;    /* NULL: not one */
@@ -202,6 +203,20 @@ bool kernel_crosses(const KernelProgram *kp, const Kernel *first, const Kernel *
 void kernel_run_together(KernelProgram *kp, int64_t cache, bool eager);
 /* plan.c: offsets in the arena.  Scratch is asked of the code generator by kernel. */
 void kernel_plan(KernelProgram *kp, size_t scratch_bytes);
+/* memory.c: what the arena of a planned program holds where it is fullest; all bytes together are arena_bytes. */
+typedef enum HoldKind {
+	HOLD_ACTIVATION,   /* a value of the forward pass that the backward pass reads */
+	HOLD_INTERMEDIATE, /* one that it does not */
+	HOLD_DERIVATIVE,   /* a value of the backward pass, or of the update */
+	HOLD_SCAN,         /* what is between the kernels of a scan's turn */
+	HOLD_WORKING,      /* packed operands, tiles, rows, of one kernel after the other */
+	HOLD_GAP,          /* between buffers that are alive at different times */
+	HOLD_TAIL,         /* behind everything, so that the last vector may be read whole */
+	HOLD_KINDS
+} HoldKind;
+typedef struct Holding { HoldKind kind; const Val *val, *until; size_t bytes; } Holding;   /* until: its last reader */
+typedef struct Holdings { Holding *data; int length, capacity; const Val *fullest; } Holdings;   /* fullest: then computed */
+Holdings kernel_memory(const KernelProgram *kp);
 /* text.c: the kernel program as text (also the key of the object cache). */
 void kernel_print(Text *out, const KernelProgram *kp);
 /* One kernel under names of its own, given the buffers in the order of its arguments: kernels with equal keys are one function.

@@ -87,6 +87,7 @@ static void run_model(Call *c, const EmbedModel *m, Value sample) {
 
 static Part model_part(Abi *abi, Fn *f, const EmbedModel *m, const char *what) {
 	Part part = make_part(abi, f, arena_printf(abi->e->arena, "%s.%s", m->symbol, what), 1);
+	if (!abi->out->infer || part.kp->arena_bytes > abi->out->scratch_infer) abi->out->infer = part.kp;
 	abi->out->scratch_infer = MAX(abi->out->scratch_infer, part.kp->arena_bytes);
 	return part;
 }
@@ -247,6 +248,7 @@ static void guard_step_data(Abi *abi, const EmbedStep *s) {
 static void emit_step(Abi *abi, const EmbedStep *s) {
 	Emit *e = abi->e;
 	StepFunction f = begin_step(abi, s, s->symbol, 1, false);
+	if (!abi->out->train || f.part.kp->arena_bytes > abi->out->scratch_train) abi->out->train = f.part.kp;
 	abi->out->scratch_train = MAX(abi->out->scratch_train, f.part.kp->arena_bytes);
 	guard_step_data(abi, s);
 	Call c = call_begin(abi, &f.part, f.train, f.scratch, NULL);
@@ -398,6 +400,7 @@ Embedded embed_compile(Arena *arena, Embed *embed, const Target *target) {
 	out.stack_bytes = stack_deepest(measure);
 	emit_free(e);
 	out.code_bytes = object_code_bytes(out.object);
+	out.data_bytes = object_data_bytes(out.object);
 	sort_needs(&out, object_needs(arena, out.object, embed->program->name));
 	return out;
 }

@@ -42,6 +42,8 @@ const char *llvm_version_text(void);
 typedef struct Object { const char *bytes; size_t size; } Object;
 /* Bytes of machine code (all executable sections); 0 when the bytes are no object file. */
 size_t object_code_bytes(Object object);
+/* Bytes of read-only data: constants, and what unwinders read where there is such. */
+size_t object_data_bytes(Object object);
 
 /* Links objects of the host in this process.  The bytes may go away afterwards.  NULL and *error (in the arena) on failure. */
 typedef struct Linked Linked;

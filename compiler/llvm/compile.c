@@ -7,11 +7,12 @@
 #include "lower.h"
 
 /* The most that one worker needs for any kernel. */
-static size_t most_scratch(const Target *t, const KernelProgram *kp) {
+static size_t most_scratch(const Target *t, KernelProgram *kp) {
 	size_t most = 0;
 	for (int i = 0; i < kp->kernels.length; i++) {
 		const Kernel *k = &kp->kernels.data[i];
 		size_t needs = k->body ? most_scratch(t, k->body) : kernel_scratch(t, kp, k);
+		if (needs > most) kp->scratch_kernel = k;
 		most = MAX(most, needs);
 	}
 	return most;

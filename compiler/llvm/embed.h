@@ -13,6 +13,7 @@
 
 #include "codegen.h"
 #include "exec.h"
+#include "kernel.h"
 
 /* What the functions return: CODE(name, number, meaning). */
 #define EMBED_CODES(CODE) \
@@ -77,7 +78,8 @@ typedef struct Embed {
 
 typedef struct Embedded {
 	Object object;
-	size_t code_bytes, scratch_infer, scratch_train, scratch_workers, stack_bytes;
+	size_t code_bytes, data_bytes, scratch_infer, scratch_train, scratch_workers, stack_bytes;
+	const KernelProgram *infer, *train;    /* those that need so much scratch; NULL: there are none */
 	const Val *unsupported;                /* not NULL: no code can be made for this value, nothing else is set */
 	const char *calls;                     /* not NULL: a function of the C library that the code would call on this target */
 	const char *const *needs; int nneeds;  /* arithmetic of the C compiler's support library that it calls: __aeabi_fadd, .. */

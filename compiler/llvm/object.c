@@ -74,7 +74,8 @@ Object emit_object(Emit *e, bool optimise) {
 	return object;
 }
 
-size_t object_code_bytes(Object object) {
+/* Bytes of all sections whose names begin with one of these; NULL ends them. */
+static size_t section_bytes(Object object, const char *const *names) {
 	/* A copy: an object out of the cache is not aligned, and so none to the reader. */
 	LLVMMemoryBufferRef buffer = LLVMCreateMemoryBufferWithMemoryRangeCopy(object.bytes, object.size, "");
 	char *error = NULL;
@@ -84,8 +85,9 @@ size_t object_code_bytes(Object object) {
 		LLVMSectionIteratorRef at = LLVMObjectFileCopySectionIterator(binary);
 		for (; at && !LLVMObjectFileIsSectionIteratorAtEnd(binary, at); LLVMMoveToNextSection(at)) {
 			const char *name = LLVMGetSectionName(at);
-			bool code = name && (!strncmp(name, ".text", 5) || !strcmp(name, "CODE"));   /* of ELF, of WebAssembly */
-			if (code) total += LLVMGetSectionSize(at);
+			bool counts = false;
+			for (int i = 0; name && names[i]; i++) counts |= !strncmp(name, names[i], strlen(names[i]));
+			if (counts) total += LLVMGetSectionSize(at);
 		}
 		if (at) LLVMDisposeSectionIterator(at);
 		LLVMDisposeBinary(binary);
@@ -94,4 +96,12 @@ size_t object_code_bytes(Object object) {
 	}
 	LLVMDisposeMemoryBuffer(buffer);
 	return total;
+}
+
+/* Of ELF, then of WebAssembly. */
+size_t object_code_bytes(Object object) { return section_bytes(object, (const char *const[]){".text", "CODE", NULL}); }
+
+size_t object_data_bytes(Object object) {
+	static const char *const names[] = {".rodata", ".data.rel.ro", ".eh_frame", ".ARM.ex", "DATA", NULL};
+	return section_bytes(object, names);
 }

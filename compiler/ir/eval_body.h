@@ -62,7 +62,11 @@ static inline T NAME(join)(Op op, T a, T b) {
 }
 
 /* Of sum-of-exponentials the largest is known before; of everything else an element is itself. */
-static inline T NAME(term)(Op op, T x, T largest) { return op == OpReduceLse ? EXPONENTIAL(SUB(x, largest)) : x; }
+static inline T NAME(term)(Op op, T x, T largest) {
+	if (op != OpReduceLse) return x;
+	T below = SUB(x, largest);
+	return LT(below, -LSE_REACH) ? 0 : EXPONENTIAL(below);
+}
 
 static T NAME(fold_lanes)(Op op, T *lane) {
 	for (int width = LANES / 2; width >= 1; width /= 2)

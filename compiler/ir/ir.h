@@ -175,6 +175,11 @@ Val *ir_concat(Fn *f, int n, Val **args, int axis);
 /* OpReduce... over several axes (ascending) is built as single-axis reductions, the last axis first; so the IR knows
  * reductions over one axis only and the order of every sum is a matter of one axis.  The largest and the smallest are merged. */
 enum { SUM_BLOCK = 4096 };   /* sums are added up in blocks of this many terms */
+
+/* What lies further than this below the largest element counts as nothing in reduce_lse and in its derivative.  e^-69 is
+ * 10^-30: next to the largest's 1 it says nothing, but shares of less, divided by a batch and multiplied by a gradient, would
+ * be denormal numbers, and a product of those is ten times as slow. */
+#define LSE_REACH 69
 Val *ir_reduce(Fn *f, Op op, Val *a, int naxes, const int64_t *axes);
 /* The same, the innermost axes that together have at most SUM_BLOCK elements as one axis, and so on outwards: a pooling looks at
  * its taps at once, and the first of several extremes is the first in row-major order. */

@@ -1,6 +1,6 @@
 /* logsumexp.c: in: a simplified Fn; out: one without reduce_lse, whose place m + log(sum of exp(a - m)) takes, or m where that
- * is infinite or NaN.  Guarantees: the same bits, since this is how reduce_lse is defined.  The derivative is written with the
- * same m, e and sum, so that nothing is computed for both. */
+ * is infinite or NaN; terms more than LSE_REACH below m are 0.  Guarantees: the same bits, since this is how reduce_lse is
+ * defined.  The derivative is written with the same m, e and sum, so that nothing is computed for both. */
 #include "logsumexp.h"
 
 #include <math.h>
@@ -16,7 +16,9 @@ LsePart lse_part(Fn *f, Val *a, int axis, bool stopped) {
 	/* -inf - -inf would be NaN: from 0 instead */
 	Val *level = ir_Where(f, ir_Eq(f, p.m, ir_like(f, p.m, -INFINITY)), ir_like(f, p.m, 0), p.m);
 	for (int i = 0; i < p.m->type.rank; i++) dims[i] = i < axis ? i : i + 1;
-	p.e = ir_Exp(f, ir_Sub(f, a, ir_broadcast(f, level, a->type.rank, a->type.dim, dims)));
+	Val *below = ir_Sub(f, a, ir_broadcast(f, level, a->type.rank, a->type.dim, dims));
+	Val *beyond = ir_Lt(f, below, ir_like(f, below, -LSE_REACH));
+	p.e = ir_Exp(f, ir_Where(f, beyond, ir_like(f, below, -INFINITY), below));
 	p.sum = ir_reduce(f, OpReduceSum, p.e, 1, axes);
 	return p;
 }

@@ -10,15 +10,19 @@
 
 #include <llvm-c/Object.h>
 
+#include "target.h"
+
 /* A call; pushed: bytes of arguments on the stack, which are not part of the caller's frame. */
 typedef struct Edge { int callee; size_t pushed; } Edge;
-typedef struct Function { const char *name; size_t frame, deepest; Edge *calls; int ncalls; } Function;
+/* align: of what it has on the stack, where that is more than the stack's own. */
+typedef struct Function { const char *name; size_t frame, align, deepest; Edge *calls; int ncalls; } Function;
 
 struct StackMeasure {
 	Arena *arena;
 	Function *functions;
 	int count;
-	size_t per_call;                       /* what a call itself takes: return address, alignment */
+	size_t per_call;                       /* what a call itself takes: the return address */
+	size_t align;                          /* of the stack, at a call */
 	unsigned in_registers;                 /* arguments passed so; 0: all that are not are part of the frame */
 };
 
@@ -43,6 +47,7 @@ static void note_calls(StackMeasure *m, Function *f, Value function) {
 	VEC(Edge) calls = {0};
 	for (LLVMBasicBlockRef b = LLVMGetFirstBasicBlock(function); b; b = LLVMGetNextBasicBlock(b))
 		for (Value i = LLVMGetFirstInstruction(b); i; i = LLVMGetNextInstruction(i)) {
+			if (LLVMGetInstructionOpcode(i) == LLVMAlloca) f->align = MAX(f->align, LLVMGetAlignment(i));
 			if (LLVMGetInstructionOpcode(i) != LLVMCall) continue;
 			size_t length = 0;
 			const char *name = LLVMGetValueName2(LLVMGetCalledValue(i), &length);
@@ -58,9 +63,10 @@ static void note_calls(StackMeasure *m, Function *f, Value function) {
 StackMeasure *stack_measure(Emit *e) {
 	StackMeasure *m = NEW(e->arena, StackMeasure);
 	bool x86 = !strncmp(e->target->triple, "x86_64", 6);
-	/* x86: the return address is pushed, and a frame that holds vectors is aligned to them */
-	*m = (StackMeasure){
-	    .arena = e->arena, .per_call = x86 ? 8 + (size_t)MAX(e->target->vector_bytes, 16) : 0, .in_registers = x86 ? 6 : 0};
+	*m = (StackMeasure){.arena = e->arena,
+	                    .per_call = x86 ? 8 : 0,   /* the return address is pushed */
+	                    .align = target_is(e->target, "arm") || target_is(e->target, "thumb") ? 8 : 16,
+	                    .in_registers = x86 ? 6 : 0};
 	LLVMAttributeRef report = LLVMCreateStringAttribute(e->context, "warn-stack-size", 15, "0", 1);
 	for (Value f = LLVMGetFirstFunction(e->module); f; f = LLVMGetNextFunction(f)) m->count += LLVMCountBasicBlocks(f) > 0;
 	m->functions = NEW_ARRAY(e->arena, Function, m->count + 1);
@@ -69,7 +75,8 @@ StackMeasure *stack_measure(Emit *e) {
 		if (!LLVMCountBasicBlocks(f)) continue;
 		size_t length;
 		const char *name = LLVMGetValueName2(f, &length);
-		m->functions[n++].name = arena_text(e->arena, name, length);
+		m->functions[n].name = arena_text(e->arena, name, length);
+		m->functions[n++].align = (size_t)MAX(e->target->vector_bytes, 8);   /* vectors may be kept there */
 		LLVMAddAttributeAtIndex(f, LLVMAttributeFunctionIndex, report);
 	}
 	n = 0;
@@ -87,7 +94,8 @@ static size_t deepest_from(StackMeasure *m, int number) {
 		size_t one = deepest_from(m, f->calls[i].callee) + f->calls[i].pushed;
 		below = MAX(below, one);
 	}
-	return f->deepest = f->frame + m->per_call + below;
+	size_t gap = f->align > m->align ? f->align - 8 : m->per_call ? m->align : 0;   /* x86's return address is half of a unit */
+	return f->deepest = f->frame + m->per_call + gap + below;
 }
 
 size_t stack_deepest(StackMeasure *m) {

@@ -1,4 +1,5 @@
-/* reference.c: in: FILE.nn, a file to write, and --batch N and --set NAME=VALUE; out: the hash of everything a training leaves
+/* reference.c: in: FILE.nn, a file to write, and --batch N, --set NAME=VALUE, --only STEPS (of the interpreter, and nothing
+ * else); out: the hash of everything a training leaves
  * behind, in process: jit WORKERS STEPS HASH     compiled for this machine shared WORKERS STEPS HASH  the same, where the workers
  * share every kernel they can interpreter 0 STEPS HASH   by the f32 interpreter and, in the file, the macros by which driver.c
  * calls the object of the same program. */
@@ -138,13 +139,17 @@ static char *read_text(Arena *arena, const char *path) {
 enum { MOST_SETTINGS = 16 };
 
 /* What stands after the two paths, as `nnc` takes it. */
-static ElabOptions read_options(Arena *arena, char **argument, int count) {
+static ElabOptions read_options(Arena *arena, char **argument, int count, int *only) {
 	const char **names = NEW_ARRAY(arena, const char *, MOST_SETTINGS), **values = NEW_ARRAY(arena, const char *, MOST_SETTINGS);
 	ElabOptions options = {.set_names = names, .set_values = values};
 	for (int i = 0; i + 1 < count; i += 2) {
 		char *equals = strchr(argument[i + 1], '=');
 		if (!strcmp(argument[i], "--batch")) {
 			options.batch = atoll(argument[i + 1]);
+			continue;
+		}
+		if (!strcmp(argument[i], "--only")) {
+			*only = atoi(argument[i + 1]);
 			continue;
 		}
 		if (strcmp(argument[i], "--set") || !equals || options.nsets == MOST_SETTINGS) die("no option: %s", argument[i]);
@@ -161,7 +166,8 @@ int main(int argc, char **argv) {
 	char *text = read_text(arena, argv[1]);
 	Files *files = files_open(arena, argv[1], NULL);
 	DataProbe probe = data_probe(files);
-	ElabOptions options = read_options(arena, argv + 3, argc - 3);
+	int only = -1;
+	ElabOptions options = read_options(arena, argv + 3, argc - 3, &only);
 	options.probe = &probe;
 	Reference r = {.arena = arena,
 	               .p = elab_program(arena, diag, diag_source(diag, argv[1], text, strlen(text), false), &options)};
@@ -174,8 +180,10 @@ int main(int argc, char **argv) {
 	r.step = run_passes(program_step(r.p, 0), 0, pass_count);
 	r.init = run_passes(program_init(r.p), 0, pass_count);
 	if (!write_macros(&r, argv[2])) die("cannot write %s", argv[2]);
-	run(&r, "interpreter", exec_interpret(arena, r.init, r.p, &r.layout), exec_interpret(arena, r.step, r.p, &r.layout), 0,
-	    SHORT_STEPS);
+	if (only)
+		run(&r, "interpreter", exec_interpret(arena, r.init, r.p, &r.layout), exec_interpret(arena, r.step, r.p, &r.layout), 0,
+		    only < 0 ? SHORT_STEPS : only);
+	if (only >= 0) return 0;
 	run_compiled(&r, 1, SHORT_STEPS, false);
 	static const int workers[] = {1, 2, 3, 8};
 	for (size_t i = 0; i < COUNT(workers); i++) run_compiled(&r, workers[i], LONG_STEPS, false);

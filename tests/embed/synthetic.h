@@ -18,10 +18,12 @@ static inline void synthetic_fill(void *to, int is_float, int size, uint64_t cla
                                   uint64_t array) {
 	for (size_t i = 0; i < count; i++) {
 		uint64_t bits = synthetic_bits(step, array, i);
-		double value = (double)(bits >> 40) / 8388608.0 - 1.0;
-		uint64_t whole = classes ? bits % classes : bits & 127;
-		if (is_float && size == 4) ((float *)to)[i] = (float)value;
-		else if (is_float) ((double *)to)[i] = value;
+		float value = (float)(int32_t)(bits >> 40) * 0x1p-23f - 1.0f;   /* exact; nothing here is a function of a library */
+		uint32_t whole = classes ? (uint32_t)(bits >> 32) % (uint32_t)classes : (uint32_t)bits & 127;
+		if (is_float && size == 4) ((float *)to)[i] = value;
+#ifndef NO_DOUBLE
+		else if (is_float) ((double *)to)[i] = (double)value;
+#endif
 		else if (size == 4) ((int32_t *)to)[i] = (int32_t)whole;
 		else ((uint8_t *)to)[i] = (uint8_t)whole;
 	}

@@ -239,8 +239,9 @@ static bool sizes_are_sane(const ObjectUnit *u) {
 	return false;
 }
 
-static bool generate(ObjectUnit *u) {
+static bool generate(ObjectUnit *u, EmbedText text) {
 	Session *s = u->s;
+	u->embed.text = text;
 	u->made = embed_compile(s->arena, &u->embed, u->target);
 	const Val *v = u->made.unsupported;
 	if (v) {
@@ -255,11 +256,57 @@ static bool generate(ObjectUnit *u) {
 	return !s->diag->errors;
 }
 
+/* ---- what is written ---- */
+
+typedef enum Form { FORM_OBJECT, FORM_ARCHIVE, FORM_ASSEMBLY, FORM_IR, FORM_HEADER, FORM_COUNT } Form;
+
+/* FORM_COUNT after a message. */
+static Form form_of(const Options *o) {
+	static const char *const names[FORM_COUNT] = {"obj", "archive", "asm", "llvm-ir", "c-header"};
+	size_t n = strlen(o->output);
+	if (!o->emit) return n > 2 && !strcmp(o->output + n - 2, ".a") ? FORM_ARCHIVE : FORM_OBJECT;
+	for (int i = 0; i < FORM_COUNT; i++)
+		if (!strcmp(o->emit, names[i])) return (Form)i;
+	fprintf(stderr, "nnc compile: --emit is obj, archive, asm, llvm-ir or c-header, not '%s'\n", o->emit);
+	return FORM_COUNT;
+}
+
+/* The length of a path without what it ends in, where that is one of ours. */
+static size_t stem(const char *path) {
+	static const char *const ends[] = {".o", ".h", ".a", ".s", ".ll"};
+	size_t n = strlen(path);
+	for (size_t i = 0; i < COUNT(ends); i++)
+		if (n > strlen(ends[i]) && !strcmp(path + n - strlen(ends[i]), ends[i])) return n - strlen(ends[i]);
+	return n;
+}
+
 /* M.o -> M.h */
 static const char *header_path(Arena *arena, const char *object) {
-	size_t n = strlen(object);
-	if (n > 2 && (!strcmp(object + n - 2, ".o") || !strcmp(object + n - 2, ".h"))) n -= 2;
-	return arena_printf(arena, "%.*s.h", (int)n, object);
+	return arena_printf(arena, "%.*s.h", (int)stem(object), object);
+}
+
+static Object archive(const ObjectUnit *u, const char *path) {
+	Arena *arena = u->s->arena;
+	const Embed *e = &u->embed;
+	SymbolList all = {0};
+	const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path;
+	if (e->init_symbol) vec_push(arena, &all, e->init_symbol);
+	for (int i = 0; i < e->nmodels; i++) vec_push(arena, &all, e->models[i].symbol);
+	for (int i = 0; i < e->nsteps; i++) {
+		vec_push(arena, &all, e->steps[i].symbol);
+		if (e->steps[i].workers_symbol) vec_push(arena, &all, e->steps[i].workers_symbol);
+	}
+	for (int i = 0; i < e->nconstants; i++) vec_push(arena, &all, e->constants[i].symbol);
+	return archive_of(arena, u->made.object, arena_printf(arena, "%.*s.o", (int)stem(file), file), &all);
+}
+
+/* The file -o names, and the header beside it. */
+static void write_files(const ObjectUnit *u, Form form, const char *path, const char *header) {
+	Text text = {.arena = u->s->arena};
+	write_header(&text, u);
+	Object first = form == FORM_OBJECT ? u->made.object : form == FORM_ARCHIVE ? archive(u, path) : u->made.text;
+	if (form == FORM_HEADER || write_atomic(u->s->diag, path, first.bytes, first.size))
+		write_atomic(u->s->diag, header, text.data, text.length);
 }
 
 static void print_notes(const ObjectUnit *u) {
@@ -277,7 +324,8 @@ static void print_notes(const ObjectUnit *u) {
 
 static void print_summary(const ObjectUnit *u, const char *object, const char *header) {
 	const Layout *l = &u->layout;
-	printf("%s, %s: %s, cpu %s\n", object, header, u->target->triple, u->target->cpu);
+	if (strcmp(object, header)) printf("%s, ", object);
+	printf("%s: %s, cpu %s\n", header, u->target->triple, u->target->cpu);
 	printf("code        %zu bytes\n", u->made.code_bytes);
 	printf("read-only   %zu bytes of data\n", u->made.data_bytes);
 	printf("stack       %zu bytes at most\n", u->made.stack_bytes);
@@ -304,15 +352,17 @@ static bool may_replace(const char *header) {
 static int compile_program(Session *s) {
 	const Options *o = s->options;
 	ObjectUnit u = {.s = s};
-	int code = choose_entries(&u);
+	Form form = form_of(o);
+	int code = form == FORM_COUNT ? EXIT_USAGE : choose_entries(&u);
 	if (code != EXIT_DONE) return code;
 	u.target = target_named(s->arena, s->diag, o->target, o->cpu, o->features);
-	if (!u.target || !describe(&u) || !generate(&u)) {
+	EmbedText text = form == FORM_ASSEMBLY ? EMBED_ASSEMBLY : form == FORM_IR ? EMBED_IR : EMBED_NO_TEXT;
+	if (!u.target || !describe(&u) || !generate(&u, text)) {
 		session_report(s);
 		return EXIT_INPUT;
 	}
-	const char *header = header_path(s->arena, o->output);
-	if (strcmp(header, o->output) == 0) {
+	const char *header = form == FORM_HEADER ? o->output : header_path(s->arena, o->output);
+	if (form != FORM_HEADER && strcmp(header, o->output) == 0) {
 		fprintf(stderr, "nnc compile: -o names the object file; its header would be '%s' as well\n", header);
 		return EXIT_USAGE;
 	}
@@ -322,10 +372,7 @@ static int compile_program(Session *s) {
 		        header);
 		return EXIT_USAGE;
 	}
-	Text text = {.arena = s->arena};
-	write_header(&text, &u);
-	if (write_atomic(s->diag, o->output, u.made.object.bytes, u.made.object.size))
-		write_atomic(s->diag, header, text.data, text.length);
+	write_files(&u, form, o->output, header);
 	code = session_report(s);
 	if (code == EXIT_DONE) print_summary(&u, o->output, header);
 	if (code == EXIT_DONE && o->explain_memory) explain_memory(&u);

@@ -53,6 +53,10 @@ void explain_memory(const ObjectUnit *u);
 /* compile.c: of any function. */
 size_t most_scratch(const Embedded *made);
 
+/* archive.c: the object alone in an archive; name: its own in there. */
+typedef VEC(const char *) SymbolList;
+Object archive_of(Arena *arena, Object object, const char *name, const SymbolList *symbols);
+
 /* header.c */
 void write_header(Text *out, const ObjectUnit *u);
 /* "float" */

@@ -63,8 +63,12 @@ typedef struct EmbedStep {
 /* Read-only bytes under a name. */
 typedef struct EmbedBytes { const char *symbol; const char *bytes; size_t size; } EmbedBytes;
 
+/* What else is made of the module besides an object. */
+typedef enum EmbedText { EMBED_NO_TEXT, EMBED_ASSEMBLY, EMBED_IR } EmbedText;
+
 typedef struct Embed {
 	const Program *program;
+	EmbedText text;
 	const Layout *layout;
 	EmbedModel *models; int nmodels;
 	EmbedStep *steps; int nsteps;
@@ -77,7 +81,7 @@ typedef struct Embed {
 } Embed;
 
 typedef struct Embedded {
-	Object object;
+	Object object, text;
 	size_t code_bytes, data_bytes, scratch_infer, scratch_train, scratch_workers, stack_bytes;
 	const KernelProgram *infer, *train;    /* those that need so much scratch; NULL: there are none */
 	const Val *unsupported;                /* not NULL: no code can be made for this value, nothing else is set */

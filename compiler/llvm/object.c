@@ -74,6 +74,19 @@ Object emit_object(Emit *e, bool optimise) {
 	return object;
 }
 
+Object emit_assembly(Emit *e) {
+	LLVMModuleRef copy = LLVMCloneModule(e->module);
+	LLVMMemoryBufferRef buffer = NULL;
+	char *error = NULL;
+	if (LLVMTargetMachineEmitToMemoryBuffer(e->machine, copy, LLVMAssemblyFile, &error, &buffer))
+		die("code generation: %s", error);
+	Object text = {.size = LLVMGetBufferSize(buffer)};
+	text.bytes = arena_copy(e->arena, LLVMGetBufferStart(buffer), text.size);
+	LLVMDisposeMemoryBuffer(buffer);
+	LLVMDisposeModule(copy);
+	return text;
+}
+
 /* Bytes of all sections whose names begin with one of these; NULL ends them. */
 static size_t section_bytes(Object object, const char *const *names) {
 	/* A copy: an object out of the cache is not aligned, and so none to the reader. */

@@ -121,10 +121,26 @@ static void reach(const ContractLoop *l, bool of_b, int64_t *low, int64_t *high)
 	*low += MIN(to, 0), *high += MAX(to, 0);
 }
 
+/* Within the loop over the images that are copied between their borders.  It must not be run by the microkernel, and not many
+ * turns outside may copy them again. */
+static Widening choose_piece(const Contraction *c, bool of_b) {
+	enum { FEW_COPIES = 8 };
+	const Val *pad = (of_b ? &c->b : &c->a)->padded;
+	int64_t images = pad->type.dim[0], count = type_count(pad->type) / images, again = 1;
+	for (int i = 0; i < c->nouter + c->nsum - 1 && !c->dot; i++) {
+		const ContractLoop *l = i < c->nouter ? &c->outer[i] : &c->sum[i - c->nouter];
+		if (l->extent == images && (of_b ? l->b : l->a) == count)
+			return (Widening){.level = again <= FEW_COPIES ? i + 1 : WIDEN_NOWHERE, .count = count};
+		again *= l->extent;
+	}
+	return (Widening){.level = WIDEN_NOWHERE};
+}
+
 /* As far out as few elements are reached; within the innermost loop around the sum's last one is too late, since microkernels run
  * that.  What is nowhere few is left to the packers, unless they would pack it again for each turn of an outer loop. */
 static Widening choose_widening(const Contraction *c, bool of_b) {
 	const View *view = of_b ? &c->b : &c->a;
+	if (view->padded) return choose_piece(c, of_b);
 	if (view->through == DTYPE_F32 || (c->fill && !of_b) || c->nsum == 1) return (Widening){.level = WIDEN_NOT};
 	for (int level = 0; level <= c->nouter + c->nsum - 2 && !c->dot; level++) {
 		int64_t low = 0, high = 0;
@@ -194,5 +210,7 @@ void kernel_describe_contract(const KernelProgram *kp, Kernel *k) {
 	bool stored = kp->buffer_of[k->anchor->id] >= 0;
 	if (!k->contraction) k->contraction = NEW(kp->arena, Contraction);
 	if (!contract_describe(kp, k->anchor, k->roots.length > stored, k->contraction)) die("contract operand is not addressable");
-	k->partition = partition_axis(k->contraction);
+	const Contraction *c = k->contraction;
+	if ((c->a.padded && c->wide_a.level < 0) || (c->b.padded && c->wide_b.level < 0)) die("contract: no loop to copy images in");
+	k->partition = partition_axis(c);
 }

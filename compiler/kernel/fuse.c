@@ -162,8 +162,34 @@ static void store_operand(Fuse *f, Val *v) {
 	add_buffer(f->kp, v, (Buffer){.kind = BUFFER_ARENA, .row = windows ? last_dim(v->type) : 0});
 }
 
-/* The same for what a product reads: casts of short numbers are made while they are read. */
-static void store_factor(Fuse *f, Val *v) { store_operand(f, operand_base(f->kp, v)); }
+/* May a product copy `v`, a pad of many images, one image at a time? */
+static bool may_copy(const Fuse *f, const Val *v) {
+	enum { LEAST_IMAGES = 4, MOST_ELEMENTS = 1 << 16 };
+	View view;
+	if (!v || v->op != OpPad || f->kp->parent || v->number != 0 || v->type.dtype != DTYPE_F32 || v->type.rank < 2) return false;
+	if (f->uses[v->id] > 1 || v->type.dim[0] < LEAST_IMAGES || type_count(v->type) / v->type.dim[0] > MOST_ELEMENTS) return false;
+	for (int i = 0; i < v->type.rank; i++) {
+		int64_t lo = v->list[0].data[i], hi = v->list[1].data[i];
+		if (lo < 0 || hi < 0 || v->list[2].data[i] || (i == 0 && lo + hi)) return false;
+	}
+	return view_resolve(f->kp, v->arg[0], &view) && view.stride[v->type.rank - 1] == 1;
+}
+
+/* The same for what a product reads: casts of short numbers are made while they are read, and images padded. */
+static void store_factor(Fuse *f, Val *v) {
+	Val *pad = padded_below(f->kp, v);
+	View view;
+	if (may_copy(f, pad)) f->kp->in_pieces[pad->id] = true;
+	if (!operand_resolve(f->kp, v, &view)) store_operand(f, operand_base(f->kp, v));
+}
+
+/* Stores a pad that there is no loop to copy it in; was it one? */
+static bool store_whole(Fuse *f, Val *v, const View *view, const Widening *wide) {
+	if (wide->level != WIDEN_NOWHERE || !view->padded) return false;
+	f->kp->in_pieces[view->padded->id] = false;
+	store_operand(f, v);
+	return true;
+}
 
 /* How many read `v`, or the short numbers that it is the same as. */
 static int uses_of(const Fuse *f, const Val *v) {
@@ -224,6 +250,8 @@ static void store_operands(Fuse *f, Val *contract) {
 	if (!may_fill(f, contract, swapped)) store_factor(f, a);
 	for (int epilogue = 0; epilogue < 2; epilogue++) {   /* what joins the kernel is not known yet */
 		if (!contract_describe(f->kp, contract, epilogue, &c)) die("contract operand is not addressable");
+		bool stored = store_whole(f, a, &c.a, &c.wide_a) | store_whole(f, b, &c.b, &c.wide_b);
+		if (stored && !contract_describe(f->kp, contract, epilogue, &c)) die("contract operand is not addressable");
 		if (c.fill && (c.nouter > 0 || c.nsum > 1)) store_factor(f, a);   /* packers know rows and one k */
 		store_dense(f, contract, a, epilogue, &c);
 		if (better_turned(&c)) store_short(f, b);
@@ -583,6 +611,7 @@ static KernelProgram *new_program(Arena *arena, Fn *fn) {
 	int n = value_room(fn);
 	*kp = (KernelProgram){.arena = arena, .fn = fn, .arena_buffer = -1};
 	kp->buffer_of = NEW_ARRAY(arena, int, n);
+	kp->in_pieces = NEW_ARRAY(arena, bool, n);
 	kp->walked = NEW_ARRAY(arena, uint32_t, n);
 	for (int i = 0; i < n; i++) kp->buffer_of[i] = -1;
 	return kp;

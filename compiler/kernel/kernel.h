@@ -36,8 +36,9 @@ typedef struct Buffer {
 } Buffer;
 
 /* A strided window on a buffer: element (i0, i1, ..) of a value is at offset + sum stride[k] * ik, in elements.  through: what a
- * product reads is a cast of it, to this shorter type and from that to f32; F32: it is read as it lies. */
-typedef struct View { int buffer; int64_t offset; int64_t stride[MAX_RANK]; DType through; } View;
+ * product reads is a cast of it, to this shorter type and from that to f32; F32: it is read as it lies.  padded: it is a view of
+ * this pad, which is not stored; `buffer` is that of what is padded. */
+typedef struct View { int buffer; int64_t offset; int64_t stride[MAX_RANK]; DType through; const Val *padded; } View;
 
 typedef enum KernelKind {
 	KERNEL_MAP,      /* roots element by element; column reductions run inside each element */
@@ -55,7 +56,9 @@ extern const char *const kernel_kind_text[KERNEL_KINDS];
 typedef struct ContractLoop { int64_t extent, a, b, y; bool in_a, in_b, bounded; int axis[MAX_RANK], naxes; } ContractLoop;
 
 /* An operand of short numbers that no packer sees, since the sum has several loops: within `level` of the loops, outer[] and then
- * sum[], the elements from low on, `count` of them, counted from where it then stands, are made f32 in the worker's scratch. */
+ * sum[], the elements from low on, `count` of them, counted from where it then stands, are made f32 in the worker's scratch.
+ * Of a pad that is not stored (View.padded), all but the first axis: an image between its border is copied there for each turn of
+ * the last of these loops, over that axis; the others go on within the copy. */
 typedef struct Widening { int level; int64_t low, count; } Widening;
 enum { WIDEN_NOT = -1, WIDEN_NOWHERE = -2 };   /* levels: the packers do it, or nobody has to; there are too many elements */
 
@@ -121,6 +124,7 @@ typedef struct KernelProgram {
 	int workers;
 	VEC(Buffer) buffers;
 	int *buffer_of;                  /* by Val.id: its buffer, or -1 when inline */
+	bool *in_pieces;                 /* by Val.id: a pad that its reader, a product, copies piece by piece */
 	uint32_t *walked;                /* by Val.id: zero, but for marks while somebody walks over values */
 	VEC(Kernel) kernels;             /* in the order they run */
 	size_t arena_bytes, arena_bound; /* planned; the most that is live at once */
@@ -251,6 +255,8 @@ bool view_resolve(const KernelProgram *kp, const Val *v, View *out);
 bool is_widening(const Val *v);
 /* What has to lie in memory for a product to read `v`: v, or what it widens; of an input that is only rounded, the input. */
 Val *operand_base(const KernelProgram *kp, Val *v);
+/* The pad that `v` is a view of, nothing in between being stored; or NULL. */
+Val *padded_below(const KernelProgram *kp, Val *v);
 /* The same as view_resolve() for what a product reads. */
 bool operand_resolve(const KernelProgram *kp, Val *v, View *out);
 /* All leaves of computing `root` (root itself is not a leaf) in a kernel with that partition axis.  rank: of the domain of a

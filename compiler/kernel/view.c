@@ -45,7 +45,8 @@ bool reshape_strides(Type from, const int64_t *stride, Type to, int64_t *out) {
 	return true;
 }
 
-bool view_resolve(const KernelProgram *kp, const Val *v, View *out) {
+/* The same; a pad that is copied in pieces lies row after row. */
+static bool resolve(const KernelProgram *kp, const Val *v, bool pieces, View *out) {
 	int buffer = kp->buffer_of[v->id];
 	if (buffer >= 0) {
 		*out = (View){.buffer = buffer};
@@ -53,8 +54,14 @@ bool view_resolve(const KernelProgram *kp, const Val *v, View *out) {
 		return true;
 	}
 	View in;
+	if (v->op == OpPad && pieces && kp->in_pieces[v->id]) {
+		if (!resolve(kp, v->arg[0], false, &in)) return false;
+		*out = (View){.buffer = in.buffer, .padded = v};
+		buffer_strides(&(Buffer){.type = v->type, .row = last_dim(v->type)}, out->stride);
+		return true;
+	}
 	if (v->op != OpReshape && !is_strided_view(v)) return false;
-	if (!view_resolve(kp, v->arg[0], &in)) return false;
+	if (!resolve(kp, v->arg[0], pieces, &in)) return false;
 	*out = in;
 	memset(out->stride, 0, sizeof out->stride);
 	switch (v->op) {
@@ -89,6 +96,13 @@ bool view_resolve(const KernelProgram *kp, const Val *v, View *out) {
 	}
 }
 
+bool view_resolve(const KernelProgram *kp, const Val *v, View *out) { return resolve(kp, v, false, out); }
+
+Val *padded_below(const KernelProgram *kp, Val *v) {
+	while (kp->buffer_of[v->id] < 0 && is_view(v)) v = v->arg[0];
+	return kp->buffer_of[v->id] < 0 && v->op == OpPad ? v : NULL;
+}
+
 bool is_widening(const Val *v) {
 	if (v->op != OpCast || v->type.dtype != DTYPE_F32) return false;
 	switch (v->arg[0]->type.dtype) {
@@ -106,7 +120,7 @@ Val *operand_base(const KernelProgram *kp, Val *v) {
 
 bool operand_resolve(const KernelProgram *kp, Val *v, View *out) {
 	Val *base = operand_base(kp, v);
-	if (!view_resolve(kp, base, out)) return false;
+	if (!resolve(kp, base, true, out)) return false;
 	if (base != v) out->through = v->arg[0]->type.dtype;
 	return true;
 }

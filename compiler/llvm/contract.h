@@ -37,6 +37,8 @@ typedef struct ContractOperand {
 	/* > 0: within this many loops around k `count` elements, from `low` on, are made floats in scratch; row, column and what is
 	 * further in count these. */
 	int wide_within; int64_t wide_low, wide_count;
+	/* Not NULL: they are a copy that this function (to, from) makes; the last of those loops moves what is copied by so much. */
+	Value copier; int64_t copied_step;
 	ContractFill *fill; void *context;
 	bool down;               /* fill writes vectors along r (A: along m) instead of along s (A: along k) */
 } ContractOperand;
@@ -120,7 +122,8 @@ typedef struct ContractStream { Value at; int64_t row; } ContractStream;
 typedef struct ContractArguments {
 	Value a, b, c, scratch, row, rows, panel, panels;
 	Value outside;           /* the index that the bound depends on besides; NULL: it is the turn */
-	Value wide_a, wide_b;    /* scratch for what is made floats within loops around k */
+	Value wide_a, wide_b;    /* scratch for what is made floats, or copied, within loops around k */
+	Value copied_a, copied_b;   /* what is copied there */
 	ContractStream streams[MAX_STREAMS]; int nstreams;
 } ContractArguments;
 /* Elements of memory other than floats: are they?  Their type; so many from `at` on, as f32; a function (to, from, index count)

@@ -389,11 +389,16 @@ static void passes_of_k(Nest *n) {
 
 static void passes_around(Nest *n, int level);
 
-/* Operand `x` one turn further in loop `level` around k; once within the loops that it is to be widened in, its copy. */
-static Value move_operand(Emit *e, const ContractOperand *x, int level, Value at, Value distance, Value wide) {
+/* Operand `x` at turn i of loop `level` around k; once within the loops that it is to be widened in, its copy. */
+static Value move_operand(Emit *e, const ContractOperand *x, int level, Value at, Value i, int64_t step, Value wide, Value from) {
+	Value distance = emit_mul(e, i, emit_index(e, step));
+	if (x->copier && x->wide_within == level + 1) {
+		from = emit_at(e, from, e->f32, emit_mul(e, i, emit_index(e, x->copied_step)));
+		emit_call(e, x->copier, 2, (Value[]){wide, from});
+	}
 	LLVMTypeRef element = level < x->wide_within ? lower_memory_type(e, x->dtype) : contract_element(e, x);
 	at = emit_at(e, at, element, distance);
-	if (x->wide_within != level + 1) return at;
+	if (x->wide_within != level + 1 || x->copier) return at;
 	emit_call(e, contract_widener(e, x->dtype, x->through), 3,
 	          (Value[]){wide, emit_at_constant(e, at, element, x->wide_low), emit_index(e, x->wide_count)});
 	return emit_at_constant(e, wide, e->f32, -x->wide_low);
@@ -411,8 +416,8 @@ static void pass_turn(Nest *n, int level, Value i, Value turns, Value first, Val
 		n->begins = both(e, n->begins, equal(e, i, first));
 		n->ends = both(e, n->ends, last);
 	}
-	n->a = move_operand(e, &n->c->a, level, n->a, emit_mul(e, i, emit_index(e, around->a)), n->x.wide_a);
-	n->b = move_operand(e, &n->c->b, level, n->b, emit_mul(e, i, emit_index(e, around->b)), n->x.wide_b);
+	n->a = move_operand(e, &n->c->a, level, n->a, i, around->a, n->x.wide_a, n->x.copied_a);
+	n->b = move_operand(e, &n->c->b, level, n->b, i, around->b, n->x.wide_b, n->x.copied_b);
 	if (level >= n->c->naround - n->plan->inside) n->segments[n->c->naround - 1 - level] = turns;
 	passes_around(n, level + 1);
 	*n = before;

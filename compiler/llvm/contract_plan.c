@@ -35,10 +35,12 @@ static double elements_of_a(const Contract *c, const ContractPlan *plan, int row
 	return contract_tap_elements(row_at, rows, c->a.column, (int)c->k, at) / (double)c->k;
 }
 
-/* Loops around k in the microkernel: one; where k is taps that rows share, and so few terms, two. */
+/* Loops around k in the microkernel: one, unless an operand is copied for each turn of it; where k is taps that rows share, and
+ * so few terms, two. */
 static void choose_inside(const Contract *c, ContractPlan *plan) {
 	enum { SOME_ROWS = 4 };
 	if (!c->naround || c->cut == c->naround || contract_is_short(&c->a) || contract_is_short(&c->b)) return;
+	if (MAX(c->a.wide_within, c->b.wide_within) == c->naround) return;
 	plan->inside = 1;
 	if (c->k < 2 || c->k > MOST_TAPS || c->a.column == 0 || c->a.row == 0 || plan->unit >= MOST_ROWS) return;
 	plan->taps = true;

@@ -438,15 +438,20 @@ static int64_t turns_per_share(const Kernel *kernel, const ContractLoop *l) {
  * none. */
 static int loop_of_turns(const Kernel *kernel) {
 	const Contraction *c = kernel->contraction;
-	for (int i = c->nouter - 1; i >= MAX(c->wide_a.level, 0) && !c->fill; i--)
+	int first = c->a.padded && c->wide_a.level > c->nouter ? 0 : MAX(c->wide_a.level, 0);   /* a copy serves all turns */
+	for (int i = c->nouter - 1; i >= first && !c->fill; i--)
 		if (c->outer[i].extent > 1 && !c->outer[i].in_b && !turns_per_share(kernel, &c->outer[i])) return i;
 	return -1;
 }
+
+/* Does loop `i`, outer ones and then the sum's, go from one image to the next that is copied between its border? */
+static bool is_copied(const View *view, const Widening *wide, int i) { return view->padded && wide->level == i + 1; }
 
 /* What an operand of short numbers is for the nest: to be read by packers, to be widened within loops around k, or floats, since
  * that has been done outside. */
 static void set_elements(const KernelProgram *kp, const Contraction *c, const View *view, const Widening *wide,
                          ContractOperand *x) {
+	if (view->padded) x->wide_within = MAX(wide->level - c->nouter, 0);
 	if (view->through == DTYPE_F32 || (wide->level >= 0 && wide->level <= c->nouter)) return;
 	x->dtype = kp->buffers.data[view->buffer].type.dtype;
 	x->through = view->through;
@@ -464,7 +469,9 @@ static Contract contract_of(const Target *target, const KernelProgram *kp, const
 	    .m = c->rows.extent, .n = c->columns.extent, .k = k->extent, .dot = c->dot, .cut = c->cut, .per_block = c->per_block};
 	for (int i = 0; i + 1 < c->nsum; i++) {
 		if (c->sum[i].bounded) contract.bounded = i + 1, contract.bound = c->bound;
-		contract.around[contract.naround++] = (ContractSum){c->sum[i].extent, c->sum[i].a, c->sum[i].b};
+		bool of_a = is_copied(&c->a, &c->wide_a, c->nouter + i), of_b = is_copied(&c->b, &c->wide_b, c->nouter + i);
+		contract.around[contract.naround++] =
+		    (ContractSum){c->sum[i].extent, of_a ? 0 : c->sum[i].a, of_b ? 0 : c->sum[i].b};
 	}
 	contract.epilogue = kernel->roots.length > (out >= 0) ? write_tile : NULL;
 	contract.a = (ContractOperand){.row = c->rows.a, .column = k->a, .group = c->group, .group_row = c->group_a};
@@ -473,6 +480,7 @@ static Contract contract_of(const Target *target, const KernelProgram *kp, const
 	contract.b = (ContractOperand){.row = k->b, .column = c->columns.extent == 1 ? 1 : c->columns.b};
 	set_elements(kp, c, &c->b, &c->wide_b, &contract.b);
 	contract.b.pad = contract.b.column == 1 && !c->dot ? columns_past(&kp->buffers.data[c->b.buffer], c->columns.extent) : 0;
+	if (c->b.padded) contract.b.pad = contract.b.column == 1 ? LANES : 0;   /* there is room behind a copy */
 	if (out >= 0) {
 		contract.c_row = c->rows.naxes ? c->rows.y : c->columns.extent;
 		contract.c_pad = c->columns.extent > 1 ? columns_past(&kp->buffers.data[out], c->columns.extent) : 0;
@@ -555,9 +563,14 @@ static void add_streams(const Lower *k, ContractArguments *args) {
 }
 
 /* An operand before loop `level` around the product, or before the product: moved to scratch if it is widened here. */
-static Value widen_before(const KernelWriter *w, const View *view, const Widening *wide, int level, Value at, Value to) {
+static Value widen_before(const KernelWriter *w, const View *view, const Widening *wide, int level, Value at, Value to,
+                          Value from) {
 	Emit *e = w->lower.e;
 	if (wide->level != level) return at;
+	if (view->padded) {
+		emit_call(e, lower_copier(e, w->lower.kp, view->padded), 2, (Value[]){to, from});
+		return at;
+	}
 	DType dtype = w->lower.kp->buffers.data[view->buffer].type.dtype;
 	emit_call(e, contract_widener(e, dtype, view->through), 3,
 	          (Value[]){to, emit_at_constant(e, at, lower_memory_type(e, dtype), wide->low), emit_index(e, wide->count)});
@@ -566,8 +579,8 @@ static Value widen_before(const KernelWriter *w, const View *view, const Widenin
 
 static void widen_operands(const KernelWriter *w, int level, ContractArguments *args) {
 	const Contraction *c = w->contraction;
-	args->a = widen_before(w, &c->a, &c->wide_a, level, args->a, args->wide_a);
-	args->b = widen_before(w, &c->b, &c->wide_b, level, args->b, args->wide_b);
+	args->a = widen_before(w, &c->a, &c->wide_a, level, args->a, args->wide_a, args->copied_a);
+	args->b = widen_before(w, &c->b, &c->wide_b, level, args->b, args->wide_b, args->copied_b);
 }
 
 /* The type of an operand's elements within `level` loops around the product. */
@@ -575,6 +588,21 @@ static LLVMTypeRef element_within(const KernelWriter *w, const View *view, const
 	Emit *e = w->lower.e;
 	if (view->through == DTYPE_F32 || (wide->level >= 0 && wide->level <= level)) return e->f32;
 	return lower_memory_type(e, w->lower.kp->buffers.data[view->buffer].type.dtype);
+}
+
+static Value next_image(const KernelWriter *w, const View *view, Value from, Value i) {
+	Emit *e = w->lower.e;
+	return emit_at(e, from, e->f32, emit_mul(e, i, emit_index(e, lower_copied_step(w->lower.kp, view->padded))));
+}
+
+/* An operand that is copied in pieces: where these come to be, and the first of what is copied. */
+static Value copied_operand(const KernelWriter *w, const View *view, Value to, ContractOperand *x, Value *from) {
+	const Lower *k = &w->lower;
+	View source;
+	if (!view_resolve(k->kp, view->padded->arg[0], &source)) die("contract: what is padded is not stored");
+	*from = emit_at_constant(k->e, k->pointer[source.buffer], k->e->f32, source.offset);
+	if (x->wide_within) x->copier = lower_copier(k->e, k->kp, view->padded), x->copied_step = source.stride[0];
+	return emit_at_constant(k->e, to, k->e->f32, view->offset);
 }
 
 /* Opens the loops around the product and moves the operands along. */
@@ -593,8 +621,11 @@ static void open_outer(KernelWriter *w, EmitLoop *loops, ContractArguments *args
 		k->outer_level[i] = k->depth;
 		if (l->bounded) args->outside = loops[i].i;
 		LLVMTypeRef of_a = c->fill ? NULL : element_within(w, &c->a, &c->wide_a, i);
-		if (args->a) args->a = emit_at(e, args->a, of_a, emit_mul(e, loops[i].i, emit_index(e, l->a)));
-		args->b = emit_at(e, args->b, element_within(w, &c->b, &c->wide_b, i), emit_mul(e, loops[i].i, emit_index(e, l->b)));
+		LLVMTypeRef of_b = element_within(w, &c->b, &c->wide_b, i);
+		if (is_copied(&c->a, &c->wide_a, i)) args->copied_a = next_image(w, &c->a, args->copied_a, loops[i].i);
+		else if (args->a) args->a = emit_at(e, args->a, of_a, emit_mul(e, loops[i].i, emit_index(e, l->a)));
+		if (is_copied(&c->b, &c->wide_b, i)) args->copied_b = next_image(w, &c->b, args->copied_b, loops[i].i);
+		else args->b = emit_at(e, args->b, of_b, emit_mul(e, loops[i].i, emit_index(e, l->b)));
 		if (args->c) args->c = emit_at(e, args->c, e->f32, emit_mul(e, loops[i].i, emit_index(e, l->y)));
 	}
 	widen_operands(w, c->nouter, args);
@@ -631,6 +662,8 @@ static void write_contract(KernelWriter *w) {
 	LLVMTypeRef of_a = c->fill ? NULL : element_within(w, &c->a, &c->wide_a, -1);
 	if (!c->fill) args.a = emit_at_constant(e, k->pointer[c->a.buffer], of_a, c->a.offset);
 	args.b = emit_at_constant(e, k->pointer[c->b.buffer], element_within(w, &c->b, &c->wide_b, -1), c->b.offset);
+	if (c->a.padded) args.a = copied_operand(w, &c->a, args.wide_a, &contract.a, &args.copied_a);
+	if (c->b.padded) args.b = copied_operand(w, &c->b, args.wide_b, &contract.b, &args.copied_b);
 	args.c = out >= 0 ? k->pointer[out] : NULL;
 	if (contract.epilogue) add_streams(k, &args);
 	EmitLoop outer[MAX_RANK];

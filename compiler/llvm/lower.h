@@ -160,4 +160,9 @@ size_t kernel_scratch(const Target *target, const KernelProgram *kp, const Kerne
 /* step.c: the entry point `name`: every kernel in order, scans as loops, barriers between them. */
 void lower_entry(Emit *e, const KernelProgram *kp, const char *name);
 
+/* copier.c: a function (to, from) that copies an image of a pad, all but its first axis, between its border; how far apart images
+ * are in what is padded. */
+Value lower_copier(Emit *e, const KernelProgram *kp, const Val *pad);
+int64_t lower_copied_step(const KernelProgram *kp, const Val *pad);
+
 #endif

@@ -398,6 +398,49 @@ static void taps_last(void **state) {
 		}
 }
 
+/* Padded images that one product alone reads are copied between their borders one by one, for the rows or the columns of the
+ * product, in the loop over images around it or in that of the sum. */
+static void padded_images(void **state) {
+	(void)state;
+	static const struct { int batch, side, channels, out, size, stride, dilation, pad; bool wide; } cases[] = {
+	    {9, 7, 16, 20, 3, 1, 1, 1, false}, {4, 9, 16, 32, 3, 2, 1, 1, false}, {6, 11, 3, 5, 5, 1, 1, 2, true},
+	    {5, 9, 20, 16, 3, 1, 2, 2, false}, {37, 6, 7, 3, 3, 1, 1, 1, true},   {4, 12, 1, 24, 7, 1, 1, 3, false},
+	    {5, 6, 6, 17, 1, 1, 1, 1, false},
+	};
+	for (size_t i = 0; i < COUNT(cases); i++)
+		for (int kind = 0; kind < 12; kind++) {
+			int c = cases[i].channels, o = cases[i].out, size = cases[i].size, way = kind % 3;
+			Arena *arena = arena_new();
+			Fn *f = fn_new(arena, "padded");
+			int64_t dim[] = {cases[i].batch, cases[i].side, cases[i].side, c}, from[] = {0, 0, 0, 1};
+			Type whole = type_make(DTYPE_F32, 4, dim);
+			whole.dim[3] += 2 * cases[i].wide;
+			Val *x = fn_input(f, "x", INPUT_DATA, whole);
+			if (cases[i].wide) x = ir_slice(f, x, from, dim, NULL);
+			Val *w = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 4, (int64_t[]){size, size, c, o}));
+			Val *taps = windows(f, x, size, cases[i].stride, cases[i].dilation, cases[i].pad), *y = convolution(f, taps, w);
+			Val *g = fn_input(f, "g", INPUT_DATA, y->type);
+			if (way == 1) y = convolution_dw(f, taps, g);
+			if (way == 2)
+				y = ir_contract(f, g, (int64_t[]){0, 1, 3, 6}, taps, (int64_t[]){0, 1, 2, 3, 4, 5}, 4, (int64_t[]){6, 2, 4, 5});
+			finish(f, y, kind / 3);
+			f = fn_canonical(f);
+			expect_same(arena, f, 0, false, arena_printf(arena, "padded %d, %d", (int)i, kind));
+			char *dense[8];
+			for (int k = 0; k < f->inputs.length; k++) dense[k] = random_input(arena, f->inputs.data[k].type, 0, false);
+			Compiled compiled;
+			assert_null(compare_compiled(arena, f, dense, target_host(arena), 1, &compiled));
+			bool copied = false;
+			for (int k = 0; k < compiled.kernels->kernels.length; k++) {
+				const Contraction *n = compiled.kernels->kernels.data[k].contraction;
+				copied = copied || (n && (n->a.padded || n->b.padded));
+			}
+			if (cases[i].dilation == 1 && way < 2) assert_true(copied);   /* taps apart are loops outside that of the images */
+			compiled_free(&compiled);
+			arena_free(arena);
+		}
+}
+
 /* A 1x1 convolution with steps: its axes of length 1 keep no rows apart, and the gradient of its weights is one long sum. */
 static void steps(void **state) {
 	(void)state;
@@ -453,6 +496,6 @@ int main(void) {
 	                                   cmocka_unit_test(channel_by_channel), cmocka_unit_test(lone_columns),
 	                                   cmocka_unit_test(short_factors), cmocka_unit_test(short_convolutions),
 	                                   cmocka_unit_test(dealt_parts), cmocka_unit_test(taps_last), cmocka_unit_test(steps),
-	                                   cmocka_unit_test(stored_by_another)};
+	                                   cmocka_unit_test(stored_by_another), cmocka_unit_test(padded_images)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -124,6 +124,9 @@ typedef struct ContractArguments {
 	Value outside;           /* the index that the bound depends on besides; NULL: it is the turn */
 	Value wide_a, wide_b;    /* scratch for what is made floats, or copied, within loops around k */
 	Value copied_a, copied_b;   /* what is copied there */
+	/* Or NULL: where a pointer stands to what will be copied next: each call of a microkernel asks for `ahead_floats` of it, and
+	 * moves the pointer on.  One stream of memory under arithmetic, instead of one after the other. */
+	Value ahead; int64_t ahead_floats;
 	ContractStream streams[MAX_STREAMS]; int nstreams;
 } ContractArguments;
 /* Elements of memory other than floats: are they?  Their type; so many from `at` on, as f32; a function (to, from, index count)
@@ -133,6 +136,10 @@ LLVMTypeRef contract_element(Emit *e, const ContractOperand *x);
 Value contract_load(Emit *e, const ContractOperand *x, int lanes, Value at, int n);
 Value contract_widener(Emit *e, DType dtype, DType through);
 void contract_emit(Emit *e, const Contract *c, const ContractPlan *plan, ContractArguments arguments);
+/* Calls of microkernels for one copy of an operand, or for all of the product when none is made within it; 0: not known. */
+int64_t contract_calls(const Contract *c, const ContractPlan *plan);
+/* Calls copier (to, from), and says what comes next. */
+void contract_copy(Emit *e, Value copier, Value to, Value from, Value next, Value ahead);
 
 /* A fill made of an element function: `element` returns `lanes` (1 or more) elements (row, column), (row, column + 1), ..., or
  * (row + 1, column), ... when the operand is down.  c.a.fill = contract_fill_elements, c.a.context = &(ContractElements){...}. */

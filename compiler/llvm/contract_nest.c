@@ -67,6 +67,12 @@ static Value by_panel(Nest *n, Value panel, bool with_last, Value wide, Value na
 	return v;
 }
 
+/* Floats of what will be copied next that a turn of a microkernel's innermost loop asks for. */
+static int64_t next_step(const Nest *n) {
+	int64_t turns = contract_call_terms(n->c, n->plan) / (n->plan->taps ? n->c->k : 1);
+	return n->x.ahead ? round_up(divide_up(n->x.ahead_floats, turns), 4) : 0;
+}
+
 /* Tile counts and microkernels for the number of rows, chosen among the lengths the Contract names. */
 static void choose_by_rows(Nest *n, const int64_t *counts, int ncounts) {
 	Emit *e = n->e;
@@ -91,8 +97,8 @@ static void choose_by_rows(Nest *n, const int64_t *counts, int ncounts) {
 				TileShape shape = {.rows = height, .lanes = plan->lanes, .panel = panel, .a_row = contract_a_row(n->c, plan),
 				                   .group_row = n->c->a.group_row, .group = (int)n->c->a.group,
 				                   .inside = plan->inside, .taps = plan->taps ? (int)n->c->k : 0, .a_step = n->c->a.column,
-				                   .b_step = n->c->b.row, .chained = plan->chained, .a_ahead = a_ahead, .b_ahead = b_ahead,
-				                   .by_segment = by_segment};
+				                   .b_step = n->c->b.row, .next_step = next_step(n),
+				                   .chained = plan->chained, .a_ahead = a_ahead, .b_ahead = b_ahead, .by_segment = by_segment};
 				Value kernel = contract_tile(e, shape);
 				n->kernel[tall][kind] = i ? select_value(e, is, kernel, n->kernel[tall][kind]) : kernel;
 			}
@@ -259,7 +265,11 @@ static void call_kernels(Nest *n, Value is_tall, Value a, Value row, Value rows)
 	}
 	if (plan->chained) chain_arguments(n, emit_at(e, chain_at, e->f32, beside), chain_stride, next);
 	LLVMTypeRef type;
-	unsigned count = contract_tile_type(e, plan->inside, plan->chained, &type);
+	unsigned count = contract_tile_type(e, plan->inside, plan->chained, n->x.ahead != NULL, &type);
+	if (n->x.ahead) {
+		Value from = args[count - 1] = LLVMBuildLoad2(e->builder, e->ptr, n->x.ahead, "");
+		LLVMBuildStore(e->builder, emit_at_constant(e, from, e->f32, n->x.ahead_floats), n->x.ahead);
+	}
 	LLVMBuildCall2(e->builder, type, f, args, count, "");
 	emit_loop_end(e, &loop);
 }
@@ -294,6 +304,13 @@ static void tiles_of_rows(Nest *n) {
 }
 
 /* ---- passes and blocks ---- */
+
+int64_t contract_calls(const Contract *c, const ContractPlan *plan) {
+	if (plan->dot || plan->turned) return 0;
+	int64_t rows = c->nrow_counts ? c->row_counts[0] : c->m, passes = divide_up(c->k, plan->k_block);
+	for (int i = MAX(c->a.wide_within, c->b.wide_within); i < c->naround - plan->inside; i++) passes *= c->around[i].extent;
+	return passes * MAX(1, c->turns.extent) * contract_tiles(rows, plan->height, plan->unit).count * plan->panels;
+}
 
 static Value both(Emit *e, Value a, Value b) { return !a ? b : !b ? a : LLVMBuildAnd(e->builder, a, b, ""); }
 
@@ -389,12 +406,20 @@ static void passes_of_k(Nest *n) {
 
 static void passes_around(Nest *n, int level);
 
+void contract_copy(Emit *e, Value copier, Value to, Value from, Value next, Value ahead) {
+	emit_call(e, copier, 2, (Value[]){to, from});
+	if (ahead) LLVMBuildStore(e->builder, next, ahead);
+}
+
 /* Operand `x` at turn i of loop `level` around k; once within the loops that it is to be widened in, its copy. */
-static Value move_operand(Emit *e, const ContractOperand *x, int level, Value at, Value i, int64_t step, Value wide, Value from) {
-	Value distance = emit_mul(e, i, emit_index(e, step));
+static Value move_operand(Nest *n, const ContractOperand *x, int level, Value at, Value i, int64_t step) {
+	Emit *e = n->e;
+	bool of_a = x == &n->c->a;
+	Value distance = emit_mul(e, i, emit_index(e, step)), wide = of_a ? n->x.wide_a : n->x.wide_b;
 	if (x->copier && x->wide_within == level + 1) {
+		Value from = of_a ? n->x.copied_a : n->x.copied_b;
 		from = emit_at(e, from, e->f32, emit_mul(e, i, emit_index(e, x->copied_step)));
-		emit_call(e, x->copier, 2, (Value[]){wide, from});
+		contract_copy(e, x->copier, wide, from, emit_at_constant(e, from, e->f32, x->copied_step), n->x.ahead);
 	}
 	LLVMTypeRef element = level < x->wide_within ? lower_memory_type(e, x->dtype) : contract_element(e, x);
 	at = emit_at(e, at, element, distance);
@@ -416,8 +441,8 @@ static void pass_turn(Nest *n, int level, Value i, Value turns, Value first, Val
 		n->begins = both(e, n->begins, equal(e, i, first));
 		n->ends = both(e, n->ends, last);
 	}
-	n->a = move_operand(e, &n->c->a, level, n->a, i, around->a, n->x.wide_a, n->x.copied_a);
-	n->b = move_operand(e, &n->c->b, level, n->b, i, around->b, n->x.wide_b, n->x.copied_b);
+	n->a = move_operand(n, &n->c->a, level, n->a, i, around->a);
+	n->b = move_operand(n, &n->c->b, level, n->b, i, around->b);
 	if (level >= n->c->naround - n->plan->inside) n->segments[n->c->naround - 1 - level] = turns;
 	passes_around(n, level + 1);
 	*n = before;

@@ -11,24 +11,25 @@ PanelShape contract_panel_shape(const Contract *c, const ContractPlan *plan, Pan
 
 /* A microkernel: rows x (vectors * lanes) of C over a run of k.
  *     void (ptr a, ptr b, index k, index a_step, index b_step, ptr c, index c_stride
- *           [, index segments, index a_segment, index b_segment].. [, ptr chain, index chain_stride, i1 add])
+ *           [, index segments, index a_segment, index b_segment].. [, ptr chain, index chain_stride, i1 add] [, ptr next])
  * A's rows are a_row apart (a constant), or those of a group are, and the groups group_row.  `a_ahead`, `b_ahead` fetch A, B
  * some k early, `by_segment` in the next segment: the machine does not foresee long strides.  Chained kernels start from *chain
  * (NULL: zeros) and, with add, put C + sum into C.  Those with loops inside run over k in each of `segments` places, for each of
- * as many loops, innermost first.  taps: k, unrolled; steps are then a_step and b_step here. */
+ * as many loops, innermost first.  taps: k, unrolled; steps are then a_step and b_step here.  next_step: > 0: each turn of the
+ * innermost loop asks for so many floats of what will be read after this. */
 typedef struct TileShape {
 	int rows, lanes;
 	PanelShape panel;
 	int64_t a_row, group_row;
 	int group;               /* or 0 */
 	int inside, taps;
-	int64_t a_step, b_step;
+	int64_t a_step, b_step, next_step;
 	bool chained, a_ahead, b_ahead, by_segment;
 } TileShape;
-enum { MOST_INSIDE = 2, TILE_PARAMETERS = 10 + 3 * MOST_INSIDE };
+enum { MOST_INSIDE = 2, TILE_PARAMETERS = 11 + 3 * MOST_INSIDE };
 enum { SHORT_K = 32 };   /* k that is over before what it asks for has come */
 /* Its parameters, and how many: the one list of them. */
-unsigned contract_tile_type(Emit *e, int inside, bool chained, LLVMTypeRef *type);
+unsigned contract_tile_type(Emit *e, int inside, bool chained, bool next, LLVMTypeRef *type);
 Value contract_tile(Emit *e, TileShape shape);
 /* Where row `r` of A is from row 0. */
 int64_t contract_row_of_a(int64_t row, int64_t group, int64_t group_row, int r);

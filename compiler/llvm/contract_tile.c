@@ -110,20 +110,28 @@ static void fetch_ahead(Emit *e, const TileShape *s, Value a, Value b, Value a_s
 		emit_prefetch(e, emit_at_constant(e, later, e->f32, at), 3);
 }
 
-/* The loop over k. */
-static void add_products(Emit *e, const TileShape *s, Value a, Value b, Value *sum) {
+/* Asks for some of what will be read after this tile; where it has got to then. */
+static Value fetch_next(Emit *e, const TileShape *s, Value next) {
+	for (int64_t at = 0; at < s->next_step; at += LINE_FLOATS) emit_prefetch(e, emit_at_constant(e, next, e->f32, at), 2);
+	return emit_at_constant(e, next, e->f32, s->next_step);
+}
+
+/* The loop over k.  next: moved on, if there is one. */
+static void add_products(Emit *e, const TileShape *s, Value a, Value b, Value *sum, Value *next) {
 	Value k = LLVMGetParam(e->function, 2), a_step = LLVMGetParam(e->function, 3), b_step = LLVMGetParam(e->function, 4);
 	int count = s->rows * s->panel.vectors;
 	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), k, 1);
 	a = emit_loop_carry(e, &loop, a);
 	b = emit_loop_carry(e, &loop, b);
 	for (int i = 0; i < count; i++) emit_loop_carry(e, &loop, sum[i]);
+	if (s->next_step) emit_loop_next(e, &loop, 2 + count, fetch_next(e, s, emit_loop_carry(e, &loop, *next)));
 	multiply(e, s, a, b, &loop, 2);
 	fetch_ahead(e, s, a, b, a_step, b_step);
 	emit_loop_next(e, &loop, 0, emit_at(e, a, e->f32, a_step));
 	emit_loop_next(e, &loop, 1, emit_at(e, b, e->f32, b_step));
 	emit_loop_end(e, &loop);
 	memcpy(sum, loop.result + 2, sizeof *sum * (size_t)count);
+	if (s->next_step) *next = loop.result[2 + count];
 }
 
 /* All taps at one place. */
@@ -147,11 +155,12 @@ static void add_taps(Emit *e, const TileShape *s, Value a, Value b, Value *sum) 
 }
 
 /* The loops inside, `level` of them left, and k. */
-static void add_segments(Emit *e, const TileShape *s, int level, Value a, Value b, Value *sum) {
+static void add_segments(Emit *e, const TileShape *s, int level, Value a, Value b, Value *sum, Value *next) {
 	int count = s->rows * s->panel.vectors;
 	if (level == 0) {
 		if (s->taps) add_taps(e, s, a, b, sum);
-		else add_products(e, s, a, b, sum);
+		else add_products(e, s, a, b, sum, next);
+		if (s->taps && s->next_step) *next = fetch_next(e, s, *next);
 		return;
 	}
 	unsigned first = 7 + 3 * (unsigned)(level - 1);
@@ -159,12 +168,15 @@ static void add_segments(Emit *e, const TileShape *s, int level, Value a, Value 
 	a = emit_loop_carry(e, &loop, a);
 	b = emit_loop_carry(e, &loop, b);
 	for (int i = 0; i < count; i++) sum[i] = emit_loop_carry(e, &loop, sum[i]);
-	add_segments(e, s, level - 1, a, b, sum);
+	if (s->next_step) *next = emit_loop_carry(e, &loop, *next);
+	add_segments(e, s, level - 1, a, b, sum, next);
 	emit_loop_next(e, &loop, 0, emit_at(e, a, e->f32, LLVMGetParam(e->function, first + 1)));
 	emit_loop_next(e, &loop, 1, emit_at(e, b, e->f32, LLVMGetParam(e->function, first + 2)));
 	for (int i = 0; i < count; i++) emit_loop_next(e, &loop, 2 + i, sum[i]);
+	if (s->next_step) emit_loop_next(e, &loop, 2 + count, *next);
 	emit_loop_end(e, &loop);
 	memcpy(sum, loop.result + 2, sizeof *sum * (size_t)count);
+	if (s->next_step) *next = loop.result[2 + count];
 }
 
 static void tile_body(Emit *e, const TileShape *s) {
@@ -172,13 +184,14 @@ static void tile_body(Emit *e, const TileShape *s) {
 	Value c = LLVMGetParam(e->function, 5), stride = LLVMGetParam(e->function, 6);
 	int count = s->rows * s->panel.vectors;
 	Value sum[MAX_CARRIED];
-	if (count + 2 > MAX_CARRIED || s->rows > MAX_ROWS || s->panel.vectors > MAX_VECTORS)
+	if (count + 3 > MAX_CARRIED || s->rows > MAX_ROWS || s->panel.vectors > MAX_VECTORS)
 		die("tile %d x %d", s->rows, s->panel.vectors);
 	unsigned chain = 7 + 3 * (unsigned)s->inside;
 	if (s->chained) load_chain(e, s, LLVMGetParam(e->function, chain), LLVMGetParam(e->function, chain + 1), sum);
 	else
 		for (int i = 0; i < count; i++) sum[i] = emit_f32(e, 0, s->lanes);
-	add_segments(e, s, s->inside, a, b, sum);
+	Value next = s->next_step ? LLVMGetParam(e->function, LLVMCountParams(e->function) - 1) : NULL;
+	add_segments(e, s, s->inside, a, b, sum, &next);
 	if (!s->chained) {
 		store_rows(e, s, sum, c, stride, false);
 	} else {
@@ -191,28 +204,30 @@ static void tile_body(Emit *e, const TileShape *s) {
 	LLVMBuildRetVoid(e->builder);
 }
 
-unsigned contract_tile_type(Emit *e, int inside, bool chained, LLVMTypeRef *type) {
+unsigned contract_tile_type(Emit *e, int inside, bool chained, bool next, LLVMTypeRef *type) {
 	LLVMTypeRef params[TILE_PARAMETERS] = {e->ptr, e->ptr, e->index, e->index, e->index, e->ptr, e->index};
 	unsigned count = 7;
 	for (int i = 0; i < 3 * inside; i++) params[count++] = e->index;
 	if (chained) params[count] = e->ptr, params[count + 1] = e->index, params[count + 2] = e->i1, count += 3;
+	if (next) params[count++] = e->ptr;
 	*type = LLVMFunctionType(e->void_type, params, count, false);
 	return count;
 }
 
 Value contract_tile(Emit *e, TileShape s) {
 	const char *groups = s.group ? arena_printf(e->arena, "in%dx%lld", s.group, (long long)s.group_row) : "";
+	const char *next = s.next_step ? arena_printf(e->arena, "_next%lld", (long long)s.next_step) : "";
 	const char *inside = s.inside > 1 ? "_inside2" : s.inside ? "_segmented" : "", *taps = "";
 	if (s.taps) taps = arena_printf(e->arena, "_taps%dx%lldx%lld", s.taps, (long long)s.a_step, (long long)s.b_step);
-	const char *name = arena_printf(e->arena, "tile_%dx%dx%d_b%d_c%d_a%lld%s%s%s%s%s%s%s", s.rows, s.panel.vectors, s.lanes,
+	const char *name = arena_printf(e->arena, "tile_%dx%dx%d_b%d_c%d_a%lld%s%s%s%s%s%s%s%s", s.rows, s.panel.vectors, s.lanes,
 	                                s.panel.b_tail, s.panel.c_tail, (long long)s.a_row, groups, inside, taps,
 	                                s.chained ? "_chained" : "", s.a_ahead ? "_aa" : "", s.b_ahead ? "_ba" : "",
-	                                s.by_segment ? "_next" : "");
+	                                s.by_segment ? "_next" : "", next);
 	Value function = LLVMGetNamedFunction(e->module, name);
 	if (function) return function;
 	EmitPlace place = emit_pause(e);
 	LLVMTypeRef type, params[TILE_PARAMETERS];
-	unsigned count = contract_tile_type(e, s.inside, s.chained, &type);
+	unsigned count = contract_tile_type(e, s.inside, s.chained, s.next_step > 0, &type);
 	LLVMGetParamTypes(type, params);
 	function = emit_function(e, name, e->void_type, (int)count, params, true);
 	tile_body(e, &s);

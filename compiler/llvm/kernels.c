@@ -523,13 +523,14 @@ int64_t kernel_panels(const void *target, const KernelProgram *kp, const Kernel 
 }
 
 /* Where in scratch operands are widened, behind what the product itself needs; past the last element a vector may be read. */
-typedef struct Wide { size_t a, b, end; } Wide;
+typedef struct Wide { size_t a, b, ahead, end; } Wide;
 
 static size_t widened_bytes(const Widening *w) { return w->level < 0 ? 0 : (size_t)round_up(w->count + LANES, LANES) * 4; }
 
 static Wide wide_places(const Contraction *c, size_t behind) {
 	size_t a = whole_lines(behind), b = a + widened_bytes(&c->wide_a);
-	return (Wide){a, b, b + widened_bytes(&c->wide_b)};
+	size_t ahead = b + widened_bytes(&c->wide_b);
+	return (Wide){a, b, ahead, ahead + (c->a.padded || c->b.padded ? 64 : 0)};
 }
 
 size_t kernel_scratch(const Target *target, const KernelProgram *kp, const Kernel *kernel) {
@@ -564,11 +565,12 @@ static void add_streams(const Lower *k, ContractArguments *args) {
 
 /* An operand before loop `level` around the product, or before the product: moved to scratch if it is widened here. */
 static Value widen_before(const KernelWriter *w, const View *view, const Widening *wide, int level, Value at, Value to,
-                          Value from) {
+                          Value from, Value ahead) {
 	Emit *e = w->lower.e;
 	if (wide->level != level) return at;
 	if (view->padded) {
-		emit_call(e, lower_copier(e, w->lower.kp, view->padded), 2, (Value[]){to, from});
+		Value next = emit_at_constant(e, from, e->f32, lower_copied_step(w->lower.kp, view->padded));
+		contract_copy(e, lower_copier(e, w->lower.kp, view->padded), to, from, next, ahead);
 		return at;
 	}
 	DType dtype = w->lower.kp->buffers.data[view->buffer].type.dtype;
@@ -579,8 +581,8 @@ static Value widen_before(const KernelWriter *w, const View *view, const Widenin
 
 static void widen_operands(const KernelWriter *w, int level, ContractArguments *args) {
 	const Contraction *c = w->contraction;
-	args->a = widen_before(w, &c->a, &c->wide_a, level, args->a, args->wide_a, args->copied_a);
-	args->b = widen_before(w, &c->b, &c->wide_b, level, args->b, args->wide_b, args->copied_b);
+	args->a = widen_before(w, &c->a, &c->wide_a, level, args->a, args->wide_a, args->copied_a, args->ahead);
+	args->b = widen_before(w, &c->b, &c->wide_b, level, args->b, args->wide_b, args->copied_b, args->ahead);
 }
 
 /* The type of an operand's elements within `level` loops around the product. */
@@ -603,6 +605,23 @@ static Value copied_operand(const KernelWriter *w, const View *view, Value to, C
 	*from = emit_at_constant(k->e, k->pointer[source.buffer], k->e->f32, source.offset);
 	if (x->wide_within) x->copier = lower_copier(k->e, k->kp, view->padded), x->copied_step = source.stride[0];
 	return emit_at_constant(k->e, to, k->e->f32, view->offset);
+}
+
+/* What is copied piece by piece from further away than the second cache is asked for while the product goes over the piece
+ * before: an equal part of it by each call of a microkernel. */
+static void fetch_ahead(const KernelWriter *w, const Contract *contract, const ContractPlan *plan, Value slot,
+                        ContractArguments *args) {
+	enum { MOST_FLOATS = 4096 };
+	const Contraction *c = w->contraction;
+	const View *view = c->a.padded ? &c->a : &c->b;
+	if (!view->padded) return;
+	const Val *from = view->padded->arg[0];
+	int64_t calls = contract_calls(contract, plan), floats = lower_copied_step(w->lower.kp, view->padded);
+	if (floats * 4 * from->type.dim[0] < w->lower.e->target->l2) return;
+	for (int i = (view == &c->a ? c->wide_a : c->wide_b).level; i < c->nouter; i++)
+		if (i != w->turns) calls *= c->outer[i].extent;
+	args->ahead_floats = calls ? divide_up(floats, calls) : 0;
+	if (args->ahead_floats && args->ahead_floats <= MOST_FLOATS) args->ahead = slot;
 }
 
 /* Opens the loops around the product and moves the operands along. */
@@ -664,6 +683,7 @@ static void write_contract(KernelWriter *w) {
 	args.b = emit_at_constant(e, k->pointer[c->b.buffer], element_within(w, &c->b, &c->wide_b, -1), c->b.offset);
 	if (c->a.padded) args.a = copied_operand(w, &c->a, args.wide_a, &contract.a, &args.copied_a);
 	if (c->b.padded) args.b = copied_operand(w, &c->b, args.wide_b, &contract.b, &args.copied_b);
+	fetch_ahead(w, &contract, &plan, emit_at_constant(e, w->scratch, e->i8, (int64_t)wide.ahead), &args);
 	args.c = out >= 0 ? k->pointer[out] : NULL;
 	if (contract.epilogue) add_streams(k, &args);
 	EmitLoop outer[MAX_RANK];

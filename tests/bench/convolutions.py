@@ -77,7 +77,8 @@ def program(shape, passes, peer):
             " for (long i = 0; i < n / 4; i++) p[i] = (float)(i % 7) * 0.25f - 0.75f; return p; }",
             "static const float *x, *w, *dy; static float *y; static void *scratch;"]
     for p in passes:
-        out.append(f"static void {p}_run(void *peer) {{ static {p}_params none; (void)peer; {p}_{p}(&none, x, w, {'' if p == 'forward' else 'dy, '}y, scratch); }}")
+        out.append(f"static void {p}_run(void *peer) {{ static {p}_params none = {{{{{p}_PARAMS_ID, {p}_ABI, {p}_PARAMS_BYTES, {{0}}}}}}; (void)peer;"
+                   f" if ({p}_{p}(&none, x, w, {'' if p == 'forward' else 'dy, '}y, scratch)) abort(); }}")
     out += ["static double now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return (double)t.tv_sec * 1e6 + (double)t.tv_nsec * 1e-3; }",
             "static double each(void (*run)(void *), void *on, int n) { double t = now(); for (int i = 0; i < n; i++) run(on); return (now() - t) / n; }",
             "static int compare(const void *a, const void *b) { double d = *(const double *)a - *(const double *)b; return (d > 0) - (d < 0); }"]

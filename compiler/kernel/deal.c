@@ -2,7 +2,8 @@
  * other, or all of it under other dims, are written where they belong in it, so that nothing is copied.
  *
  * The parts' buffers become windows on the whole's.  The kernel of the whole stays, in its place among the others: it reads the
- * parts, so that it runs after them and whoever wants the whole after it, but does not store the whole any more.
+ * parts, so that it runs after them and whoever wants the whole after it, but does not store the whole any more.  Of a product
+ * padded with zeros, around it or between its elements, it writes these.
  * Guarantees: nobody else reads a part, or would see the whole too early. */
 #include <string.h>
 
@@ -16,6 +17,7 @@ typedef struct Deal {
 	const int *uses;
 	Part parts[MOST_PARTS];
 	int count;
+	const Val *border;
 } Deal;
 
 /* The output that `v` is, or NULL; no value is two. */
@@ -33,6 +35,15 @@ static bool is_part(const Deal *d, const Val *v, const int64_t *stride) {
 	return b->kind == BUFFER_ARENA && !b->strided && !b->within && stride[last] == 1 && d->count < MOST_PARTS;
 }
 
+/* Is the pad of zeros, and of each turn of its first axis alone? */
+static bool has_border_of_zeros(const Val *v) {
+	for (int i = 0; i < v->type.rank; i++) {
+		int64_t lo = v->list[0].data[i], hi = v->list[1].data[i];
+		if (lo < 0 || hi < 0 || (i == 0 && lo + hi + v->list[2].data[i])) return false;
+	}
+	return v->number == 0 && v->type.rank > 1;
+}
+
 /* Where the elements of `v` stand in the whole, of which it is a part at `offset`; false when it is more than parts. */
 static bool find_parts(Deal *d, const Val *v, int64_t offset, const int64_t *stride, bool top) {
 	if (!top && d->kp->buffer_of[v->id] >= 0) {
@@ -47,6 +58,14 @@ static bool find_parts(Deal *d, const Val *v, int64_t offset, const int64_t *str
 		int64_t below[MAX_RANK] = {0};
 		return reshape_strides(v->type, stride, v->arg[0]->type, below) && find_parts(d, v->arg[0], offset, below, false);
 	}
+	if (v->op == OpPad && top) {
+		int64_t below[MAX_RANK] = {0};
+		if (!has_border_of_zeros(v)) return false;
+		for (int i = 0; i < v->type.rank; i++)
+			offset += v->list[0].data[i] * stride[i], below[i] = stride[i] * (v->list[2].data[i] + 1);
+		d->border = v;
+		return find_parts(d, v->arg[0], offset, below, false);
+	}
 	if (v->op != OpConcat) return false;
 	int axis = (int)v->list[0].data[0];
 	for (int i = 0; i < v->nargs; i++) {
@@ -56,7 +75,8 @@ static bool find_parts(Deal *d, const Val *v, int64_t offset, const int64_t *str
 	return true;
 }
 
-static void deal(KernelProgram *kp, const int *uses, const Val *whole) {
+/* alone: it is the only root of its kernel. */
+static void deal(KernelProgram *kp, const int *uses, const Val *whole, bool alone) {
 	int number = kp->buffer_of[whole->id];
 	Buffer *b = &kp->buffers.data[number];
 	Deal d = {.kp = kp, .uses = uses};
@@ -65,6 +85,7 @@ static void deal(KernelProgram *kp, const int *uses, const Val *whole) {
 	if (out && out->updates >= 0) return;   /* what it replaces may be wanted until the whole is written */
 	buffer_strides(b, stride);
 	if (b->strided || !find_parts(&d, whole, 0, stride, true) || d.count < 1) return;
+	if (d.border && (!alone || b->row != last_dim(b->type))) return;
 	for (int i = 0; i < d.count; i++) {
 		const Part *p = &d.parts[i];
 		Buffer *part = &kp->buffers.data[kp->buffer_of[p->val->id]];
@@ -75,12 +96,13 @@ static void deal(KernelProgram *kp, const int *uses, const Val *whole) {
 		memcpy(part->stride, p->stride, sizeof p->stride);
 	}
 	b->dealt = true;
+	b->border = d.border;
 }
 
 /* uses: by Val.id: how many values and outputs read it, directly or through views. */
 void kernel_deal(KernelProgram *kp, const int *uses) {
 	for (int i = 0; i < kp->kernels.length && !kp->parent; i++) {
 		const Kernel *k = &kp->kernels.data[i];
-		for (int r = 0; r < k->roots.length && k->kind == KERNEL_MAP; r++) deal(kp, uses, k->roots.data[r]);
+		for (int r = 0; r < k->roots.length && k->kind == KERNEL_MAP; r++) deal(kp, uses, k->roots.data[r], k->roots.length == 1);
 	}
 }

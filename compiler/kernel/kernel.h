@@ -30,6 +30,7 @@ typedef struct Buffer {
 	bool given;                      /* OUTER: no kernel of this program computes it */
 	int within;                      /* ARENA: > 0: a window on this buffer - 1, `offset` bytes from its start */
 	bool dealt;                      /* windows on it are written, and nothing else */
+	const Val *border;               /* but for the zeros of this pad, around and between the elements of such a window */
 	int64_t part;                    /* ARENA: > 0: each worker has room for so many rows of the first axis, see Kernel.part */
 	size_t bytes;                    /* ARENA: of all workers */
 	int first, last;                 /* ARENA: live from schedule position first to last */

@@ -1,5 +1,5 @@
 /* copier.c: in: a pad that is not stored; out: a function that copies all but its first axis, one image between its border, to a
- * place where it lies row after row.
+ * place where it lies row after row.  And the border alone, the rest having been written by who computed it.
  *
  * A product calls it in its loop over images: the copy is then in a near cache, and the padded whole never in memory. */
 #include "lower.h"
@@ -45,6 +45,37 @@ static void write_axis(const Copier *c, int axis, Value to, Value from) {
 		emit_loop_end(e, &loop);
 	}
 	if (hi) write_run(c, emit_at_constant(e, inside, e->f32, size * below), NULL, hi * below);
+}
+
+static bool has_border(const Val *pad, int axis) {
+	for (int i = axis; i < pad->type.rank; i++)
+		if (pad->list[0].data[i] + pad->list[1].data[i] + pad->list[2].data[i]) return true;
+	return false;
+}
+
+/* The zeros of axes `axis` and on. */
+static void write_zeros(const Copier *c, const Val *pad, int axis, Value to) {
+	Emit *e = c->e;
+	if (!has_border(pad, axis)) return;
+	int64_t below = 1, lo = c->lo[axis], hi = c->hi[axis], between = pad->list[2].data[axis], n = pad->arg[0]->type.dim[axis];
+	for (int i = axis + 1; i < c->type.rank; i++) below *= c->type.dim[i];
+	if (lo) write_run(c, to, NULL, lo * below);
+	Value inside = emit_at_constant(e, to, e->f32, lo * below);
+	int64_t gaps = between ? n - 1 : n, step = (between + 1) * below;   /* elements that zeros follow, or all of them */
+	if (gaps && (between || has_border(pad, axis + 1))) {
+		EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), emit_index(e, gaps), 1);
+		Value at = emit_at(e, inside, e->f32, emit_mul(e, loop.i, emit_index(e, step)));
+		write_zeros(c, pad, axis + 1, at);
+		if (between) write_run(c, emit_at_constant(e, at, e->f32, below), NULL, between * below);
+		emit_loop_end(e, &loop);
+	}
+	if (between) write_zeros(c, pad, axis + 1, emit_at_constant(e, inside, e->f32, gaps * step));
+	if (hi) write_run(c, emit_at_constant(e, inside, e->f32, (n - 1) * step + below), NULL, hi * below);
+}
+
+void lower_border(Emit *e, const Val *pad, Value to) {
+	Copier c = {e, pad->type, pad->list[0].data, pad->list[1].data, NULL};
+	write_zeros(&c, pad, 1, to);
 }
 
 static View source_of(const KernelProgram *kp, const Val *pad) {

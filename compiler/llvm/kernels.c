@@ -264,6 +264,20 @@ static void write_map_run(KernelWriter *w) {
 	else write_run(w, count, emit_mul(w->lower.e, w->begin, n), emit_mul(w->lower.e, w->end, n), row % LANES == 0);
 }
 
+/* A pad whose inside has been written where it belongs. */
+static void write_border(KernelWriter *w) {
+	Emit *e = w->lower.e;
+	const KernelProgram *kp = w->lower.kp;
+	int number = kp->buffer_of[w->lower.kernel->roots.data[0]->id];
+	const Val *pad = kp->buffers.data[number].border;
+	bool shared = w->lower.kernel->partition == 0;
+	Value begin = shared ? w->begin : emit_index(e, 0), end = shared ? w->end : emit_index(e, pad->type.dim[0]);
+	EmitLoop loop = emit_loop_begin(e, begin, end, 1);
+	Value image = emit_mul(e, loop.i, emit_index(e, type_count(pad->type) / pad->type.dim[0]));
+	lower_border(e, pad, emit_at(e, w->lower.pointer[number], e->f32, image));
+	emit_loop_end(e, &loop);
+}
+
 /* A running sum and what is computed of it, element by element; along the lanes as many sums as there are lanes. */
 static void write_running(KernelWriter *w, At *at) {
 	Lower *k = &w->lower;
@@ -527,10 +541,17 @@ typedef struct Wide { size_t a, b, ahead, end; } Wide;
 
 static size_t widened_bytes(const Widening *w) { return w->level < 0 ? 0 : (size_t)round_up(w->count + LANES, LANES) * 4; }
 
-static Wide wide_places(const Contraction *c, size_t behind) {
+/* Does the product write elements that others, of zeros, stand between? */
+static bool has_border(const KernelProgram *kp, const Kernel *kernel) {
+	int out = kp->buffer_of[kernel->anchor->id];
+	return out >= 0 && kp->buffers.data[whole_buffer(kp, out)].border;
+}
+
+static Wide wide_places(const KernelProgram *kp, const Kernel *kernel, size_t behind) {
+	const Contraction *c = kernel->contraction;
 	size_t a = whole_lines(behind), b = a + widened_bytes(&c->wide_a);
 	size_t ahead = b + widened_bytes(&c->wide_b);
-	return (Wide){a, b, ahead, ahead + (c->a.padded || c->b.padded ? 64 : 0)};
+	return (Wide){a, b, ahead, ahead + (c->a.padded || c->b.padded || has_border(kp, kernel) ? 64 : 0)};
 }
 
 size_t kernel_scratch(const Target *target, const KernelProgram *kp, const Kernel *kernel) {
@@ -538,7 +559,7 @@ size_t kernel_scratch(const Target *target, const KernelProgram *kp, const Kerne
 	if (kernel->kind == KERNEL_SEQUENCE) return sequence_scratch(kernel->anchor);
 	if (kernel->kind != KERNEL_CONTRACT) return 0;
 	Contract contract = contract_of(target, kp, kernel);
-	Wide wide = wide_places(kernel->contraction, contract_plan(target, &contract).scratch_bytes);
+	Wide wide = wide_places(kp, kernel, contract_plan(target, &contract).scratch_bytes);
 	return wide.end;
 }
 
@@ -592,6 +613,8 @@ static LLVMTypeRef element_within(const KernelWriter *w, const View *view, const
 	return lower_memory_type(e, w->lower.kp->buffers.data[view->buffer].type.dtype);
 }
 
+enum { FLOATS_AHEAD = 1 << 14 };
+
 static Value next_image(const KernelWriter *w, const View *view, Value from, Value i) {
 	Emit *e = w->lower.e;
 	return emit_at(e, from, e->f32, emit_mul(e, i, emit_index(e, lower_copied_step(w->lower.kp, view->padded))));
@@ -608,17 +631,24 @@ static Value copied_operand(const KernelWriter *w, const View *view, Value to, C
 }
 
 /* What is copied piece by piece from further away than the second cache is asked for while the product goes over the piece
- * before: an equal part of it by each call of a microkernel. */
+ * before: an equal part of it by each call of a microkernel.  So is what a result with a border will be written over, all of it,
+ * some turns of the outermost loop before: its elements are too far apart for the machine to foresee them. */
 static void fetch_ahead(const KernelWriter *w, const Contract *contract, const ContractPlan *plan, Value slot,
                         ContractArguments *args) {
 	enum { MOST_FLOATS = 4096 };
 	const Contraction *c = w->contraction;
 	const View *view = c->a.padded ? &c->a : &c->b;
-	if (!view->padded) return;
-	const Val *from = view->padded->arg[0];
-	int64_t calls = contract_calls(contract, plan), floats = lower_copied_step(w->lower.kp, view->padded);
-	if (floats * 4 * from->type.dim[0] < w->lower.e->target->l2) return;
-	for (int i = (view == &c->a ? c->wide_a : c->wide_b).level; i < c->nouter; i++)
+	int64_t calls = contract_calls(contract, plan), floats, turns;
+	int level = (view == &c->a ? c->wide_a : c->wide_b).level;
+	if (view->padded) {
+		floats = lower_copied_step(w->lower.kp, view->padded), turns = view->padded->type.dim[0];
+	} else if (c->nouter && has_border(w->lower.kp, w->lower.kernel)) {
+		floats = c->outer[0].y, turns = c->outer[0].extent, level = 1;
+	} else {
+		return;
+	}
+	if (floats < 0 || floats * 4 * turns < w->lower.e->target->l2) return;
+	for (int i = level; i < c->nouter; i++)
 		if (i != w->turns) calls *= c->outer[i].extent;
 	args->ahead_floats = calls ? divide_up(floats, calls) : 0;
 	if (args->ahead_floats && args->ahead_floats <= MOST_FLOATS) args->ahead = slot;
@@ -646,6 +676,8 @@ static void open_outer(KernelWriter *w, EmitLoop *loops, ContractArguments *args
 		if (is_copied(&c->b, &c->wide_b, i)) args->copied_b = next_image(w, &c->b, args->copied_b, loops[i].i);
 		else args->b = emit_at(e, args->b, of_b, emit_mul(e, loops[i].i, emit_index(e, l->b)));
 		if (args->c) args->c = emit_at(e, args->c, e->f32, emit_mul(e, loops[i].i, emit_index(e, l->y)));
+		if (i == 0 && args->ahead && !c->a.padded && !c->b.padded)
+			LLVMBuildStore(e->builder, emit_at_constant(e, args->c, e->f32, FLOATS_AHEAD), args->ahead);
 	}
 	widen_operands(w, c->nouter, args);
 }
@@ -675,7 +707,7 @@ static void write_contract(KernelWriter *w) {
 		args.row = emit_mul(e, w->begin, rows), args.rows = emit_mul(e, emit_sub(e, w->end, w->begin), rows);
 	}
 	if (kernel->panels && kernel->workers > 1) args.panel = w->begin, args.panels = emit_sub(e, w->end, w->begin);
-	Wide wide = wide_places(c, plan.scratch_bytes);
+	Wide wide = wide_places(kp, kernel, plan.scratch_bytes);
 	args.wide_a = emit_at_constant(e, w->scratch, e->i8, (int64_t)wide.a);
 	args.wide_b = emit_at_constant(e, w->scratch, e->i8, (int64_t)wide.b);
 	LLVMTypeRef of_a = c->fill ? NULL : element_within(w, &c->a, &c->wide_a, -1);
@@ -733,7 +765,8 @@ static Value write_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel
 	At at = {0};
 	switch (kernel->kind) {
 	case KERNEL_MAP:
-		if (kernel->partition <= 0 && is_run(kp, kernel)) write_map_run(w);
+		if (kernel->roots.length == 1 && kp->buffers.data[kp->buffer_of[kernel->roots.data[0]->id]].border) write_border(w);
+		else if (kernel->partition <= 0 && is_run(kp, kernel)) write_map_run(w);
 		else write_axes(w, &at, 0, MAX(w->lanes, 0), write_map_row);
 		break;
 	case KERNEL_SEQUENCE: write_sequence(w); break;

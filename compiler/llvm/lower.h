@@ -162,6 +162,8 @@ void lower_entry(Emit *e, const KernelProgram *kp, const char *name);
 
 /* copier.c: a function (to, from) that copies an image of a pad, all but its first axis, between its border; how far apart images
  * are in what is padded. */
+/* The zeros of a pad, of all but its first axis, at `to`, where its elements lie row after row. */
+void lower_border(Emit *e, const Val *pad, Value to);
 Value lower_copier(Emit *e, const KernelProgram *kp, const Val *pad);
 int64_t lower_copied_step(const KernelProgram *kp, const Val *pad);
 

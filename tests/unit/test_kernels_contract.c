@@ -441,6 +441,42 @@ static void padded_images(void **state) {
 		}
 }
 
+/* A product padded with zeros around it or between its elements is written where it belongs, unless it is wanted by itself. */
+static void borders(void **state) {
+	(void)state;
+	static const struct { int batch, height, width, n; int64_t lo[4], hi[4], inner[4]; bool written; } cases[] = {
+	    {3, 4, 5, 16, {0}, {0, 1, 1, 0}, {0, 1, 1, 0}, true},      {2, 9, 20, 33, {0, 1, 2, 0}, {0, 0, 3, 0}, {0, 2, 0, 0}, true},
+	    {5, 3, 1, 7, {0, 0, 0, 3}, {0, 0, 0, 2}, {0}, true},        {150, 17, 16, 16, {0}, {0, 1, 1, 0}, {0, 1, 1, 0}, true},
+	    {4, 3, 4, 5, {1, 0, 0, 0}, {0, 1, 1, 0}, {0}, false},       {4, 3, 4, 5, {0}, {0}, {0, 0, 0, 1}, false},
+	    {3, 4, 5, 16, {0, -1, 0, 0}, {0, 1, 0, 0}, {0}, false},
+	};
+	for (size_t i = 0; i < COUNT(cases); i++)
+		for (int kind = 0; kind < 3; kind++) {
+			Arena *arena = arena_new();
+			Fn *f = fn_new(arena, "border");
+			int64_t dim[] = {cases[i].batch, cases[i].height, cases[i].width, 11};
+			Val *a = fn_input(f, "a", INPUT_DATA, type_make(DTYPE_F32, 4, dim));
+			Val *b = fn_input(f, "b", INPUT_PARAM, type_make(DTYPE_F32, 2, (int64_t[]){11, cases[i].n}));
+			Val *y = ir_contract(f, a, (int64_t[]){0, 1, 2, 3}, b, (int64_t[]){3, 4}, 4, (int64_t[]){0, 1, 2, 4});
+			Val *padded = ir_pad(f, y, cases[i].lo, cases[i].hi, cases[i].inner, 0);
+			fn_output(f, "padded", padded, -1);
+			if (kind == 1) fn_output(f, "y", y, -1);
+			if (kind == 2) fn_output(f, "more", ir_Exp(f, padded), -1);
+			f = fn_canonical(f);
+			expect_same(arena, f, 0, false, arena_printf(arena, "border %d, %d", (int)i, kind));
+			char *dense[2];
+			for (int k = 0; k < 2; k++) dense[k] = random_input(arena, f->inputs.data[k].type, 0, false);
+			Compiled c;
+			assert_null(compare_compiled(arena, f, dense, target_host(arena), 1, &c));
+			bool written = false;
+			for (int k = 0; k < c.kernels->buffers.length; k++) written = written || c.kernels->buffers.data[k].border;
+			if (kind == 0) assert_int_equal(written, cases[i].written);
+			if (kind == 1) assert_false(written);
+			compiled_free(&c);
+			arena_free(arena);
+		}
+}
+
 /* A 1x1 convolution with steps: its axes of length 1 keep no rows apart, and the gradient of its weights is one long sum. */
 static void steps(void **state) {
 	(void)state;
@@ -496,6 +532,7 @@ int main(void) {
 	                                   cmocka_unit_test(channel_by_channel), cmocka_unit_test(lone_columns),
 	                                   cmocka_unit_test(short_factors), cmocka_unit_test(short_convolutions),
 	                                   cmocka_unit_test(dealt_parts), cmocka_unit_test(taps_last), cmocka_unit_test(steps),
-	                                   cmocka_unit_test(stored_by_another), cmocka_unit_test(padded_images)};
+	                                   cmocka_unit_test(stored_by_another), cmocka_unit_test(padded_images),
+	                                   cmocka_unit_test(borders)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

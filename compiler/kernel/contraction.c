@@ -37,7 +37,7 @@ static void result_strides(const KernelProgram *kp, const Val *v, int64_t stride
 /* Can `inner` run as part of one loop with `around`, which then covers both?  The step of a loop of one turn is of no account. */
 static bool merge(ContractLoop *inner, const ContractLoop *around) {
 	int64_t n = inner->extent;
-	if (inner->bounded || around->bounded) return false;
+	if (inner->bounded || around->bounded || inner->images || around->images) return false;
 	bool alike = around->a == inner->a * n && around->b == inner->b * n && around->y == inner->y * n;
 	if (around->in_a != inner->in_a || around->in_b != inner->in_b || (!alike && n > 1 && around->extent > 1)) return false;
 	ContractLoop both = n > 1 ? *inner : *around;
@@ -55,7 +55,18 @@ static void remove_loop(ContractLoop *loops, int *count, int at) {
 	(*count)--;
 }
 
-static bool is_row(const ContractLoop *l) { return l->in_a && !l->in_b && !l->bounded; }
+/* Does an operand with this step go on to the next image that is copied? */
+static bool is_next(const View *x, int64_t step, int64_t extent) {
+	if (!x->piece) return false;
+	int64_t images = x->piece->type.dim[0];
+	return extent == images && step == type_count(x->piece->type) / images;
+}
+
+static bool has_images(const Contraction *c, const ContractLoop *l) {
+	return is_next(&c->a, l->a, l->extent) || is_next(&c->b, l->b, l->extent);
+}
+
+static bool is_row(const ContractLoop *l) { return l->in_a && !l->in_b && !l->bounded && !l->images; }
 
 /* Columns, then rows, out of the loops over the result's axes; the rest stays around. */
 static void choose_rows(Contraction *c, bool with_columns, bool epilogue) {
@@ -125,11 +136,11 @@ static void reach(const ContractLoop *l, bool of_b, int64_t *low, int64_t *high)
  * turns outside may copy them again. */
 static Widening choose_piece(const Contraction *c, bool of_b) {
 	enum { FEW_COPIES = 8 };
-	const Val *pad = (of_b ? &c->b : &c->a)->padded;
+	const Val *pad = (of_b ? &c->b : &c->a)->piece;
 	int64_t images = pad->type.dim[0], count = type_count(pad->type) / images, again = 1;
 	for (int i = 0; i < c->nouter + c->nsum - 1 && !c->dot; i++) {
 		const ContractLoop *l = i < c->nouter ? &c->outer[i] : &c->sum[i - c->nouter];
-		if (l->extent == images && (of_b ? l->b : l->a) == count)
+		if (l->images && (of_b ? l->b : l->a) == count)
 			return (Widening){.level = again <= FEW_COPIES ? i + 1 : WIDEN_NOWHERE, .count = count};
 		again *= l->extent;
 	}
@@ -140,7 +151,7 @@ static Widening choose_piece(const Contraction *c, bool of_b) {
  * that.  What is nowhere few is left to the packers, unless they would pack it again for each turn of an outer loop. */
 static Widening choose_widening(const Contraction *c, bool of_b) {
 	const View *view = of_b ? &c->b : &c->a;
-	if (view->padded) return choose_piece(c, of_b);
+	if (view->piece) return choose_piece(c, of_b);
 	if (view->through == DTYPE_F32 || (c->fill && !of_b) || c->nsum == 1) return (Widening){.level = WIDEN_NOT};
 	for (int level = 0; level <= c->nouter + c->nsum - 2 && !c->dot; level++) {
 		int64_t low = 0, high = 0;
@@ -188,6 +199,8 @@ bool contract_describe(const KernelProgram *kp, const Val *v, bool epilogue, Con
 		                                   .b = c->b.stride[label_axis(lb, label)], .in_a = true, .in_b = true,
 		                                   .bounded = bounded && label == c->bound.summed};
 	}
+	for (int i = 0; i < c->nouter; i++) c->outer[i].images = has_images(c, &c->outer[i]);
+	for (int i = 0; i < c->nsum; i++) c->sum[i].images = has_images(c, &c->sum[i]);
 	if (c->nsum == 0) c->sum[c->nsum++] = (ContractLoop){.extent = 1, .in_a = true, .in_b = true};
 	bool columns = v->list[2].length && !order.dot;
 	choose_rows(c, columns, epilogue);
@@ -211,6 +224,6 @@ void kernel_describe_contract(const KernelProgram *kp, Kernel *k) {
 	if (!k->contraction) k->contraction = NEW(kp->arena, Contraction);
 	if (!contract_describe(kp, k->anchor, k->roots.length > stored, k->contraction)) die("contract operand is not addressable");
 	const Contraction *c = k->contraction;
-	if ((c->a.padded && c->wide_a.level < 0) || (c->b.padded && c->wide_b.level < 0)) die("contract: no loop to copy images in");
+	if ((c->a.piece && c->wide_a.level < 0) || (c->b.piece && c->wide_b.level < 0)) die("contract: no loop to copy images in");
 	k->partition = partition_axis(c);
 }

@@ -162,12 +162,14 @@ static void store_operand(Fuse *f, Val *v) {
 	add_buffer(f->kp, v, (Buffer){.kind = BUFFER_ARENA, .row = windows ? last_dim(v->type) : 0});
 }
 
-/* May a product copy `v`, a pad of many images, one image at a time? */
+/* May a product copy `v`, a pad or part of many images, one image at a time? */
 static bool may_copy(const Fuse *f, const Val *v) {
 	enum { LEAST_IMAGES = 4, MOST_ELEMENTS = 1 << 16 };
 	View view;
-	if (!v || v->op != OpPad || f->kp->parent || v->number != 0 || v->type.dtype != DTYPE_F32 || v->type.rank < 2) return false;
+	if (!v || f->kp->parent || v->type.dtype != DTYPE_F32 || v->type.rank < 2) return false;
 	if (f->uses[v->id] > 1 || v->type.dim[0] < LEAST_IMAGES || type_count(v->type) / v->type.dim[0] > MOST_ELEMENTS) return false;
+	if (v->op != OpPad) return view_resolve(f->kp, v, &view) && view.stride[v->type.rank - 1] == 1;
+	if (v->number != 0) return false;
 	for (int i = 0; i < v->type.rank; i++) {
 		int64_t lo = v->list[0].data[i], hi = v->list[1].data[i];
 		if (lo < 0 || hi < 0 || v->list[2].data[i] || (i == 0 && lo + hi)) return false;
@@ -185,8 +187,8 @@ static void store_factor(Fuse *f, Val *v) {
 
 /* Stores a pad that there is no loop to copy it in; was it one? */
 static bool store_whole(Fuse *f, Val *v, const View *view, const Widening *wide) {
-	if (wide->level != WIDEN_NOWHERE || !view->padded) return false;
-	f->kp->in_pieces[view->padded->id] = false;
+	if (wide->level != WIDEN_NOWHERE || !view->piece) return false;
+	f->kp->in_pieces[view->piece->id] = false;
 	store_operand(f, v);
 	return true;
 }
@@ -232,10 +234,17 @@ static Val *stepped_slice(const Fuse *f, Val *v) {
 
 /* Stores an operand without the elements between its own, where that makes one long sum of several of few terms. */
 static void store_dense(Fuse *f, Val *contract, Val *a, bool epilogue, Contraction *c) {
-	enum { FEW_TERMS = 16 };
+	enum { FEW_TERMS = 16, ENOUGH_TERMS = 32 };
 	int sums = c->nsum;
 	Val *slice = stepped_slice(f, a);
 	if (!slice || c->dot || sums == 1 || c->sum[sums - 1].extent >= FEW_TERMS || c->columns.extent < LANES) return;
+	if (may_copy(f, slice)) {   /* an image at a time, where each has terms enough */
+		bool *pieces = &f->kp->in_pieces[slice->id];
+		*pieces = true;
+		if (!contract_describe(f->kp, contract, epilogue, c)) die("contract operand is not addressable");
+		*pieces = c->nsum == 2 && c->wide_a.level > c->nouter && c->sum[1].extent >= ENOUGH_TERMS;
+		if (*pieces) return;
+	}
 	store(f, slice);
 	if (!contract_describe(f->kp, contract, epilogue, c)) die("contract operand is not addressable");
 	if (c->nsum == sums) f->kp->buffer_of[slice->id] = -1;   /* it does not */

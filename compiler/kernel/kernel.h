@@ -37,9 +37,9 @@ typedef struct Buffer {
 } Buffer;
 
 /* A strided window on a buffer: element (i0, i1, ..) of a value is at offset + sum stride[k] * ik, in elements.  through: what a
- * product reads is a cast of it, to this shorter type and from that to f32; F32: it is read as it lies.  padded: it is a view of
- * this pad, which is not stored; `buffer` is that of what is padded. */
-typedef struct View { int buffer; int64_t offset; int64_t stride[MAX_RANK]; DType through; const Val *padded; } View;
+ * product reads is a cast of it, to this shorter type and from that to f32; F32: it is read as it lies.  piece: it is a view of
+ * this value, a pad or a slice with steps, which is not stored but copied in pieces; `buffer` is that of what it is made of. */
+typedef struct View { int buffer; int64_t offset; int64_t stride[MAX_RANK]; DType through; const Val *piece; } View;
 
 typedef enum KernelKind {
 	KERNEL_MAP,      /* roots element by element; column reductions run inside each element */
@@ -53,13 +53,18 @@ extern const char *const kernel_kind_text[KERNEL_KINDS];
 
 /* One loop of a contract: over an axis of the result, a summed axis, or several that lie alike in every tensor.  a, b, y: the
  * step of each tensor in elements, 0 where it has no such axis.  axis: which of the result's axes, outermost first; none: summed.
- * bounded: it is the one of the result, or of the sum, that says which terms are left out. */
-typedef struct ContractLoop { int64_t extent, a, b, y; bool in_a, in_b, bounded; int axis[MAX_RANK], naxes; } ContractLoop;
+ * bounded: it is the one of the result, or of the sum, that says which terms are left out.  images: an operand is copied for each
+ * turn.  Either stays a loop of its own. */
+typedef struct ContractLoop {
+	int64_t extent, a, b, y;
+	bool in_a, in_b, bounded, images;
+	int axis[MAX_RANK], naxes;
+} ContractLoop;
 
 /* An operand of short numbers that no packer sees, since the sum has several loops: within `level` of the loops, outer[] and then
  * sum[], the elements from low on, `count` of them, counted from where it then stands, are made f32 in the worker's scratch.
- * Of a pad that is not stored (View.padded), all but the first axis: an image between its border is copied there for each turn of
- * the last of these loops, over that axis; the others go on within the copy. */
+ * Of what is copied in pieces (View.piece), all but the first axis: an image, between its border, is copied there for each turn
+ * of the last of these loops, over that axis; the others go on within the copy. */
 typedef struct Widening { int level; int64_t low, count; } Widening;
 enum { WIDEN_NOT = -1, WIDEN_NOWHERE = -2 };   /* levels: the packers do it, or nobody has to; there are too many elements */
 
@@ -125,7 +130,7 @@ typedef struct KernelProgram {
 	int workers;
 	VEC(Buffer) buffers;
 	int *buffer_of;                  /* by Val.id: its buffer, or -1 when inline */
-	bool *in_pieces;                 /* by Val.id: a pad that its reader, a product, copies piece by piece */
+	bool *in_pieces;                 /* by Val.id: what its reader, a product, copies piece by piece */
 	uint32_t *walked;                /* by Val.id: zero, but for marks while somebody walks over values */
 	VEC(Kernel) kernels;             /* in the order they run */
 	size_t arena_bytes, arena_bound; /* planned; the most that is live at once */
@@ -256,6 +261,8 @@ bool view_resolve(const KernelProgram *kp, const Val *v, View *out);
 bool is_widening(const Val *v);
 /* What has to lie in memory for a product to read `v`: v, or what it widens; of an input that is only rounded, the input. */
 Val *operand_base(const KernelProgram *kp, Val *v);
+/* Where the elements are that the copies of a piece are made of: those of a pad, a border aside. */
+View piece_source(const KernelProgram *kp, const Val *piece);
 /* The pad that `v` is a view of, nothing in between being stored; or NULL. */
 Val *padded_below(const KernelProgram *kp, Val *v);
 /* The same as view_resolve() for what a product reads. */

@@ -118,7 +118,7 @@ static void print_contraction(Text *out, const Names *n, const Contraction *c) {
 	else text_add(out, " a @%d+%lld", buffer_name(n, c->a.buffer), (long long)c->a.offset);
 	text_add(out, " b @%d+%lld cut %d by %lld%s", buffer_name(n, c->b.buffer), (long long)c->b.offset, c->cut,
 	         (long long)c->per_block, c->dot ? " dot" : "");
-	const char *way_a = c->a.padded ? "padded" : "widened", *way_b = c->b.padded ? "padded" : "widened";
+	const char *way_a = c->a.piece ? "copied" : "widened", *way_b = c->b.piece ? "copied" : "widened";
 	if (c->wide_a.level >= 0) text_add(out, " a %s within %d loops", way_a, c->wide_a.level);
 	if (c->wide_b.level >= 0) text_add(out, " b %s within %d loops", way_b, c->wide_b.level);
 	text_add(out, "\n");

@@ -45,7 +45,7 @@ bool reshape_strides(Type from, const int64_t *stride, Type to, int64_t *out) {
 	return true;
 }
 
-/* The same; a pad that is copied in pieces lies row after row. */
+/* The same; what is copied in pieces lies row after row. */
 static bool resolve(const KernelProgram *kp, const Val *v, bool pieces, View *out) {
 	int buffer = kp->buffer_of[v->id];
 	if (buffer >= 0) {
@@ -54,9 +54,9 @@ static bool resolve(const KernelProgram *kp, const Val *v, bool pieces, View *ou
 		return true;
 	}
 	View in;
-	if (v->op == OpPad && pieces && kp->in_pieces[v->id]) {
-		if (!resolve(kp, v->arg[0], false, &in)) return false;
-		*out = (View){.buffer = in.buffer, .padded = v};
+	if (pieces && kp->in_pieces[v->id]) {
+		if (!resolve(kp, v->op == OpPad ? v->arg[0] : v, false, &in)) return false;
+		*out = (View){.buffer = in.buffer, .piece = v};
 		buffer_strides(&(Buffer){.type = v->type, .row = last_dim(v->type)}, out->stride);
 		return true;
 	}
@@ -97,6 +97,12 @@ static bool resolve(const KernelProgram *kp, const Val *v, bool pieces, View *ou
 }
 
 bool view_resolve(const KernelProgram *kp, const Val *v, View *out) { return resolve(kp, v, false, out); }
+
+View piece_source(const KernelProgram *kp, const Val *piece) {
+	View source;
+	if (!view_resolve(kp, piece->op == OpPad ? piece->arg[0] : piece, &source)) die("what is copied in pieces is not stored");
+	return source;
+}
 
 Val *padded_below(const KernelProgram *kp, Val *v) {
 	while (kp->buffer_of[v->id] < 0 && is_view(v)) v = v->arg[0];

@@ -1,5 +1,6 @@
-/* copier.c: in: a pad that is not stored; out: a function that copies all but its first axis, one image between its border, to a
- * place where it lies row after row.  And the border alone, the rest having been written by who computed it.
+/* copier.c: in: a pad, or a slice with steps, that is not stored; out: a function that copies all but its first axis, one image
+ * between its border, to a place where it lies row after row.  And the border alone, the rest having been written by who
+ * computed it.
  *
  * A product calls it in its loop over images: the copy is then in a near cache, and the padded whole never in memory. */
 #include "lower.h"
@@ -78,20 +79,16 @@ void lower_border(Emit *e, const Val *pad, Value to) {
 	write_zeros(&c, pad, 1, to);
 }
 
-static View source_of(const KernelProgram *kp, const Val *pad) {
-	View source;
-	if (!view_resolve(kp, pad->arg[0], &source)) die("contract: what is padded is not stored");
-	return source;
-}
+int64_t lower_copied_step(const KernelProgram *kp, const Val *piece) { return piece_source(kp, piece).stride[0]; }
 
-int64_t lower_copied_step(const KernelProgram *kp, const Val *pad) { return source_of(kp, pad).stride[0]; }
-
-Value lower_copier(Emit *e, const KernelProgram *kp, const Val *pad) {
-	View source = source_of(kp, pad);
-	Copier c = {e, pad->type, pad->list[0].data, pad->list[1].data, source.stride};
+Value lower_copier(Emit *e, const KernelProgram *kp, const Val *piece) {
+	View source = piece_source(kp, piece);
+	static const int64_t none[MAX_RANK];
+	bool pad = piece->op == OpPad;
+	Copier c = {e, piece->type, pad ? piece->list[0].data : none, pad ? piece->list[1].data : none, source.stride};
 	Text name = {.arena = e->arena};
 	text_string(&name, "copy");
-	for (int i = 1; i < pad->type.rank; i++)
+	for (int i = 1; i < piece->type.rank; i++)
 		text_add(&name, "_%lldx%lldx%lldx%lld", (long long)c.type.dim[i], (long long)c.lo[i], (long long)c.hi[i],
 		         (long long)c.stride[i]);
 	Value function = LLVMGetNamedFunction(e->module, name.data);

@@ -452,20 +452,20 @@ static int64_t turns_per_share(const Kernel *kernel, const ContractLoop *l) {
  * none. */
 static int loop_of_turns(const Kernel *kernel) {
 	const Contraction *c = kernel->contraction;
-	int first = c->a.padded && c->wide_a.level > c->nouter ? 0 : MAX(c->wide_a.level, 0);   /* a copy serves all turns */
+	int first = c->a.piece && c->wide_a.level > c->nouter ? 0 : MAX(c->wide_a.level, 0);   /* a copy serves all turns */
 	for (int i = c->nouter - 1; i >= first && !c->fill; i--)
 		if (c->outer[i].extent > 1 && !c->outer[i].in_b && !turns_per_share(kernel, &c->outer[i])) return i;
 	return -1;
 }
 
 /* Does loop `i`, outer ones and then the sum's, go from one image to the next that is copied between its border? */
-static bool is_copied(const View *view, const Widening *wide, int i) { return view->padded && wide->level == i + 1; }
+static bool is_copied(const View *view, const Widening *wide, int i) { return view->piece && wide->level == i + 1; }
 
 /* What an operand of short numbers is for the nest: to be read by packers, to be widened within loops around k, or floats, since
  * that has been done outside. */
 static void set_elements(const KernelProgram *kp, const Contraction *c, const View *view, const Widening *wide,
                          ContractOperand *x) {
-	if (view->padded) x->wide_within = MAX(wide->level - c->nouter, 0);
+	if (view->piece) x->wide_within = MAX(wide->level - c->nouter, 0);
 	if (view->through == DTYPE_F32 || (wide->level >= 0 && wide->level <= c->nouter)) return;
 	x->dtype = kp->buffers.data[view->buffer].type.dtype;
 	x->through = view->through;
@@ -494,7 +494,7 @@ static Contract contract_of(const Target *target, const KernelProgram *kp, const
 	contract.b = (ContractOperand){.row = k->b, .column = c->columns.extent == 1 ? 1 : c->columns.b};
 	set_elements(kp, c, &c->b, &c->wide_b, &contract.b);
 	contract.b.pad = contract.b.column == 1 && !c->dot ? columns_past(&kp->buffers.data[c->b.buffer], c->columns.extent) : 0;
-	if (c->b.padded) contract.b.pad = contract.b.column == 1 ? LANES : 0;   /* there is room behind a copy */
+	if (c->b.piece) contract.b.pad = contract.b.column == 1 ? LANES : 0;   /* there is room behind a copy */
 	if (out >= 0) {
 		contract.c_row = c->rows.naxes ? c->rows.y : c->columns.extent;
 		contract.c_pad = c->columns.extent > 1 ? columns_past(&kp->buffers.data[out], c->columns.extent) : 0;
@@ -551,7 +551,7 @@ static Wide wide_places(const KernelProgram *kp, const Kernel *kernel, size_t be
 	const Contraction *c = kernel->contraction;
 	size_t a = whole_lines(behind), b = a + widened_bytes(&c->wide_a);
 	size_t ahead = b + widened_bytes(&c->wide_b);
-	return (Wide){a, b, ahead, ahead + (c->a.padded || c->b.padded || has_border(kp, kernel) ? 64 : 0)};
+	return (Wide){a, b, ahead, ahead + (c->a.piece || c->b.piece || has_border(kp, kernel) ? 64 : 0)};
 }
 
 size_t kernel_scratch(const Target *target, const KernelProgram *kp, const Kernel *kernel) {
@@ -589,9 +589,9 @@ static Value widen_before(const KernelWriter *w, const View *view, const Widenin
                           Value from, Value ahead) {
 	Emit *e = w->lower.e;
 	if (wide->level != level) return at;
-	if (view->padded) {
-		Value next = emit_at_constant(e, from, e->f32, lower_copied_step(w->lower.kp, view->padded));
-		contract_copy(e, lower_copier(e, w->lower.kp, view->padded), to, from, next, ahead);
+	if (view->piece) {
+		Value next = emit_at_constant(e, from, e->f32, lower_copied_step(w->lower.kp, view->piece));
+		contract_copy(e, lower_copier(e, w->lower.kp, view->piece), to, from, next, ahead);
 		return at;
 	}
 	DType dtype = w->lower.kp->buffers.data[view->buffer].type.dtype;
@@ -617,16 +617,15 @@ enum { FLOATS_AHEAD = 1 << 14 };
 
 static Value next_image(const KernelWriter *w, const View *view, Value from, Value i) {
 	Emit *e = w->lower.e;
-	return emit_at(e, from, e->f32, emit_mul(e, i, emit_index(e, lower_copied_step(w->lower.kp, view->padded))));
+	return emit_at(e, from, e->f32, emit_mul(e, i, emit_index(e, lower_copied_step(w->lower.kp, view->piece))));
 }
 
 /* An operand that is copied in pieces: where these come to be, and the first of what is copied. */
 static Value copied_operand(const KernelWriter *w, const View *view, Value to, ContractOperand *x, Value *from) {
 	const Lower *k = &w->lower;
-	View source;
-	if (!view_resolve(k->kp, view->padded->arg[0], &source)) die("contract: what is padded is not stored");
+	View source = piece_source(k->kp, view->piece);
 	*from = emit_at_constant(k->e, k->pointer[source.buffer], k->e->f32, source.offset);
-	if (x->wide_within) x->copier = lower_copier(k->e, k->kp, view->padded), x->copied_step = source.stride[0];
+	if (x->wide_within) x->copier = lower_copier(k->e, k->kp, view->piece), x->copied_step = source.stride[0];
 	return emit_at_constant(k->e, to, k->e->f32, view->offset);
 }
 
@@ -637,11 +636,11 @@ static void fetch_ahead(const KernelWriter *w, const Contract *contract, const C
                         ContractArguments *args) {
 	enum { MOST_FLOATS = 4096 };
 	const Contraction *c = w->contraction;
-	const View *view = c->a.padded ? &c->a : &c->b;
+	const View *view = c->a.piece ? &c->a : &c->b;
 	int64_t calls = contract_calls(contract, plan), floats, turns;
 	int level = (view == &c->a ? c->wide_a : c->wide_b).level;
-	if (view->padded) {
-		floats = lower_copied_step(w->lower.kp, view->padded), turns = view->padded->type.dim[0];
+	if (view->piece) {
+		floats = lower_copied_step(w->lower.kp, view->piece), turns = view->piece->type.dim[0];
 	} else if (c->nouter && has_border(w->lower.kp, w->lower.kernel)) {
 		floats = c->outer[0].y, turns = c->outer[0].extent, level = 1;
 	} else {
@@ -676,7 +675,7 @@ static void open_outer(KernelWriter *w, EmitLoop *loops, ContractArguments *args
 		if (is_copied(&c->b, &c->wide_b, i)) args->copied_b = next_image(w, &c->b, args->copied_b, loops[i].i);
 		else args->b = emit_at(e, args->b, of_b, emit_mul(e, loops[i].i, emit_index(e, l->b)));
 		if (args->c) args->c = emit_at(e, args->c, e->f32, emit_mul(e, loops[i].i, emit_index(e, l->y)));
-		if (i == 0 && args->ahead && !c->a.padded && !c->b.padded)
+		if (i == 0 && args->ahead && !c->a.piece && !c->b.piece)
 			LLVMBuildStore(e->builder, emit_at_constant(e, args->c, e->f32, FLOATS_AHEAD), args->ahead);
 	}
 	widen_operands(w, c->nouter, args);
@@ -713,8 +712,8 @@ static void write_contract(KernelWriter *w) {
 	LLVMTypeRef of_a = c->fill ? NULL : element_within(w, &c->a, &c->wide_a, -1);
 	if (!c->fill) args.a = emit_at_constant(e, k->pointer[c->a.buffer], of_a, c->a.offset);
 	args.b = emit_at_constant(e, k->pointer[c->b.buffer], element_within(w, &c->b, &c->wide_b, -1), c->b.offset);
-	if (c->a.padded) args.a = copied_operand(w, &c->a, args.wide_a, &contract.a, &args.copied_a);
-	if (c->b.padded) args.b = copied_operand(w, &c->b, args.wide_b, &contract.b, &args.copied_b);
+	if (c->a.piece) args.a = copied_operand(w, &c->a, args.wide_a, &contract.a, &args.copied_a);
+	if (c->b.piece) args.b = copied_operand(w, &c->b, args.wide_b, &contract.b, &args.copied_b);
 	fetch_ahead(w, &contract, &plan, emit_at_constant(e, w->scratch, e->i8, (int64_t)wide.ahead), &args);
 	args.c = out >= 0 ? k->pointer[out] : NULL;
 	if (contract.epilogue) add_streams(k, &args);

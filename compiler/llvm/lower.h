@@ -160,8 +160,8 @@ size_t kernel_scratch(const Target *target, const KernelProgram *kp, const Kerne
 /* step.c: the entry point `name`: every kernel in order, scans as loops, barriers between them. */
 void lower_entry(Emit *e, const KernelProgram *kp, const char *name);
 
-/* copier.c: a function (to, from) that copies an image of a pad, all but its first axis, between its border; how far apart images
- * are in what is padded. */
+/* copier.c: a function (to, from) that copies an image of what is copied in pieces, all but its first axis; how far apart images
+ * are in what it is made of. */
 /* The zeros of a pad, of all but its first axis, at `to`, where its elements lie row after row. */
 void lower_border(Emit *e, const Val *pad, Value to);
 Value lower_copier(Emit *e, const KernelProgram *kp, const Val *pad);

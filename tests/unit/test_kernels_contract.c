@@ -433,7 +433,7 @@ static void padded_images(void **state) {
 			bool copied = false;
 			for (int k = 0; k < compiled.kernels->kernels.length; k++) {
 				const Contraction *n = compiled.kernels->kernels.data[k].contraction;
-				copied = copied || (n && (n->a.padded || n->b.padded));
+				copied = copied || (n && (n->a.piece || n->b.piece));
 			}
 			if (cases[i].dilation == 1 && way < 2) assert_true(copied);   /* taps apart are loops outside that of the images */
 			compiled_free(&compiled);
@@ -477,33 +477,41 @@ static void borders(void **state) {
 		}
 }
 
-/* A 1x1 convolution with steps: its axes of length 1 keep no rows apart, and the gradient of its weights is one long sum. */
+/* A 1x1 convolution with steps: its axes of length 1 keep no rows apart, and the gradient of its weights is one long sum, or,
+ * where images have terms enough, one of the images that are copied one by one. */
 static void steps(void **state) {
 	(void)state;
-	Arena *arena = arena_new();
-	Fn *f = fn_new(arena, "steps");
-	Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){3, 9, 7, 20}));
-	Val *g = fn_input(f, "g", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){3, 5, 4, 32}));
-	Val *w = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 4, (int64_t[]){1, 1, 20, 32}));
-	int64_t lx[] = {0, 1, 2, 3, 4, 5}, lg[] = {0, 1, 3, 6}, lw[] = {2, 4, 5, 6};
-	Val *part = ir_slice(f, x, (int64_t[]){0, 0, 0, 0}, (int64_t[]){3, 5, 4, 20}, (int64_t[]){1, 2, 2, 1});
-	Val *taps = ir_reshape(f, part, 6, (int64_t[]){3, 5, 1, 4, 1, 20});
-	fn_output(f, "dw", ir_contract(f, taps, lx, g, lg, 4, lw), -1);
-	fn_output(f, "dx", ir_contract(f, g, lg, w, lw, 6, lx), -1);
-	f = fn_canonical(f);
-	expect_same(arena, f, 0, false, "steps");
-	char *dense[3];
-	for (int k = 0; k < 3; k++) dense[k] = random_input(arena, f->inputs.data[k].type, 0, false);
-	Compiled c;
-	assert_null(compare_compiled(arena, f, dense, target_host(arena), 1, &c));
-	for (int k = 0; k < c.kernels->kernels.length; k++) {
-		const Kernel *kernel = &c.kernels->kernels.data[k];
-		if (kernel->kind != KERNEL_CONTRACT) continue;
-		assert_int_equal(kernel->contraction->nsum, 1);
-		assert_int_equal(kernel->contraction->nouter, 0);
+	for (int more = 0; more < 2; more++) {
+		int64_t n = more ? 9 : 3, h = more ? 7 : 5, w = more ? 6 : 4;
+		Arena *arena = arena_new();
+		Fn *f = fn_new(arena, "steps");
+		Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){n, 2 * h - 1, 2 * w - 1, 20}));
+		Val *g = fn_input(f, "g", INPUT_DATA, type_make(DTYPE_F32, 4, (int64_t[]){n, h, w, 32}));
+		Val *weights = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 4, (int64_t[]){1, 1, 20, 32}));
+		int64_t lx[] = {0, 1, 2, 3, 4, 5}, lg[] = {0, 1, 3, 6}, lw[] = {2, 4, 5, 6};
+		Val *part = ir_slice(f, x, (int64_t[]){0, 0, 0, 0}, (int64_t[]){n, h, w, 20}, (int64_t[]){1, 2, 2, 1});
+		Val *taps = ir_reshape(f, part, 6, (int64_t[]){n, h, 1, w, 1, 20});
+		fn_output(f, "dw", ir_contract(f, taps, lx, g, lg, 4, lw), -1);
+		fn_output(f, "dx", ir_contract(f, g, lg, weights, lw, 6, lx), -1);
+		f = fn_canonical(f);
+		expect_same(arena, f, 0, false, "steps");
+		char *dense[3];
+		for (int k = 0; k < 3; k++) dense[k] = random_input(arena, f->inputs.data[k].type, 0, false);
+		Compiled c;
+		assert_null(compare_compiled(arena, f, dense, target_host(arena), 1, &c));
+		int copied = 0;
+		for (int k = 0; k < c.kernels->kernels.length; k++) {
+			const Kernel *kernel = &c.kernels->kernels.data[k];
+			if (kernel->kind != KERNEL_CONTRACT) continue;
+			bool piece = kernel->contraction->a.piece;
+			assert_int_equal(kernel->contraction->nsum, piece ? 2 : 1);
+			assert_int_equal(kernel->contraction->nouter, 0);
+			copied += piece;
+		}
+		assert_int_equal(copied, more);
+		compiled_free(&c);
+		arena_free(arena);
 	}
-	compiled_free(&c);
-	arena_free(arena);
 }
 
 /* A constant that lies nowhere is read as one run by its product, until a later product wants it stored: the first one's sum has

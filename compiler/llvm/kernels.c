@@ -104,12 +104,24 @@ static void set_lanes(KernelWriter *w, At *at, int axis) {
 	at->axis[0] = index_scale_add(k, index_variable(k->tile_row_level), w->contraction->columns.extent, &lane);
 }
 
+/* A machine without vectors would take 16 elements at a time by 16 times the code. */
+static bool one_by_one(const KernelWriter *w) { return w->lower.e->target->lanes == 1; }
+
 /* Roots over begin .. end of the last axis (n long), 16 elements at a time. */
 static void write_lanes(KernelWriter *w, At *at, int axis, int64_t n, Value begin, Value end, const Val *skip) {
 	Lower *k = &w->lower;
 	Emit *e = k->e;
 	int64_t whole = w->split ? n - n % LANES : n;
 	EmitLoop loop;
+	if (one_by_one(w)) {
+		level_open(k, &loop, begin, end, 1, n, false);
+		k->tile_column_level = k->depth;
+		set_lanes(w, at, axis);
+		write_each(w, at, skip);
+		k->tile_column_level = -1;
+		level_close(k, &loop);
+		return;
+	}
 	if (whole > 0) {
 		Value stop = w->split ? emit_min(e, end, emit_index(e, whole)) : end;
 		level_open(k, &loop, begin, stop, LANES, n, true);
@@ -134,6 +146,15 @@ static void write_run(KernelWriter *w, int64_t count, Value begin, Value end, bo
 	Emit *e = k->e;
 	At at = {.flat = true};
 	EmitLoop loop;
+	if (one_by_one(w)) {
+		level_open(k, &loop, begin, end, 1, count, false);
+		k->tile_row_level = k->tile_column_level = k->depth;
+		at.axis[0] = index_variable(k->depth);
+		write_roots(k, &at, NULL);
+		k->tile_column_level = -1;
+		level_close(k, &loop);
+		return;
+	}
 	Value whole = LLVMBuildAnd(e->builder, emit_sub(e, end, begin), emit_index(e, -LANES), ""), stop = emit_add(e, begin, whole);
 	for (int part = 0; part < (always_whole ? 1 : 2); part++) {
 		level_open(k, &loop, part ? stop : begin, part ? end : stop, LANES, count, true);
@@ -152,6 +173,10 @@ static void write_ragged(KernelWriter *w, At *at, int axis, int64_t n, Value beg
 	Lower *k = &w->lower;
 	Emit *e = k->e;
 	EmitLoop loop;
+	if (one_by_one(w)) {
+		write_lanes(w, at, axis, n, begin, end, skip);
+		return;
+	}
 	Value whole = LLVMBuildAnd(e->builder, emit_sub(e, end, begin), emit_index(e, -LANES), ""), stop = emit_add(e, begin, whole);
 	level_open(k, &loop, begin, stop, LANES, n, true);
 	set_lanes(w, at, axis);
@@ -749,8 +774,8 @@ static Value write_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel
 	for (int i = 0; i <= code->nbuffers; i++)
 		LLVMAddAttributeAtIndex(function, (LLVMAttributeIndex)(i + 1), LLVMCreateEnumAttribute(e->context, noalias, 0));
 	KernelWriter *w = NEW(e->arena, KernelWriter);
-	w->lower = (Lower){
-	    .e = e, .kp = kp, .kernel = kernel, .lane_level = -1, .pointer = NEW_ARRAY(e->arena, Value, kp->buffers.length + 1)};
+	w->lower = (Lower){.e = e, .kp = kp, .kernel = kernel, .lane_level = -1, .tile_column_level = -1};
+	w->lower.pointer = NEW_ARRAY(e->arena, Value, kp->buffers.length + 1);
 	for (int i = 0; i < code->nbuffers; i++) w->lower.pointer[code->buffers[i]] = LLVMGetParam(function, (unsigned)i);
 	w->scratch = LLVMGetParam(function, (unsigned)code->nbuffers);
 	w->lower.sites = &code->sites;

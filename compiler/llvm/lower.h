@@ -52,6 +52,7 @@ typedef struct Lower {
 	Value tile;                      /* where its row 0, column 0 would stand */
 	int64_t tile_stride;
 	int tile_row_level;              /* whose variable is the row, or, in a run, the element's number */
+	int tile_column_level;           /* whose variable is the column, or the element's number, where no lanes run; or -1 */
 	char *of_tile;                   /* by Val.id: TILE_READ: computed from the product; TILE_FREE: not; 0: not asked yet */
 	int outer_level[MAX_RANK];       /* of the loops around the product */
 	Memo *given;                     /* results of the row's reductions, by value: at any index */

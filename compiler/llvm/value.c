@@ -209,13 +209,14 @@ static Value load_kept(Lower *k, const Kept *kept, const At *at) {
 	return lower_from_memory(k->e, raw, dtype);
 }
 
-/* The product at the present index, which is the tile's by its row and the lanes. */
+/* The product at the present index, which is the tile's by its row and column. */
 static Value load_tile(Lower *k, const Val *v) {
 	Emit *e = k->e;
 	int buffer = k->kp->buffer_of[v->id];
-	bool run = k->lane_level == k->tile_row_level;   /* its variable is the element's number */
+	int column = k->lane_level >= 0 ? k->lane_level : k->tile_column_level;
+	bool run = column == k->tile_row_level;   /* its variable is the element's number */
 	Value i = emit_mul(e, k->level[k->tile_row_level].variable, emit_index(e, run ? 1 : k->tile_stride));
-	if (k->lane_level >= 0 && !run) i = emit_add(e, i, k->level[k->lane_level].variable);
+	if (column >= 0 && !run) i = emit_add(e, i, k->level[column].variable);
 	Value pointer = emit_at(e, k->tile, e->f32, i);
 	if (k->lane_level < 0) return emit_load(e, e->f32, 1, pointer);
 	const Buffer *b = buffer >= 0 ? &k->kp->buffers.data[buffer] : NULL;   /* the tile is the result itself */

@@ -1,8 +1,8 @@
 /* stack.c: in: a module about to become an object; out: the deepest stack its functions can reach.
  *
  * LLVM's C API has no option for the stack size section, but every function with the attribute "warn-stack-size"="0" is
- * reported to the context's diagnostic handler together with the size of its frame.  The calls are read from the module: all
- * are direct and there is no recursion. */
+ * reported to the context's diagnostic handler together with the size of its frame.  The calls are read from the module: of a
+ * function, or of one of several by a select (tiles of a product); there is no recursion. */
 #include "stack.h"
 
 #include <stdlib.h>
@@ -43,18 +43,28 @@ static void note_frame(LLVMDiagnosticInfoRef info, void *context) {
 	LLVMDisposeMessage(text);
 }
 
+typedef VEC(Edge) Edges;
+
+static void note_callee(StackMeasure *m, Edges *calls, Value called, size_t pushed) {
+	if (LLVMIsASelectInst(called)) {
+		for (unsigned i = 1; i <= 2; i++) note_callee(m, calls, LLVMGetOperand(called, i), pushed);
+		return;
+	}
+	size_t length = 0;
+	const char *name = LLVMGetValueName2(called, &length);
+	int number = find_function(m, name, length);
+	if (number >= 0) vec_push(m->arena, calls, ((Edge){number, pushed}));
+}
+
 static void note_calls(StackMeasure *m, Function *f, Value function) {
-	VEC(Edge) calls = {0};
+	Edges calls = {0};
 	for (LLVMBasicBlockRef b = LLVMGetFirstBasicBlock(function); b; b = LLVMGetNextBasicBlock(b))
 		for (Value i = LLVMGetFirstInstruction(b); i; i = LLVMGetNextInstruction(i)) {
 			if (LLVMGetInstructionOpcode(i) == LLVMAlloca) f->align = MAX(f->align, LLVMGetAlignment(i));
 			if (LLVMGetInstructionOpcode(i) != LLVMCall) continue;
-			size_t length = 0;
-			const char *name = LLVMGetValueName2(LLVMGetCalledValue(i), &length);
-			int called = find_function(m, name, length);
 			unsigned n = LLVMGetNumArgOperands(i);
 			size_t pushed = m->in_registers && n > m->in_registers ? ((n - m->in_registers) * 8 + 15) / 16 * 16 : 0;
-			if (called >= 0) vec_push(m->arena, &calls, ((Edge){called, pushed}));
+			note_callee(m, &calls, LLVMGetCalledValue(i), pushed);
 		}
 	f->calls = calls.data;
 	f->ncalls = calls.length;

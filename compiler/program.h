@@ -127,6 +127,7 @@ typedef struct ElabOptions {
 	const char *train_name;       /* --name, NULL: all */
 	int64_t epochs, steps;        /* > 0 replace the file's */
 	bool has_seed; uint64_t seed;
+	bool bf16;                    /* every train block says `precision = bf16` */
 	bool stepless;                /* no step will be taken: any number of them will do */
 	DataProbe *probe;             /* NULL: sizes of data are unknown (total_steps 0 when needed is an error) */
 } ElabOptions;

@@ -14,11 +14,13 @@ enum { MAX_REPEATED = 64 };
 typedef struct Options {
 	const char *file, *second;                            /* FILE.nn; what stands after it */
 	const char *name, *out, *weights, *model, *output, *target, *cpu, *features, *emit, *entry, *after, *from, *data_dir, *log;
+	const char *budget, *flash;
 	const char *set_name[MAX_REPEATED], *set_value[MAX_REPEATED]; int nsets;
 	const char *input[MAX_REPEATED]; int ninputs;         /* name=path */
 	int64_t epochs, steps, batch, threads, workers, seed; /* 0: not given (seed: has_seed) */
 	bool has_seed, quiet, strict, resume, json, f64, explain_memory, write, no_cache, run_interpreted;
 	bool made_up; /* set by commands that need no data: absent files have a made-up size */
+	bool bf16; /* set by who asks what `precision = bf16` would come to */
 	bool stepless; /* set by commands that take no step of a training */
 	bool any_vocab; /* ... and absent texts some vocabulary, by those that need no weights either */
 	double started;                                       /* when the process did, on the monotonic clock */

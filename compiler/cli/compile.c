@@ -180,7 +180,7 @@ static bool add_constants(ObjectUnit *u) {
 
 /* ---- all of it ---- */
 
-static int choose_entries(ObjectUnit *u) {
+int choose_entries(ObjectUnit *u) {
 	const Program *p = u->s->program;
 	const Options *o = u->s->options;
 	if (!parse_entries(o, &u->infer, &u->train)) return EXIT_USAGE;
@@ -200,7 +200,7 @@ static int choose_entries(ObjectUnit *u) {
 	return EXIT_INPUT;
 }
 
-static bool describe(ObjectUnit *u) {
+bool object_describe(ObjectUnit *u) {
 	Session *s = u->s;
 	Program *p = s->program;
 	object_place(u);
@@ -239,9 +239,8 @@ static bool sizes_are_sane(const ObjectUnit *u) {
 	return false;
 }
 
-static bool generate(ObjectUnit *u, EmbedText text) {
+bool object_generate(ObjectUnit *u) {
 	Session *s = u->s;
-	u->embed.text = text;
 	u->made = embed_compile(s->arena, &u->embed, u->target);
 	const Val *v = u->made.unsupported;
 	if (v) {
@@ -332,6 +331,7 @@ static void print_summary(const ObjectUnit *u, const char *object, const char *h
 	if (u->infer) printf("scratch     %zu bytes to infer\n", u->made.scratch_infer);
 	if (u->train) printf("scratch     %zu bytes to train\n", u->made.scratch_train);
 	if (u->train && u->s->options->workers) printf("scratch     %zu bytes to train with workers\n", u->made.scratch_workers);
+	if (u->s->options->budget) printf("memory      %zu bytes for blocks, scratch and stack\n", object_ram(u));
 	printf("parameters  %zu bytes, packed in a block of %zu\n", u->dense_params, u->embed.params_bytes);
 	print_notes(u);
 	if (u->train)
@@ -353,14 +353,19 @@ static int compile_program(Session *s) {
 	const Options *o = s->options;
 	ObjectUnit u = {.s = s};
 	Form form = form_of(o);
-	int code = form == FORM_COUNT ? EXIT_USAGE : choose_entries(&u);
+	Budget budget;
+	if (form == FORM_COUNT || !read_budget(o, &budget)) return EXIT_USAGE;
+	int code = choose_entries(&u);
 	if (code != EXIT_DONE) return code;
 	u.target = target_named(s->arena, s->diag, o->target, o->cpu, o->features);
-	EmbedText text = form == FORM_ASSEMBLY ? EMBED_ASSEMBLY : form == FORM_IR ? EMBED_IR : EMBED_NO_TEXT;
-	if (!u.target || !describe(&u) || !generate(&u, text)) {
+	bool ok = u.target && object_describe(&u);
+	u.embed.text = form == FORM_ASSEMBLY ? EMBED_ASSEMBLY : form == FORM_IR ? EMBED_IR : EMBED_NO_TEXT;
+	if (!ok || !object_generate(&u)) {
 		session_report(s);
 		return EXIT_INPUT;
 	}
+	keep_budget(&u, budget);
+	if (s->diag->errors) return session_report(s);
 	const char *header = form == FORM_HEADER ? o->output : header_path(s->arena, o->output);
 	if (form != FORM_HEADER && strcmp(header, o->output) == 0) {
 		fprintf(stderr, "nnc compile: -o names the object file; its header would be '%s' as well\n", header);

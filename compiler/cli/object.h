@@ -50,8 +50,21 @@ void block_stamp(const ObjectUnit *u, char *block);
 
 /* explain_memory.c: prints what is in the blocks of an object that has been made, and why. */
 void explain_memory(const ObjectUnit *u);
-/* compile.c: of any function. */
+/* compile.c: scratch for any function. */
 size_t most_scratch(const Embedded *made);
+/* Fills a unit whose session is open; false after reporting. */
+bool object_describe(ObjectUnit *u);
+bool object_generate(ObjectUnit *u);
+/* Which functions the options ask for; an exit code. */
+int choose_entries(ObjectUnit *u);
+/* budget.c: --budget and --flash as numbers; false after a message. */
+typedef struct Budget { size_t ram, flash; } Budget;   /* 0: none is given */
+bool read_budget(const Options *o, Budget *budget);
+/* Makes the object anew in less memory until it is within the budget; reports where it cannot be. */
+void keep_budget(ObjectUnit *u, Budget budget);
+/* What the object needs in memory that is written, and in all that is only read. */
+size_t object_ram(const ObjectUnit *u);
+size_t object_flash(const ObjectUnit *u);
 
 /* archive.c: the object alone in an archive; name: its own in there. */
 typedef VEC(const char *) SymbolList;

@@ -52,12 +52,6 @@ static int unknown_option(const Command *command, bool dashes, const char *given
 		else if (strcmp(option_info[i].name, name) == 0) elsewhere = true;
 	}
 	const char *near = nearest_name(name, names, n);
-	static const char *const later[] = {"budget"};
-	for (size_t i = 0; i < COUNT(later); i++)
-		if (strcmp(later[i], name) == 0) {
-			fprintf(stderr, "nnc %s: --%s is not there yet\n", command->name, name);
-			return EXIT_USAGE;
-		}
 	fprintf(stderr, "nnc %s: %s option --%s", command->name, elsewhere ? "does not take the" : "unknown", name);
 	if (near) fprintf(stderr, "; did you mean --%s?", near);
 	fprintf(stderr, "\nhelp: nnc %s --help lists the options\n", command->name);

@@ -118,6 +118,7 @@ Session *session_open(const Options *options, int64_t default_batch, int *exit_c
 	                    .has_seed = options->has_seed,
 	                    .seed = (uint64_t)options->seed,
 	                    .stepless = options->stepless,
+	                    .bf16 = options->bf16,
 	                    .probe = probe};
 	s->program = elab_program(arena, s->diag, diag_source(s->diag, options->file, text, length, false), &elab);
 	if (session_report(s) != EXIT_DONE || !s->program) goto fail;

@@ -157,6 +157,7 @@ TrainState *prepare_train(Elab *e, const Decl *decl, File *file) {
 	if (o && o->epochs > 0) train.epochs = o->epochs, train.steps = 0;
 	if (o && o->steps > 0) train.steps = o->steps;
 	if (o && o->has_seed) train.seed = o->seed;
+	if (o && o->bf16) train.precision = DTYPE_BF16;
 	vec_push(e->arena, &e->program->trains, train);
 	vec_push(e->arena, &e->session->trains, t);
 	return t;

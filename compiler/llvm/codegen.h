@@ -21,6 +21,7 @@ typedef struct Target {
 	int multipliers;                       /* vector multiplications a cycle */
 	int vector_registers;
 	int64_t l1, l2, l3;                    /* data cache bytes: per core, per core, shared; 0 where there is none */
+	int64_t least_cache;                   /* blocks of products are made for a second cache of at least this */
 } Target;
 
 /* The machine we run on, with all its features. */
@@ -33,6 +34,9 @@ const Target *target_named(Arena *arena, Diag *diag, const char *name, const cha
 const char *target_list(Arena *arena);
 /* The short names, in the table's order; NULL past the end. */
 const char *target_name(int number);
+/* The same with caches of at most so many bytes: what is made for it works on fewer rows and columns at a time, in less memory,
+ * with the same bits. */
+const Target *target_within(Arena *arena, const Target *target, int64_t cache);
 /* One line that says all of the above: part of every cache key. */
 const char *target_text(Arena *arena, const Target *target);
 /* "19.1.7" */

@@ -201,7 +201,7 @@ static void count_passes(const Contract *c, ContractPlan *plan) {
 /* Columns per column block: a block of B stays in L2 while tiles of rows pass over it; rows handed to the epilogue stay in L1 or
  * near it. */
 static void choose_panel_block(const Target *target, const Contract *c, ContractPlan *plan, int64_t rows) {
-	int64_t block = plan->panels, l2 = MAX(target->l2, 64 << 10);
+	int64_t block = plan->panels, l2 = MAX(target->l2, target->least_cache);
 	int64_t part = contract_is_short(&c->b) ? l2 * 3 / 8 : plan->pack_b ? l2 * 5 / 8 : l2 / 2;
 	if (plan->pack_b || rows > 4 * plan->height)
 		block = MIN(block, MAX(1, part / (pass_terms(c, plan) * plan->panel_columns * 4)));
@@ -219,7 +219,7 @@ static void choose_row_block(const Target *target, const Contract *c, ContractPl
 	plan->row_block = c->m;
 	if (!plan->waiting && !(plan->chained && c->c_dropped)) return;
 	int64_t bytes = plan->panel_block * plan->panel_columns * 4 * MAX(1, c->turns.extent);
-	int64_t wanted = MAX(target->l2, 64 << 10) / 4 / bytes / plan->height * plan->height;
+	int64_t wanted = MAX(target->l2, target->least_cache) / 4 / bytes / plan->height * plan->height;
 	plan->row_block = MIN(rows, MAX(wanted, 4 * plan->height));
 }
 

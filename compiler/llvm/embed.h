@@ -78,6 +78,7 @@ typedef struct Embed {
 	uint64_t params_id, train_id;          /* of a BlockHead; of the whole training block, which stands at id_offset */
 	size_t params_bytes, id_offset;
 	EmbedBytes *constants; int nconstants;
+	bool small;                            /* kernels run together, on few rows, wherever they can: less scratch, more calls */
 } Embed;
 
 typedef struct Embedded {

@@ -92,6 +92,17 @@ static void default_caches(Target *t) {
 	t->l1 = is_bare(t) ? 1 << 20 : 32 << 10;
 	t->l2 = is_bare(t) ? 16 << 10 : 512 << 10;
 	t->l3 = is_bare(t) ? 0 : 8 << 20;
+	t->least_cache = 64 << 10;
+}
+
+const Target *target_within(Arena *arena, const Target *target, int64_t cache) {
+	Target *t = NEW(arena, Target);
+	*t = *target;
+	t->l1 = MIN(t->l1, cache);
+	t->l2 = MIN(t->l2, cache);
+	t->l3 = MIN(t->l3, cache);
+	t->least_cache = MIN(t->least_cache, cache);
+	return t;
 }
 
 static bool read_line(const char *path, char *to, size_t size) {
@@ -330,7 +341,9 @@ const Target *target_named(Arena *arena, Diag *diag, const char *name, const cha
 const char *target_text(Arena *arena, const Target *t) {
 	const char *can =
 	    arena_printf(arena, "fma %d %d round %d %d mask %d", t->has_fma, t->has_fma64, t->has_round, t->has_round64, t->has_mask);
-	return arena_printf(arena, "%s cpu %s features %s %s pointer %d lanes %d registers %d multipliers %d caches %lld %lld %lld",
+	const char *caches = arena_printf(arena, "%lld %lld %lld %lld", (long long)t->l1, (long long)t->l2, (long long)t->l3,
+	                                  (long long)t->least_cache);
+	return arena_printf(arena, "%s cpu %s features %s %s pointer %d lanes %d registers %d multipliers %d caches %s",
 	                    t->triple, t->cpu, t->features, can, t->pointer_bits, t->lanes, t->vector_registers, t->multipliers,
-	                    (long long)t->l1, (long long)t->l2, (long long)t->l3);
+	                    caches);
 }

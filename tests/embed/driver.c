@@ -314,8 +314,10 @@ static void refused_inference(void) {
 	for (int i = 0; i < N(PARAM_COUNT); i++) {
 		const Info *info = &N(param_table)[i];
 		if (info->kind == 2) continue;
-		N(store)((Train *)train.data, info->path, scratch.data);
-		check(N(load_params)(p, info->path, scratch.data) == N(OK) && N(check_params)(p) == N(OK), "loading fills zeros");
+		Block dense = block_make((size_t)info->bytes);   /* which may be larger than scratch */
+		N(store)((Train *)train.data, info->path, dense.data);
+		check(N(load_params)(p, info->path, dense.data) == N(OK) && N(check_params)(p) == N(OK), "loading fills zeros");
+		munmap(dense.map, dense.mapped + PAGE);
 		break;
 	}
 	memcpy(params.data, train.data, sizeof(Params));

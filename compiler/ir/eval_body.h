@@ -5,8 +5,6 @@
  *     FMA(a, b, c), EXPONENTIAL(x), LOGARITHM(x), IS_NAN(x), and the macros of the forward column of ops.def.
  * The orders of sums are those of the design's section "Numbers", written down as plainly as they are stated there. */
 
-enum { LANES = 16 };
-
 /* ---- element-wise rows ---- */
 
 #define RESULT_same T

@@ -174,7 +174,12 @@ Val *ir_fold(Fn *f, Val *a, int axis, int64_t total, int64_t stride, int64_t dil
 Val *ir_concat(Fn *f, int n, Val **args, int axis);
 /* OpReduce... over several axes (ascending) is built as single-axis reductions, the last axis first; so the IR knows
  * reductions over one axis only and the order of every sum is a matter of one axis.  The largest and the smallest are merged. */
-enum { SUM_BLOCK = 4096 };   /* sums are added up in blocks of this many terms */
+enum {
+	LANES = 16,         /* the vector of every machine: of the order of sums along a last axis, and of rows' padding */
+	SUM_BLOCK = 4096,   /* sums are added up in blocks of this many terms */
+	ENOUGH_ROWS = 8,    /* of a product: rows that make a tile of its own worth while, */
+	ENOUGH_SUMS = 16    /* and vectors of sums that keep a core's multipliers busy */
+};
 
 /* What lies further than this below the largest element counts as nothing in reduce_lse and in its derivative.  e^-69 is
  * 10^-30: next to the largest's 1 it says nothing, but shares of less, divided by a batch and multiplied by a gradient, would

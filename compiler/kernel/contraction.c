@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-enum { ENOUGH_ROWS = 8, MOST_WIDENED = 1 << 16, ENOUGH_SUMS = 16 };   /* SUMS: vectors that keep a core's multipliers busy */
+enum { MOST_WIDENED = 1 << 16 };   /* bytes */
 
 static bool has_both(const Val *v, int64_t label) {
 	return label_axis(v->list[0], label) >= 0 && label_axis(v->list[1], label) >= 0;

@@ -13,8 +13,6 @@
 
 #include "ir.h"
 
-enum { LANES = 16 };                 /* virtual vector width: fixes the order of sums and the padding of rows */
-
 typedef enum BufferKind { BUFFER_ARENA, BUFFER_PERSISTENT, BUFFER_IO, BUFFER_OUTER } BufferKind;
 typedef struct Buffer {
 	BufferKind kind;

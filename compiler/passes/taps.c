@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-enum { ENOUGH_ROWS = 8, MOST_TAPS = 8, ENOUGH_SUMS = 16, LEAST_BORDER = 32, VECTOR = 16 };   /* BORDER: one of so many terms */
+enum { MOST_TAPS = 8, LEAST_BORDER = 32 };   /* BORDER: one of so many terms */
 
 /* The axis of `v` that is the taps of a window which has its positions along `axis`, several of them reaching each element; -1:
  * there is none.  Short numbers are made f32 piece by piece, in an order of their own. */
@@ -125,7 +125,7 @@ static bool is_around(const Val *v, int of, int64_t row, const Border *x) {
 		if (label_axis(ly, la.data[i]) < 0) behind *= v->arg[0]->type.dim[i];
 	int64_t turns = v->arg[0]->type.dim[summed_at], columns = v->type.dim[ly.length - 1];
 	bool fits = v->type.dim[at] > 1 && turns > 1 && behind > 1 && turns <= SUM_BLOCK / behind;
-	return fits && v->type.dim[row_at] * divide_up(columns, VECTOR) >= ENOUGH_SUMS;
+	return fits && v->type.dim[row_at] * divide_up(columns, LANES) >= ENOUGH_SUMS;
 }
 
 /* The contract without what the border adds, or NULL. */

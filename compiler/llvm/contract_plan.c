@@ -255,15 +255,15 @@ static void place_scratch(const Contract *c, ContractPlan *plan) {
 	if (plan->pack_a) {
 		plan->a_at = at;
 		int64_t row = contract_a_row(c, plan), step = contract_a_step(c, plan);
-		at += (size_t)round_up((row == 1 ? step * plan->k_block : row * plan->height) * 4, 64);
+		at += whole_lines((size_t)((row == 1 ? step * plan->k_block : row * plan->height) * 4));
 	}
 	if (plan->pack_b) {
 		plan->b_at = at;
-		at += (size_t)round_up(wide * plan->k_block * 4, 64);
+		at += whole_lines((size_t)(wide * plan->k_block * 4));
 	}
 	if (c->b.fill && c->b.down) {
 		plan->b_filled_at = at;
-		at += (size_t)round_up(contract_b_column(c, plan) * plan->panel_columns * 4, 64);
+		at += whole_lines((size_t)(contract_b_column(c, plan) * plan->panel_columns * 4));
 	}
 	plan->c_stride = c->c_row;
 	if (c->c_dropped) {
@@ -271,12 +271,12 @@ static void place_scratch(const Contract *c, ContractPlan *plan) {
 		plan->c_at = at;
 		plan->run = c->c_run && !plan->chained && plan->panel_block == plan->panels;
 		plan->c_stride = plan->run ? c->n : wide + (is_aliasing(wide) ? 16 : 0);
-		at += (size_t)round_up(plan->c_stride * rows * 4, 64) + (plan->run ? 64 : 0);   /* a row's last vector is whole */
+		at += whole_lines((size_t)(plan->c_stride * rows * 4)) + (plan->run ? 64 : 0);   /* a row's last vector is whole */
 	}
 	if (plan->waiting) {
 		plan->chain_at = at;
 		plan->chain_stride = wide + (is_aliasing(wide) ? 16 : 0);
-		at += (size_t)round_up(plan->chain_stride * (plan->row_block + plan->height) * MAX(1, c->turns.extent) * 4, 64);
+		at += whole_lines((size_t)(plan->chain_stride * (plan->row_block + plan->height) * MAX(1, c->turns.extent) * 4));
 	}
 	plan->scratch_bytes = at;
 }

@@ -45,8 +45,8 @@ ContractPlan contract_turned_plan(const Target *target, const Contract *c) {
 	plan.run = c->c_dropped && c->c_run;
 	plan.c_stride = plan.run ? c->n : c->c_dropped ? round_up(c->n, CONTRACT_LANES) : c->c_row;
 	plan.chain_at = inner.scratch_bytes;
-	plan.c_at = plan.chain_at + (size_t)round_up(turned.c_row * turned.m * 4, 64);
-	plan.scratch_bytes = plan.c_at + (c->c_dropped ? (size_t)round_up(plan.c_stride * PIECE * 4, 64) + 64 : 0);
+	plan.c_at = plan.chain_at + whole_lines((size_t)(turned.c_row * turned.m * 4));
+	plan.scratch_bytes = plan.c_at + (c->c_dropped ? whole_lines((size_t)(plan.c_stride * PIECE * 4)) + 64 : 0);
 	return plan;
 }
 

@@ -40,7 +40,7 @@ static bool turn_to(Rows *r, int side) {
 
 static int64_t kept_bytes(const Kernel *k, const Val *v) {
 	int64_t bytes = round_up(k->width, LANES) * dtype_info[v->type.dtype].bytes;
-	return round_up(bytes, 64);
+	return (int64_t)whole_lines((size_t)bytes);
 }
 
 /* How many rows are written side by side. */

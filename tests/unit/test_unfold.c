@@ -170,6 +170,7 @@ static void taps_last(void **unused) {
 	    {9, 3, 1, 1, 4, false, false, true},  {9, 3, 1, 1, 4, false, true, true},   {9, 3, 2, 1, 5, false, false, true},
 	    {9, 3, 2, 2, 3, false, false, true},  {9, 3, 3, 1, 4, false, false, false}, {9, 3, 1, 2, 4, false, false, false},
 	    {9, 3, 1, 1, 1, false, false, false}, {9, 9, 1, 1, 4, false, false, false}, {9, 3, 1, 1, 4, true, false, false},
+	    {8, 3, 2, 1, 5, false, false, true},  {7, 3, 2, 1, 5, false, false, false},   /* short, in any batch */
 	};
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		Arena *arena = arena_new();

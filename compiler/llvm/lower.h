@@ -153,7 +153,7 @@ typedef struct KernelCode {
 } KernelCode;
 typedef struct KernelCodes { KernelCode *data; int length, capacity; const char *prefix; Text key; } KernelCodes;
 KernelCode lower_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel, KernelCodes *made);
-/* How many column panels workers should share instead of rows; 0: rows. */
+/* product.c: how many column panels workers should share instead of rows; 0: rows. */
 int64_t kernel_panels(const void *target, const KernelProgram *kp, const Kernel *kernel);
 /* Bytes of scratch that one worker of this kernel needs. */
 size_t kernel_scratch(const Target *target, const KernelProgram *kp, const Kernel *kernel);
@@ -163,9 +163,9 @@ void lower_entry(Emit *e, const KernelProgram *kp, const char *name);
 
 /* copier.c: a function (to, from) that copies an image of what is copied in pieces, all but its first axis; how far apart images
  * are in what it is made of. */
+Value lower_copier(Emit *e, const KernelProgram *kp, const Val *piece);
+int64_t lower_copied_step(const KernelProgram *kp, const Val *piece);
 /* The zeros of a pad, of all but its first axis, at `to`, where its elements lie row after row. */
 void lower_border(Emit *e, const Val *pad, Value to);
-Value lower_copier(Emit *e, const KernelProgram *kp, const Val *pad);
-int64_t lower_copied_step(const KernelProgram *kp, const Val *pad);
 
 #endif

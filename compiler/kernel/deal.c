@@ -35,15 +35,6 @@ static bool is_part(const Deal *d, const Val *v, const int64_t *stride) {
 	return b->kind == BUFFER_ARENA && !b->strided && !b->within && stride[last] == 1 && d->count < MOST_PARTS;
 }
 
-/* Is the pad of zeros, and of each turn of its first axis alone? */
-static bool has_border_of_zeros(const Val *v) {
-	for (int i = 0; i < v->type.rank; i++) {
-		int64_t lo = v->list[0].data[i], hi = v->list[1].data[i];
-		if (lo < 0 || hi < 0 || (i == 0 && lo + hi + v->list[2].data[i])) return false;
-	}
-	return v->number == 0 && v->type.rank > 1;
-}
-
 /* Where the elements of `v` stand in the whole, of which it is a part at `offset`; false when it is more than parts. */
 static bool find_parts(Deal *d, const Val *v, int64_t offset, const int64_t *stride, bool top) {
 	if (!top && d->kp->buffer_of[v->id] >= 0) {
@@ -60,7 +51,7 @@ static bool find_parts(Deal *d, const Val *v, int64_t offset, const int64_t *str
 	}
 	if (v->op == OpPad && top) {
 		int64_t below[MAX_RANK] = {0};
-		if (!has_border_of_zeros(v)) return false;
+		if (!is_border_of_zeros(v)) return false;
 		for (int i = 0; i < v->type.rank; i++)
 			offset += v->list[0].data[i] * stride[i], below[i] = stride[i] * (v->list[2].data[i] + 1);
 		d->border = v;

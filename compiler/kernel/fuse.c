@@ -168,13 +168,10 @@ static bool may_copy(const Fuse *f, const Val *v) {
 	View view;
 	if (!v || f->kp->parent || v->type.dtype != DTYPE_F32 || v->type.rank < 2) return false;
 	if (f->uses[v->id] > 1 || v->type.dim[0] < LEAST_IMAGES || type_count(v->type) / v->type.dim[0] > MOST_ELEMENTS) return false;
-	if (v->op != OpPad) return view_resolve(f->kp, v, &view) && view.stride[v->type.rank - 1] == 1;
-	if (v->number != 0) return false;
-	for (int i = 0; i < v->type.rank; i++) {
-		int64_t lo = v->list[0].data[i], hi = v->list[1].data[i];
-		if (lo < 0 || hi < 0 || v->list[2].data[i] || (i == 0 && lo + hi)) return false;
-	}
-	return view_resolve(f->kp, v->arg[0], &view) && view.stride[v->type.rank - 1] == 1;
+	for (int i = 0; v->op == OpPad && i < v->type.rank; i++)
+		if (v->list[2].data[i]) return false;
+	if (v->op == OpPad && !is_border_of_zeros(v)) return false;
+	return view_resolve(f->kp, v->op == OpPad ? v->arg[0] : v, &view) && view.stride[v->type.rank - 1] == 1;
 }
 
 /* The same for what a product reads: casts of short numbers are made while they are read, and images padded. */

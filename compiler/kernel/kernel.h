@@ -261,6 +261,8 @@ bool is_widening(const Val *v);
 Val *operand_base(const KernelProgram *kp, Val *v);
 /* Where the elements are that the copies of a piece are made of: those of a pad, a border aside. */
 View piece_source(const KernelProgram *kp, const Val *piece);
+/* Is the pad of zeros, around or between the elements of each turn of its first axis? */
+bool is_border_of_zeros(const Val *pad);
 /* The pad that `v` is a view of, nothing in between being stored; or NULL. */
 Val *padded_below(const KernelProgram *kp, Val *v);
 /* The same as view_resolve() for what a product reads. */

@@ -109,6 +109,14 @@ Val *padded_below(const KernelProgram *kp, Val *v) {
 	return kp->buffer_of[v->id] < 0 && v->op == OpPad ? v : NULL;
 }
 
+bool is_border_of_zeros(const Val *pad) {
+	for (int i = 0; i < pad->type.rank; i++) {
+		int64_t lo = pad->list[0].data[i], hi = pad->list[1].data[i];
+		if (lo < 0 || hi < 0 || (i == 0 && lo + hi + pad->list[2].data[i])) return false;
+	}
+	return pad->number == 0 && pad->type.rank > 1;
+}
+
 bool is_widening(const Val *v) {
 	if (v->op != OpCast || v->type.dtype != DTYPE_F32) return false;
 	switch (v->arg[0]->type.dtype) {

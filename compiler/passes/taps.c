@@ -38,14 +38,13 @@ static int shared_taps(const Val *v, int axis) {
 	return v->op == OpCast ? -1 : taps;
 }
 
-/* The label of the rows: the innermost long one that only `of` has, or the longest one.  extent: its own. */
-static int64_t row_label(const Val *v, int of, int64_t *extent) {
-	int64_t best = -1;
-	*extent = 0;
-	for (int i = v->list[2].length - 2; i >= 0 && *extent < ENOUGH_ROWS; i--) {
+/* The label of the rows: the innermost long one that only `of` has, or the longest one. */
+static int64_t row_label(const Val *v, int of) {
+	int64_t best = -1, extent = 0;
+	for (int i = v->list[2].length - 2; i >= 0 && extent < ENOUGH_ROWS; i--) {
 		int64_t label = v->list[2].data[i];
 		if (label_axis(v->list[of], label) < 0 || label_axis(v->list[1 - of], label) >= 0) continue;
-		if (v->type.dim[i] > *extent) best = label, *extent = v->type.dim[i];
+		if (v->type.dim[i] > extent) best = label, extent = v->type.dim[i];
 	}
 	return best;
 }
@@ -58,8 +57,9 @@ static Val *with_taps_last(Fn *f, const Val *v, Val **args) {
 	int64_t column = ly.data[ly.length - 1];
 	int of = label_axis(v->list[0], column) >= 0 ? 1 : 0;   /* the operand that gives the rows */
 	if (label_axis(v->list[of], column) >= 0) return NULL;
-	int64_t extent, row = row_label(v, of, &extent);
-	int taps = extent < ENOUGH_ROWS ? -1 : shared_taps(v->arg[of], label_axis(v->list[of], row));
+	int64_t row = row_label(v, of);
+	bool is_long = row >= 0 && v->type.dim[label_axis(ly, row)] >= ENOUGH_ROWS;
+	int taps = is_long ? shared_taps(v->arg[of], label_axis(v->list[of], row)) : -1;
 	if (taps < 0) return NULL;
 	int64_t tap = v->list[of].data[taps], labels[MAX_RANK], perm[MAX_RANK];
 	int from = label_axis(la, tap), last = -1, n = 0;
@@ -140,7 +140,7 @@ static Val *without_border(Fn *f, const Val *v) {
 	const Val *other = v->arg[1 - of];
 	while (other->op == OpFlip || other->op == OpReshape || other->op == OpSlice || other->op == OpTranspose)
 		other = other->arg[0];
-	int64_t extent, row = row_label(v, of, &extent), best = LEAST_BORDER + 1, within[WITHIN_LENGTH];
+	int64_t row = row_label(v, of), best = LEAST_BORDER + 1, within[WITHIN_LENGTH];
 	Border borders[MAX_RANK];
 	int count = row < 0 || other->op == OpCast ? 0 : find_borders(v->arg[of], borders);
 	for (int i = 0; i < count; i++) {

@@ -29,7 +29,7 @@ Emit *emit_new(Arena *arena, const Target *target, const char *module_name);
 /* Verifies (die() on a broken module), generates code.  The bytes are in the arena.  `optimise`: run the short list of IR
  * passes first (loop kernels need it; contractions do not).  The Emit is used up: emit_free() only. */
 Object emit_object(Emit *e, bool optimise);
-Object emit_assembly(Emit *e);         /* of a copy of the module, which stays as it is */
+Object emit_assembly(Emit *e);         /* text, of a copy of the module, which stays as it is; no bytes: it cannot be made */
 char *emit_text(Emit *e);              /* the module as LLVM text, in the arena */
 void emit_free(Emit *e);
 

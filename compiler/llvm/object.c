@@ -59,30 +59,32 @@ static void run_passes(Emit *e) {
 	if (error) die("passes: %s", LLVMGetErrorMessage(error));
 }
 
+/* Uses the module up.  A 0 follows the bytes; none: *error says why not. */
+static Object generate(Emit *e, LLVMModuleRef module, LLVMCodeGenFileType kind, char **error) {
+	LLVMMemoryBufferRef buffer = NULL;
+	if (LLVMTargetMachineEmitToMemoryBuffer(e->machine, module, kind, error, &buffer)) return (Object){0};
+	Object out = {.size = LLVMGetBufferSize(buffer)};
+	out.bytes = arena_text(e->arena, LLVMGetBufferStart(buffer), out.size);
+	LLVMDisposeMemoryBuffer(buffer);
+	return out;
+}
+
 Object emit_object(Emit *e, bool optimise) {
 	char *error = NULL;
 	if (LLVMVerifyModule(e->module, LLVMReturnStatusAction, &error)) die("broken module: %s\n%s", error, emit_text(e));
 	LLVMDisposeMessage(error);
 	if (optimise) run_passes(e);
-	LLVMMemoryBufferRef buffer = NULL;
 	error = NULL;
-	if (LLVMTargetMachineEmitToMemoryBuffer(e->machine, e->module, LLVMObjectFile, &error, &buffer))
-		die("code generation: %s", error);
-	Object object = {.size = LLVMGetBufferSize(buffer)};
-	object.bytes = arena_copy(e->arena, LLVMGetBufferStart(buffer), object.size);
-	LLVMDisposeMemoryBuffer(buffer);
+	Object object = generate(e, e->module, LLVMObjectFile, &error);
+	if (!object.bytes) die("code generation: %s", error);
 	return object;
 }
 
 Object emit_assembly(Emit *e) {
 	LLVMModuleRef copy = LLVMCloneModule(e->module);
-	LLVMMemoryBufferRef buffer = NULL;
 	char *error = NULL;
-	if (LLVMTargetMachineEmitToMemoryBuffer(e->machine, copy, LLVMAssemblyFile, &error, &buffer))
-		die("code generation: %s", error);
-	Object text = {.size = LLVMGetBufferSize(buffer)};
-	text.bytes = arena_copy(e->arena, LLVMGetBufferStart(buffer), text.size);
-	LLVMDisposeMemoryBuffer(buffer);
+	Object text = generate(e, copy, LLVMAssemblyFile, &error);
+	LLVMDisposeMessage(error);
 	LLVMDisposeModule(copy);
 	return text;
 }

@@ -4,8 +4,6 @@
  * milliseconds), and the registers that come out and the library functions that would be called are the answer. */
 #include <string.h>
 
-#include <llvm-c/TargetMachine.h>
-
 #include "stack.h"
 #include "target.h"
 
@@ -60,8 +58,8 @@ static void one_function(Emit *e, const char *name, const char *intrinsic, LLVMT
 	LLVMBuildRetVoid(e->builder);
 }
 
-/* A product of 16 lanes as assembly. */
-static char *product_text(Arena *arena, const Target *target) {
+/* A product of 16 lanes as assembly; NULL: no code can be made. */
+static const char *product_text(Arena *arena, const Target *target) {
 	Emit *e = emit_new(arena, target, "probe");
 	LLVMTypeRef v16 = emit_vector_type(e, e->f32, 16), p[] = {e->ptr};
 	emit_function(e, "product", e->void_type, 1, p, false);
@@ -69,13 +67,9 @@ static char *product_text(Arena *arena, const Target *target) {
 	for (int i = 0; i < 2; i++) v[i] = emit_load(e, e->f32, 16, emit_at_constant(e, to, v16, i));
 	emit_store(e, LLVMBuildFMul(e->builder, v[0], v[1], ""), to);
 	LLVMBuildRetVoid(e->builder);
-	LLVMMemoryBufferRef buffer = NULL;
-	char *error = NULL, *text = NULL;
-	if (LLVMTargetMachineEmitToMemoryBuffer(e->machine, e->module, LLVMAssemblyFile, &error, &buffer)) LLVMDisposeMessage(error);
-	else text = arena_text(arena, LLVMGetBufferStart(buffer), LLVMGetBufferSize(buffer));
-	if (buffer) LLVMDisposeMemoryBuffer(buffer);
+	Object text = emit_assembly(e);
 	emit_free(e);
-	return text;
+	return text.bytes;
 }
 
 static bool needs_any(const Needs *needs, const char *a, const char *b) {
@@ -102,7 +96,7 @@ static void probe_functions(Arena *arena, Target *t) {
 }
 
 bool target_probe(Arena *arena, Target *t) {
-	char *assembly = product_text(arena, t);
+	const char *assembly = product_text(arena, t);
 	if (!assembly) return false;
 	for (size_t i = 0; i < COUNT(families); i++)
 		if (target_is(t, families[i].architecture) && strstr(assembly, families[i].text)) {

@@ -72,7 +72,7 @@ static void note_calls(StackMeasure *m, Function *f, Value function) {
 
 StackMeasure *stack_measure(Emit *e) {
 	StackMeasure *m = NEW(e->arena, StackMeasure);
-	bool x86 = !strncmp(e->target->triple, "x86_64", 6);
+	bool x86 = target_is(e->target, "x86_64");
 	*m = (StackMeasure){.arena = e->arena,
 	                    .per_call = x86 ? 8 : 0,   /* the return address is pushed */
 	                    .align = target_is(e->target, "arm") || target_is(e->target, "thumb") ? 8 : 16,

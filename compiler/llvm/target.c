@@ -182,25 +182,21 @@ static bool machine_complains(Target *t) {
 	return complains;
 }
 
-static bool same_architecture(const Target *host, const char *triple) {
-	const char *dash = strchr(host->triple, '-');
-	return !strncmp(triple, host->triple, (size_t)(dash ? dash - host->triple : 0) + 1);
+/* Do two triples begin with the same architecture? */
+static bool same_architecture(const char *triple, const char *other) {
+	size_t n = strcspn(other, "-");
+	return strcspn(triple, "-") == n && !strncmp(triple, other, n);
 }
 
 /* Can the host run code for `t`?  Names other than levels only when they are the host's own. */
 static bool runs_here(const Target *host, const Target *t) {
-	if (!same_architecture(host, t->triple)) return false;
+	if (!same_architecture(host->triple, t->triple)) return false;
 	const struct Level *level = level_of(t);
 	if (!level)
 		return (!*t->features && !strcmp(t->cpu, host->cpu)) || (!is_x86(t) && !*t->features && !strcmp(t->cpu, "generic"));
 	for (size_t k = 0; k < COUNT(level->needs) && level->needs[k]; k++)
 		if (!has_feature(host->features, level->needs[k])) return false;
 	return true;
-}
-
-static bool architecture_is(const char *triple, const char *other) {
-	size_t n = strcspn(other, "-");
-	return strcspn(triple, "-") == n && !strncmp(triple, other, n);
 }
 
 /* The row of a short name, or the first of the triple's architecture; NULL: none. */
@@ -212,7 +208,7 @@ static const struct Row *row_named(const char *name) {
 
 static const struct Row *row_of(const char *triple) {
 	for (size_t i = 0; i < COUNT(rows); i++)
-		if (architecture_is(triple, rows[i].triple)) return &rows[i];
+		if (same_architecture(triple, rows[i].triple)) return &rows[i];
 	return NULL;
 }
 
@@ -288,7 +284,7 @@ static bool is_made(const char *triple) {
 }
 
 static bool use_native(Arena *arena, Diag *diag, Target *t, const Target *host, const char *name) {
-	if (!same_architecture(host, t->triple)) {
+	if (!same_architecture(host->triple, t->triple)) {
 		diag_error(diag, (Span){0}, "cpu 'native' is this machine, which is not '%s'", name);
 		return false;
 	}

@@ -90,19 +90,13 @@ static Needs needs_with(const ObjectUnit *u, Change change, size_t most) {
 	return needs;
 }
 
-static int64_t batch_of(const ObjectUnit *u) {
-	const Program *p = u->s->program;
-	enum { OF_MODELS = 32 };
-	return u->s->options->batch ? u->s->options->batch : p->trains.length ? p->trains.data[0].batch : OF_MODELS;
-}
-
 static Span object_span(const ObjectUnit *u) {
 	const Program *p = u->s->program;
 	return u->train ? p->trains.data[0].span : p->models.data[0].span;
 }
 
 static void suggest_batch(const ObjectUnit *u, size_t most) {
-	int64_t batch = batch_of(u);
+	int64_t batch = object_batch(u);
 	Needs needs = {0}, single = batch > 1 ? needs_with(u, (Change){.batch = 1}, most) : needs;
 	if (!single.ram) return;
 	if (single.ram > most) {
@@ -153,7 +147,7 @@ static void refuse_flash(const ObjectUnit *u, size_t most) {
 	          u->made.data_bytes, table, weights);
 	Needs other = u->train && u->infer ? needs_with(u, (Change){.infer_only = true}, 0) : (Needs){0};
 	if (other.flash && other.flash < needs) diag_help(diag, "without training, by --entry infer, it has %zu bytes", other.flash);
-	other = batch_of(u) > 1 ? needs_with(u, (Change){.batch = 1}, 0) : (Needs){0};
+	other = object_batch(u) > 1 ? needs_with(u, (Change){.batch = 1}, 0) : (Needs){0};
 	if (other.flash && other.flash < needs) diag_help(diag, "--batch 1 has %zu bytes", other.flash);
 }
 

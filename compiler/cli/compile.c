@@ -5,7 +5,7 @@
 
 #include "object.h"
 
-enum { DEFAULT_BATCH = 32, MOST_WORKERS = 64 };   /* batch: where no train block says one */
+enum { MOST_WORKERS = 64 };
 
 /* "infer,train" */
 static bool parse_entries(const Options *o, bool *infer, bool *train) {
@@ -126,7 +126,7 @@ static bool add_step(ObjectUnit *u, int number) {
 	Fn *fn = program_step(s->program, number);
 	if (!fn) return false;
 	fn = run_passes(fn, 0, pass_count);
-	const char *suffix = t->name ? arena_printf(arena, "_%s", t->name) : "";
+	const char *suffix = train_suffix(arena, t);
 	EmbedStep *e = &u->embed.steps[u->embed.nsteps];
 	Signature *sign = &u->steps[u->embed.nsteps++];
 	e->symbol = take_name(u, arena_printf(arena, "step%s", suffix), "the training step", t->span);
@@ -200,13 +200,19 @@ int choose_entries(ObjectUnit *u) {
 	return EXIT_INPUT;
 }
 
+int64_t object_batch(const ObjectUnit *u) {
+	enum { DEFAULT_BATCH = 32 };   /* where no train block says one */
+	const Program *p = u->s->program;
+	return u->s->options->batch ? u->s->options->batch : p->trains.length ? p->trains.data[0].batch : DEFAULT_BATCH;
+}
+
 bool object_describe(ObjectUnit *u) {
 	Session *s = u->s;
 	Program *p = s->program;
 	object_place(u);
 	u->models = NEW_ARRAY(s->arena, Signature, p->models.length + 1);
 	u->steps = NEW_ARRAY(s->arena, Signature, p->trains.length + 1);
-	int64_t batch = s->options->batch ? s->options->batch : p->trains.length ? p->trains.data[0].batch : DEFAULT_BATCH;
+	int64_t batch = object_batch(u);
 	for (int i = 0; u->infer && i < p->models.length; i++)
 		if (!add_model(u, i, batch)) return false;
 	if (u->train) {

@@ -80,7 +80,7 @@ static void print_tensors(const ObjectUnit *u, bool slots) {
 void explain_memory(const ObjectUnit *u) {
 	const Embed *e = &u->embed;
 	printf("\n%s_params: %zu bytes\n", u->x, e->params_bytes);
-	print_row(sizeof(BlockHead), "", "the head: whose block it is");
+	print_row(sizeof(nnc_head), "", "the head: whose block it is");
 	print_tensors(u, false);
 	if (u->train) {
 		printf("\n%s_train: %zu bytes\n", u->x, e->train_bytes);

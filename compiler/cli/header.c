@@ -104,7 +104,7 @@ static void write_numbers(Text *out, const ObjectUnit *u) {
 	if (u->infer) write_number(out, &large, u, "SCRATCH_INFER", u->made.scratch_infer, "bytes of scratch for a model");
 	if (u->train) write_number(out, &large, u, "SCRATCH_TRAIN", u->made.scratch_train, "bytes of scratch for a training step");
 	for (int i = 0; u->train && u->s->options->workers && i < u->embed.nsteps; i++) {
-		const char *name = u->s->program->trains.data[i].name, *suffix = name ? arena_printf(arena, "_%s", name) : "";
+		const char *suffix = train_suffix(arena, &u->s->program->trains.data[i]);
 		say(out, u, "\t$_WORKERS%s = %d,   /* threads that call %s together */\n", suffix, u->embed.steps[i].workers,
 		    u->embed.steps[i].workers_symbol);
 	}
@@ -226,9 +226,7 @@ static void write_step(Text *out, const ObjectUnit *u, int number) {
 	            " * Every float of the inputs is a number: nothing is learnt from nans and infinities. */\nint %s($_train *t",
 	    m->symbol);
 	write_arguments(out, s->inputs, m->ninputs, true);
-	DType dtype = DTYPE_F32;
-	for (int i = 0; i < m->fn->outputs.length; i++)
-		if (m->fn->outputs.data[i].updates < 0) dtype = m->fn->outputs.data[i].val->type.dtype;
+	DType dtype = loss_dtype(m->fn);
 	say(out, u, ", %s *loss, void *scratch);\n", c_type(dtype));
 	if (!m->workers_symbol) return;
 	say(out, u, "\n/* The same step, with the same bits, by %s: each calls it with the same arguments but its own\n"

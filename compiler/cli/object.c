@@ -49,6 +49,8 @@ static const char *member_name(ObjectUnit *u, const char *wanted) {
 	}
 }
 
+const char *train_suffix(Arena *arena, const Train *t) { return t->name ? arena_printf(arena, "_%s", t->name) : ""; }
+
 const char *argument_name(Arena *arena, const char *wanted, const Declared *others, int n) {
 	static const char *const own[] = {"p", "t", "n", "loss", "scratch", "worker", "barrier", "context"};
 	const char *base = c_identifier(arena, wanted), *name = base;
@@ -96,7 +98,7 @@ static void place_fields(ObjectUnit *u) {
 	for (int i = 0; i < p->trains.length; i++) {
 		const Train *t = &p->trains.data[i];
 		EmbedStep *e = &u->embed.steps[i];
-		const char *suffix = t->name ? arena_printf(arena, "_%s", t->name) : "";
+		const char *suffix = train_suffix(arena, t);
 		e->accumulate = MAX(t->accumulate, 1);
 		e->settings = NEW_ARRAY(arena, EmbedSetting, t->nsettings + 1);
 		e->step_offset = add_field(u, "int64_t", 8, arena_printf(arena, "step%s", suffix), "calls that returned 0");
@@ -162,9 +164,9 @@ void block_put(char *to, uint64_t value, int bytes) {
 }
 
 void block_stamp(const ObjectUnit *u, char *block) {
-	block_put(block + offsetof(BlockHead, id), u->embed.params_id, 8);
-	block_put(block + offsetof(BlockHead, abi), EMBED_ABI, 4);
-	block_put(block + offsetof(BlockHead, bytes), u->embed.params_bytes, 4);
+	block_put(block + offsetof(nnc_head, id), u->embed.params_id, 8);
+	block_put(block + offsetof(nnc_head, abi), EMBED_ABI, 4);
+	block_put(block + offsetof(nnc_head, bytes), u->embed.params_bytes, 4);
 }
 
 /* X_param_table: what header.c declares as X_param_info. */

@@ -39,6 +39,8 @@ static inline size_t dense_bytes(Type t) { return (size_t)type_count(t) * (size_
 void object_place(ObjectUnit *u);
 /* X_name; an error when something else is called so already. */
 const char *take_name(ObjectUnit *u, const char *name, const char *what, Span span);
+/* "_NAME", or "" for the train block that has none: what its things are called by. */
+const char *train_suffix(Arena *arena, const Train *t);
 /* An identifier for an argument that none of the others, nor of those that every function has, is called. */
 const char *argument_name(Arena *arena, const char *wanted, const Declared *others, int n);
 /* X_param_table: what header.c declares as X_param_info. */
@@ -52,6 +54,8 @@ void block_stamp(const ObjectUnit *u, char *block);
 void explain_memory(const ObjectUnit *u);
 /* compile.c: scratch for any function. */
 size_t most_scratch(const Embedded *made);
+/* Samples of a step, and of a model's blocks. */
+int64_t object_batch(const ObjectUnit *u);
 /* Fills a unit whose session is open; false after reporting. */
 bool object_describe(ObjectUnit *u);
 bool object_generate(ObjectUnit *u);

@@ -198,11 +198,11 @@ static bool recognise(ObjectUnit *u, const char *path, const char *block, size_t
 	Diag *diag = u->s->diag;
 	const Embed *e = &u->embed;
 	bool trains = u->train, whole = length == e->params_bytes || (trains && length == e->train_bytes);
-	if (length < sizeof(BlockHead)) {
+	if (length < sizeof(nnc_head)) {
 		diag_error(diag, (Span){0}, "'%s' is too short for a block of parameters: it has %zu bytes", path, length);
 		return false;
 	}
-	uint64_t id = get(block + offsetof(BlockHead, id), 8), abi = get(block + offsetof(BlockHead, abi), 4);
+	uint64_t id = get(block + offsetof(nnc_head, id), 8), abi = get(block + offsetof(nnc_head, abi), 4);
 	if (!id && !abi) {
 		diag_error(diag, (Span){0}, "'%s' is a block that was never filled", path);
 		return false;

@@ -27,6 +27,13 @@ static Part make_part(Abi *abi, Fn *f, const char *name, int workers) {
 	return part;
 }
 
+/* The part that needs most scratch, and how much. */
+static void note_scratch(const Part *part, const KernelProgram **most, size_t *bytes) {
+	if (*most && part->kp->arena_bytes <= *bytes) return;
+	*most = part->kp;
+	*bytes = part->kp->arena_bytes;
+}
+
 /* The frame, and a table of io pointers.  team: NULL for one worker. */
 static Call call_begin(Abi *abi, const Part *part, Value persistent, Value arena, const Team *team) {
 	Emit *e = abi->e;
@@ -88,8 +95,7 @@ static void run_model(Call *c, const EmbedModel *m, Value sample) {
 
 static Part model_part(Abi *abi, Fn *f, const EmbedModel *m, const char *what) {
 	Part part = make_part(abi, f, arena_printf(abi->e->arena, "%s.%s", m->symbol, what), 1);
-	if (!abi->out->infer || part.kp->arena_bytes > abi->out->scratch_infer) abi->out->infer = part.kp;
-	abi->out->scratch_infer = MAX(abi->out->scratch_infer, part.kp->arena_bytes);
+	note_scratch(&part, &abi->out->infer, &abi->out->scratch_infer);
 	return part;
 }
 
@@ -195,7 +201,7 @@ static StepFunction begin_step(Abi *abi, const EmbedStep *s, const char *symbol,
 	return f;
 }
 
-static DType loss_dtype(const Fn *fn) {
+DType loss_dtype(const Fn *fn) {
 	for (int i = 0; i < fn->outputs.length; i++)
 		if (fn->outputs.data[i].updates < 0) return fn->outputs.data[i].val->type.dtype;
 	return DTYPE_F32;
@@ -249,8 +255,7 @@ static void guard_step_data(Abi *abi, const EmbedStep *s) {
 static void emit_step(Abi *abi, const EmbedStep *s) {
 	Emit *e = abi->e;
 	StepFunction f = begin_step(abi, s, s->symbol, 1, false);
-	if (!abi->out->train || f.part.kp->arena_bytes > abi->out->scratch_train) abi->out->train = f.part.kp;
-	abi->out->scratch_train = MAX(abi->out->scratch_train, f.part.kp->arena_bytes);
+	note_scratch(&f.part, &abi->out->train, &abi->out->scratch_train);
 	guard_step_data(abi, s);
 	Call c = call_begin(abi, &f.part, f.train, f.scratch, NULL);
 	Value losses = emit_alloca(e, e->i64, MAX(count_losses(s->fn), 1), 8), calls = set_step_io(&c, s, &f, losses);
@@ -336,9 +341,9 @@ static void emit_init(Abi *abi) {
 	Value train = LLVMGetParam(f, 0);
 	guard_blocks(abi, &train, 1);
 	emit_zero(abi, train, embed->train_bytes);
-	emit_store(e, LLVMConstInt(e->i64, embed->params_id, false), byte_offset(abi, train, offsetof(BlockHead, id)));
-	emit_store(e, emit_i32(e, EMBED_ABI), byte_offset(abi, train, offsetof(BlockHead, abi)));
-	emit_store(e, emit_i32(e, (int64_t)embed->params_bytes), byte_offset(abi, train, offsetof(BlockHead, bytes)));
+	emit_store(e, LLVMConstInt(e->i64, embed->params_id, false), byte_offset(abi, train, offsetof(nnc_head, id)));
+	emit_store(e, emit_i32(e, EMBED_ABI), byte_offset(abi, train, offsetof(nnc_head, abi)));
+	emit_store(e, emit_i32(e, (int64_t)embed->params_bytes), byte_offset(abi, train, offsetof(nnc_head, bytes)));
 	emit_store(e, LLVMConstInt(e->i64, embed->train_id, false), byte_offset(abi, train, embed->id_offset));
 	emit_store(e, LLVMGetParam(f, 1), byte_offset(abi, train, embed->seed_offset));
 	for (int i = 0; i < embed->nsteps; i++) {

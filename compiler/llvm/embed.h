@@ -7,7 +7,7 @@
  *     int MODEL(const params *, const in.., out.., [size_t n,] void *scratch)
  *     int STEP(train *, const in.., float *loss, void *scratch)
  *     int STEP_workers(train *, const in.., float *loss, void *scratch, int worker, void (*barrier)(void *, int64_t), void *)
- * A block of parameters begins with a BlockHead, which functions check before anything else: it says whose block it is. */
+ * A block of parameters begins with an nnc_head, which functions check before anything else: it says whose block it is. */
 #ifndef NNC_EMBED_H
 #define NNC_EMBED_H
 
@@ -29,7 +29,7 @@ enum {
 #define CODE(name, number, meaning) EMBED_##name = number,
 	EMBED_CODES(CODE)
 #undef CODE
-	EMBED_ABI = 1                          /* of the blocks and the calls; part of every BlockHead */
+	EMBED_ABI = 1                          /* of the blocks and the calls; part of every nnc_head */
 };
 
 /* An array that the caller owns.  count: elements of one sample where batched, else of the whole. */
@@ -75,7 +75,7 @@ typedef struct Embed {
 	const char *init_symbol;               /* NULL: none */
 	Fn *init;
 	size_t train_bytes, seed_offset;
-	uint64_t params_id, train_id;          /* of a BlockHead; of the whole training block, which stands at id_offset */
+	uint64_t params_id, train_id;          /* of an nnc_head; of the whole training block, which stands at id_offset */
 	size_t params_bytes, id_offset;
 	EmbedBytes *constants; int nconstants;
 	bool small;                            /* kernels run together, on few rows, wherever they can: less scratch, more calls */
@@ -90,6 +90,8 @@ typedef struct Embedded {
 	const char *const *needs; int nneeds;  /* arithmetic of the C compiler's support library that it calls: __aeabi_fadd, .. */
 } Embedded;
 
+/* Of what a step writes to `loss`. */
+DType loss_dtype(const Fn *step);
 /* Fns have been through all passes. */
 Embedded embed_compile(Arena *arena, Embed *embed, const Target *target);
 

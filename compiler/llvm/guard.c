@@ -46,8 +46,8 @@ static void guard_word(Abi *abi, Value base, size_t offset, LLVMTypeRef type, ui
 }
 
 void guard_params(Abi *abi, Value params) {
-	guard_word(abi, params, offsetof(BlockHead, id), abi->e->i64, abi->embed->params_id);
-	guard_word(abi, params, offsetof(BlockHead, abi), abi->e->i32, EMBED_ABI);
+	guard_word(abi, params, offsetof(nnc_head, id), abi->e->i64, abi->embed->params_id);
+	guard_word(abi, params, offsetof(nnc_head, abi), abi->e->i32, EMBED_ABI);
 }
 
 void guard_train(Abi *abi, Value train) {

@@ -7,6 +7,7 @@
 #define NNC_EXEC_H
 
 #include "ir.h"
+#include "packed.h"
 #include "program.h"
 
 /* Where a persistent tensor stands in the block.  Row-major; the last axis is stored `row` elements long
@@ -39,8 +40,7 @@ static inline int64_t lasting_count(Type t) {
 static inline size_t lasting_bytes(Type t) { return (size_t)lasting_count(t) * (size_t)dtype_info[t.dtype].bytes; }
 
 Layout layout_program(Arena *arena, const Program *p);
-/* The same behind a BlockHead, as the blocks of objects are. */
-typedef struct BlockHead { uint64_t id; uint32_t abi, bytes; uint8_t unused[48]; } BlockHead;   /* bytes: of the X_params */
+/* The same behind an nnc_head, as the blocks of objects are. */
 Layout layout_block(Arena *arena, const Program *p);
 /* Dense row-major <-> packed.  `block` is the persistent block. */
 void layout_store(const Layout *layout, const Program *p, int index, const char *block, void *dense);

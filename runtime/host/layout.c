@@ -24,7 +24,7 @@ static Layout layout_from(Arena *arena, const Program *p, size_t first) {
 
 Layout layout_program(Arena *arena, const Program *p) { return layout_from(arena, p, 0); }
 
-Layout layout_block(Arena *arena, const Program *p) { return layout_from(arena, p, sizeof(BlockHead)); }
+Layout layout_block(Arena *arena, const Program *p) { return layout_from(arena, p, sizeof(nnc_head)); }
 
 /* Rows of the last axis: how many, and their bytes dense and packed. */
 typedef struct Rows { int64_t count; size_t dense, packed; } Rows;

@@ -144,12 +144,10 @@ static bool choose_block(ObjectUnit *u) {
 	return false;
 }
 
-/* own: the tensors, as this process has them. */
-static void write_block(ObjectUnit *u, const char *own, uint64_t seed) {
+/* own: the tensors, as this process has them; file: what they are from. */
+static void write_block(ObjectUnit *u, const TensorFile *file, const char *own, uint64_t seed) {
 	Session *s = u->s;
 	size_t bytes = u->train ? u->embed.train_bytes : u->embed.params_bytes;
-	TensorFile *file = tensors_read(s->arena, s->diag, s->options->second);
-	if (!file) return;
 	char *block = block_new(bytes);
 	move_tensors(s->program, &s->layout, own, &u->layout, block, u->train);
 	block_stamp(u, block);
@@ -158,7 +156,6 @@ static void write_block(ObjectUnit *u, const char *own, uint64_t seed) {
 		printf("%s: %s_%s of %zu bytes%s\n", s->options->output, u->x, u->train ? "train" : "params", bytes,
 		       u->train && s->info.has_slots ? ", with the optimiser's state" : "");
 	block_free(block, bytes);
-	tensors_close(file);
 }
 
 static int pack_program(Session *s) {
@@ -171,7 +168,9 @@ static int pack_program(Session *s) {
 	uint64_t seed = o->has_seed ? (uint64_t)o->seed : p->trains.length ? p->trains.data[0].seed : 1;
 	char *own = u.train ? session_block(s, seed) : block_new(MAX(s->layout.bytes, (size_t)1));
 	if (!own) return EXIT_INPUT;
-	if (session_vocabs(s) && weights_load(s->diag, o->second, p, &s->layout, own, false, &s->info)) write_block(&u, own, seed);
+	TensorFile *file = session_vocabs(s) ? tensors_read(s->arena, s->diag, o->second) : NULL;
+	if (file && weights_take(s->diag, o->second, file, p, &s->layout, own, false, &s->info)) write_block(&u, file, own, seed);
+	tensors_close(file);
 	block_free(own, MAX(s->layout.bytes, (size_t)1));
 	return session_report(s);
 }

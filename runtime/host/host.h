@@ -160,6 +160,9 @@ bool weights_save(Diag *diag, const char *path, const Program *p, const Layout *
  * as one warning as long as something matched.  Slots are taken when the file has them. */
 bool weights_load(Diag *diag, const char *path, const Program *p, const Layout *layout, char *block, bool partial,
                   WeightsInfo *info);
+/* The same from a file that has been read. */
+bool weights_take(Diag *diag, const char *path, const TensorFile *file, const Program *p, const Layout *layout, char *block,
+                  bool partial, WeightsInfo *info);
 
 /* ---- batch.c: rows of data sets into io buffers ---------------------------------------------------------------- */
 

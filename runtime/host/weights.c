@@ -174,17 +174,22 @@ static bool load_all(Arena *arena, Mismatch *m, const TensorFile *file, const Pr
 	return !m->fatal;
 }
 
+bool weights_take(Diag *diag, const char *path, const TensorFile *file, const Program *p, const Layout *layout, char *block,
+                  bool partial, WeightsInfo *info) {
+	Arena *arena = arena_new();
+	Mismatch m = {.diag = diag, .path = path};
+	bool ok = same_constants(diag, path, file, p) &&
+	          load_all(arena, &m, file, p, layout, block, (Want){.partial = partial, .prefix = ""});
+	if (info) read_info(file, info);
+	arena_free(arena);
+	return ok;
+}
+
 bool weights_load(Diag *diag, const char *path, const Program *p, const Layout *layout, char *block, bool partial,
                   WeightsInfo *info) {
 	Arena *arena = arena_new();
 	TensorFile *file = tensors_read(arena, diag, path);
-	bool ok = file != NULL;
-	if (ok) {
-		Mismatch m = {.diag = diag, .path = path};
-		ok = same_constants(diag, path, file, p) &&
-		     load_all(arena, &m, file, p, layout, block, (Want){.partial = partial, .prefix = ""});
-		if (info) read_info(file, info);
-	}
+	bool ok = file && weights_take(diag, path, file, p, layout, block, partial, info);
 	tensors_close(file);
 	arena_free(arena);
 	return ok;

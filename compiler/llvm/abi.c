@@ -243,7 +243,7 @@ static void finish_step(Abi *abi, const EmbedStep *s, const StepFunction *f, Val
 	emit_store(e, next, byte_offset(abi, f->train, s->step_offset));
 	if (!count_losses(s->fn)) return;
 	EmitIf wanted = emit_if(e, LLVMBuildIsNotNull(e->builder, f->loss, ""));
-	emit_store(e, emit_load(e, element_type(e, loss_dtype(s->fn)), 1, losses), f->loss);
+	emit_store(e, emit_load(e, lower_memory_type(e, loss_dtype(s->fn)), 1, losses), f->loss);
 	emit_end_if(e, &wanted);
 }
 

@@ -4,15 +4,6 @@
 
 enum { BLOCK_ALIGN = 64 };
 
-LLVMTypeRef element_type(Emit *e, DType dtype) {
-	switch (dtype) {
-	case DTYPE_I32: return e->i32;
-	case DTYPE_F64: return e->f64;
-	case DTYPE_F32: return e->f32;
-	default: return dtype_info[dtype].bytes == 1 ? e->i8 : e->i16;
-	}
-}
-
 void refuse(Abi *abi, Value bad, int code) {
 	Emit *e = abi->e;
 	EmitIf branch = emit_if(e, bad);
@@ -89,7 +80,7 @@ static Value check_function(Abi *abi, DType dtype) {
 	Value f = emit_function(e, arena_printf(e->arena, "check.%s", dtype_info[dtype].text), e->i1, 3, params, true);
 	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), LLVMGetParam(f, 1), 1);
 	Value good = emit_loop_carry(e, &loop, LLVMConstInt(e->i1, 1, false));
-	Value x = emit_load(e, element_type(e, dtype), 1, emit_at(e, LLVMGetParam(f, 0), element_type(e, dtype), loop.i));
+	Value x = emit_load(e, lower_memory_type(e, dtype), 1, emit_at(e, LLVMGetParam(f, 0), lower_memory_type(e, dtype), loop.i));
 	if (dtype_info[dtype].bytes < 4)
 		x = dtype == DTYPE_I8 ? LLVMBuildSExt(e->builder, x, e->i32, "") : LLVMBuildZExt(e->builder, x, e->i32, "");
 	Value inside = LLVMBuildICmp(e->builder, LLVMIntULT, x, LLVMGetParam(f, 2), "");

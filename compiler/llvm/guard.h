@@ -15,7 +15,6 @@ typedef struct Abi {
 	Embedded *out;
 } Abi;
 
-LLVMTypeRef element_type(Emit *e, DType dtype);
 /* The function returns `code` here where `bad` holds. */
 void refuse(Abi *abi, Value bad, int code);
 /* Pointers to blocks: none NULL, all aligned. */

@@ -257,7 +257,8 @@ static void store_operands(Fuse *f, Val *contract) {
 	for (int epilogue = 0; epilogue < 2; epilogue++) {   /* what joins the kernel is not known yet */
 		if (!contract_describe(f->kp, contract, epilogue, &c)) die("contract operand is not addressable");
 		bool stored_a = store_whole(f, a, &c.a, &c.wide_a), stored_b = store_whole(f, b, &c.b, &c.wide_b);
-		if ((stored_a || stored_b) && !contract_describe(f->kp, contract, epilogue, &c)) die("contract operand is not addressable");
+		if ((stored_a || stored_b) && !contract_describe(f->kp, contract, epilogue, &c))
+			die("contract operand is not addressable");
 		if (c.fill && (c.nouter > 0 || c.nsum > 1)) store_factor(f, a);   /* packers know rows and one k */
 		store_dense(f, contract, a, epilogue, &c);
 		if (better_turned(&c)) store_short(f, b);

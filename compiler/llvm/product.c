@@ -1,5 +1,5 @@
-/* product.c: in: a Kernel whose anchor is a contract; out: its code: the loops around the product here, the product by contract.h,
- * and the roots that are computed of it where its tiles appear.  Guarantees: as kernels.c. */
+/* product.c: in: a Kernel whose anchor is a contract; out: its code: the loops around the product here, the product by
+ * contract.h, and the roots that are computed of it where its tiles appear.  Guarantees: as kernels.c. */
 #include "kernel_writer.h"
 
 typedef struct IdList { int *data; int length, capacity; } IdList;

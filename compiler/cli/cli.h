@@ -14,7 +14,7 @@ enum { MAX_REPEATED = 64 };
 typedef struct Options {
 	const char *file, *second;                            /* FILE.nn; what stands after it */
 	const char *name, *out, *weights, *model, *output, *target, *cpu, *features, *emit, *entry, *after, *from, *data_dir, *log;
-	const char *budget, *flash;
+	const char *budget, *flash, *depfile;
 	const char *set_name[MAX_REPEATED], *set_value[MAX_REPEATED]; int nsets;
 	const char *input[MAX_REPEATED]; int ninputs;         /* name=path */
 	int64_t epochs, steps, batch, threads, workers, seed; /* 0: not given (seed: has_seed) */

@@ -384,6 +384,7 @@ static int compile_program(Session *s) {
 		return EXIT_USAGE;
 	}
 	write_files(&u, form, o->output, header);
+	if (o->depfile) write_depfile(s, o->output);
 	code = session_report(s);
 	if (code == EXIT_DONE) print_summary(&u, o->output, header);
 	if (code == EXIT_DONE && o->explain_memory) explain_memory(&u);

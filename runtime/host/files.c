@@ -113,6 +113,12 @@ bool files_have(const Files *files, const char *name) {
 	return have;
 }
 
+const char *files_read(const Files *files, int number) {
+	const File *f = files->open;
+	while (f && number--) f = f->next;
+	return f ? f->path : NULL;
+}
+
 File *file_find(Files *files, Diag *diag, Span span, const char *name) {
 	for (File *f = files->open; f; f = f->next)
 		if (strcmp(f->name, name) == 0) return f;

@@ -15,6 +15,7 @@ typedef struct Files Files;
 Files *files_open(Arena *arena, const char *program_file, const char *data_dir);
 void files_close(Files *files);
 bool files_have(const Files *files, const char *name);            /* whether there is one to read */
+const char *files_read(const Files *files, int number);            /* the path of one that was found and opened; NULL: no more */
 
 /* "cannot write 'path': .." and the like: every output that cannot be written is a failure at run time.  False. */
 bool write_failed(Diag *diag, const char *doing, const char *path, int error);

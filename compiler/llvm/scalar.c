@@ -1,6 +1,7 @@
 /* scalar.c: expands the forward column of ops.def to LLVM code; random numbers.
  * In: operands, scalar or vectors of one length.  Out: the result.  Guarantees: the interpreters' bits. */
 #include <math.h>
+#include <string.h>
 
 #include "elementary.h"
 #include "lower.h"
@@ -70,6 +71,35 @@ static Value floor_division(Emit *e, Value a, Value b, bool rest) {
 
 static Value unary_intrinsic(Emit *e, const char *name, Value a) { return emit_intrinsic(e, name, LLVMTypeOf(a), 1, &a); }
 
+/* Is q + (x - c q) / c, with q = x (1/c) and both corrections rounded once, the quotient x / c for all these x? */
+static bool is_corrected_quotient(int low, int high, float c) {
+	float inverse = 1 / c;
+	for (int i = low; i <= high; i++) {
+		float x = (float)i, q = x * inverse, corrected = fmaf(fmaf(-c, q, x), inverse, q), quotient = x / c;
+		if (memcmp(&corrected, &quotient, sizeof quotient) != 0) return false;
+	}
+	return true;
+}
+
+/* The quotient of `v`, which divides, when three multiplications give its bits: bytes, as pixels are, by a number known here.
+ * A vector's division takes ten cycles or more.  Elsewhere NULL. */
+static Value quotient_of_bytes(Emit *e, const Val *v, Value x) {
+	const Val *bytes = v->arg[0], *c = v->arg[1];
+	while (c->op == OpBroadcast || c->op == OpReshape) c = c->arg[0];
+	if (bytes->op != OpCast || v->type.dtype != DTYPE_F32 || c->op != OpConst || !e->target->has_fma) return NULL;
+	DType from = bytes->arg[0]->type.dtype;
+	int low = from == DTYPE_I8 ? INT8_MIN : 0, high = from == DTYPE_I8 ? INT8_MAX : from == DTYPE_U8 ? UINT8_MAX : -1;
+	float divisor = (float)c->number;
+	if (high < low || !isfinite(divisor) || !is_corrected_quotient(low, high, divisor)) return NULL;
+	Value inverse = like(e, x, 1 / divisor), q = LLVMBuildFMul(e->builder, x, inverse, "");
+	return emit_fma(e, emit_fma(e, like(e, x, -divisor), q, x), inverse, q);
+}
+
+static Value divide(Emit *e, const Val *v, Value a, Value b) {
+	Value quotient = quotient_of_bytes(e, v, a);
+	return quotient ? quotient : LLVMBuildFDiv(e->builder, a, b, "");
+}
+
 #define NEG(a) negate(e, a)
 #define ABS(a) absolute(e, a)
 #define SIGN(a) sign(e, a)
@@ -80,7 +110,7 @@ static Value unary_intrinsic(Emit *e, const char *name, Value a) { return emit_i
 #define ADD(a, b) either(e, a, b, LLVMBuildFAdd, LLVMBuildAdd)
 #define SUB(a, b) either(e, a, b, LLVMBuildFSub, LLVMBuildSub)
 #define MUL(a, b) either(e, a, b, LLVMBuildFMul, LLVMBuildMul)
-#define DIV(a, b) LLVMBuildFDiv(e->builder, a, b, "")
+#define DIV(a, b) divide(e, v, a, b)
 #define MAXIMUM(a, b) lower_maximum(e, a, b)
 #define MINIMUM(a, b) lower_minimum(e, a, b)
 #define IDIV(a, b) floor_division(e, a, b, false)

@@ -83,6 +83,28 @@ static void rounding(void **state) {
 	arena_free(arena);
 }
 
+/* Each byte by constants: by those where multiplications give the quotient's bits, and by those where they would not. */
+static void quotients_of_bytes(void **state) {
+	(void)state;
+	static const double divisors[] = {255,   -255,  127.5, 3,    -7, 0.1,  0.3081,   256,
+	                                  1e-38, 1e-40, 2e38,  3e38, 0,  -0.0, INFINITY, NAN};
+	static const DType bytes[] = {DTYPE_U8, DTYPE_I8, DTYPE_I32};
+	for (int t = 0; t < (int)COUNT(bytes); t++) {
+		Arena *arena = arena_new();
+		unsigned char narrow[256];
+		int32_t wide[256];
+		for (int i = 0; i < 256; i++) narrow[i] = (unsigned char)i, wide[i] = (i - 128) * 16777 + i;
+		Fn *f = fn_new(arena, "quotients");
+		Val *x = fn_input(f, "x", INPUT_DATA, type_make(bytes[t], 1, (int64_t[]){256})), *real = ir_cast(f, x, DTYPE_F32);
+		for (int i = 0; i < (int)COUNT(divisors); i++)
+			fn_output(f, arena_printf(arena, "by %g", divisors[i]), ir_Div(f, real, ir_like(f, real, divisors[i])), -1);
+		char *dense[] = {bytes[t] == DTYPE_I32 ? (char *)wide : (char *)narrow};
+		const char *problem = compare_compiled(arena, fn_canonical(f), dense, target_host(arena), 1, NULL);
+		if (problem) fail_msg("%s: %s", dtype_info[bytes[t]].text, problem);
+		arena_free(arena);
+	}
+}
+
 static void moves(void **state) {
 	(void)state;
 	for (int d = 0; d < (int)COUNT(all); d++)
@@ -221,6 +243,7 @@ static void randoms(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(pointwise_rows), cmocka_unit_test(casts),          cmocka_unit_test(rounding),
+	    cmocka_unit_test(quotients_of_bytes),
 	    cmocka_unit_test(moves),          cmocka_unit_test(reductions),
 	    cmocka_unit_test(contracts),      cmocka_unit_test(rows),
 	    cmocka_unit_test(randoms),        cmocka_unit_test(short_vectors),

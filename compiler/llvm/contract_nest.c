@@ -91,7 +91,7 @@ static void choose_by_rows(Nest *n, const int64_t *counts, int ncounts) {
 				if (kind == PANEL_LAST && !has_last(n)) continue;
 				bool by_segment = plan->inside && !plan->taps && n->c->k <= SHORT_K;
 				bool a_ahead = !plan->pack_a && n->c->a.row == 1 && !plan->taps &&
-				               (by_segment || contract_call_terms(n->c, plan) * 64 > e->target->l1 / 2);
+				               (by_segment || n->c->m * contract_call_terms(n->c, plan) * 4 > e->target->l1 / 2);
 				bool b_ahead = !plan->taps && (plan->b_ahead || by_segment);
 				PanelShape panel = contract_panel_shape(n->c, plan, kind);
 				TileShape shape = {.rows = height, .lanes = plan->lanes, .panel = panel, .a_row = contract_a_row(n->c, plan),

@@ -95,14 +95,15 @@ static void multiply(Emit *e, const TileShape *s, Value a, Value b, EmitLoop *lo
 	}
 }
 
-/* Asks for what a later turn will read: some k on, or, where k is short, in the next segment. */
+/* Asks for what a later turn will read: some k on, or, where k is short, in the next segment.  Of A both ends of a column: the
+ * line where the tile before has ended is near, the one where this ends is new. */
 static void fetch_ahead(Emit *e, const TileShape *s, Value a, Value b, Value a_step, Value b_step) {
 	Value a_on = s->by_segment ? LLVMGetParam(e->function, 8) : emit_mul(e, a_step, emit_index(e, A_TURNS));
 	Value b_on = s->by_segment ? LLVMGetParam(e->function, 9) : emit_mul(e, b_step, emit_index(e, B_TURNS));
 	if (s->a_ahead) {
 		Value later = emit_at(e, a, e->f32, a_on);
 		emit_prefetch(e, later, 3);
-		if (s->by_segment && s->rows > 1) emit_prefetch(e, emit_at_constant(e, later, e->f32, row_of_a(s, s->rows - 1)), 3);
+		if (s->rows > 1) emit_prefetch(e, emit_at_constant(e, later, e->f32, row_of_a(s, s->rows - 1)), 3);
 	}
 	if (!s->b_ahead) return;
 	Value later = emit_at(e, b, e->f32, b_on);

@@ -18,6 +18,7 @@ typedef struct Target {
 	int pointer_bits;
 	int lanes;                             /* f32 lanes of a vector register; 1: scalar machine */
 	int vector_bytes;                      /* lanes * 4 */
+	int at_once;                           /* elements that loops compute at a time, where no order of a sum asks for 16 */
 	int multipliers;                       /* vector multiplications a cycle */
 	int vector_registers;
 	int64_t l1, l2, l3;                    /* data cache bytes: per core, per core, shared; 0 where there is none */

@@ -114,10 +114,10 @@ Value index_value(Lower *k, const Affine *i) {
 	Emit *e = k->e;
 	Value v = partial_value(k, i, k->depth);
 	if (k->lane_level >= 0 && i->coefficient[k->lane_level]) {
-		Value ramp = emit_ramp(e, e->index, LANES);
+		Value ramp = emit_ramp(e, e->index, k->lanes);
 		int64_t scale = i->coefficient[k->lane_level];
-		if (scale != 1) ramp = LLVMBuildMul(e->builder, ramp, emit_splat(e, emit_index(e, scale), LANES), "");
-		v = LLVMBuildAdd(e->builder, emit_splat(e, v, LANES), ramp, "");
+		if (scale != 1) ramp = LLVMBuildMul(e->builder, ramp, emit_splat(e, emit_index(e, scale), k->lanes), "");
+		v = LLVMBuildAdd(e->builder, emit_splat(e, v, k->lanes), ramp, "");
 	}
 	if (i->computed) v = computed_sum(k, i->computed, 1, v);
 	return v;

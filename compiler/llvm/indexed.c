@@ -112,10 +112,10 @@ static Value fold_places(Lower *k, Val *v, const At *at, const Reach *reach, Val
 	Affine turn = index_variable(k->depth);
 	Affine window = index_scale_add(k, first, 1, &turn);
 	Value i = index_value(k, &window), there = LLVMBuildICmp(e->builder, LLVMIntSLT, i, reach->past, "");
-	Value steps = LLVMBuildMul(e->builder, i, emit_splat(e, emit_index(e, stride), LANES), "");
+	Value steps = LLVMBuildMul(e->builder, i, emit_splat(e, emit_index(e, stride), k->lanes), "");
 	Value distance = LLVMBuildSub(e->builder, reach->place.computed, steps, ""), r = quotient(k, distance, dilation);
 	if (dilation > 1) {
-		Value rest = LLVMBuildURem(e->builder, distance, emit_splat(e, emit_index(e, dilation), LANES), "");
+		Value rest = LLVMBuildURem(e->builder, distance, emit_splat(e, emit_index(e, dilation), k->lanes), "");
 		there = mask_and(k, there, LLVMBuildICmp(e->builder, LLVMIntEQ, rest, LLVMConstNull(LLVMTypeOf(rest)), ""));
 	}
 	Affine element = {.computed = r, .level = k->depth};
@@ -127,7 +127,7 @@ static Value fold_places(Lower *k, Val *v, const At *at, const Reach *reach, Val
 
 /* The sum of the windows that reach this place, in their order. */
 Value fold_value(Lower *k, Val *v, const At *at, Value mask) {
-	int lanes = k->lane_level >= 0 ? LANES : 1;
+	int lanes = k->lane_level >= 0 ? k->lanes : 1;
 	Value start = reduce_start(k->e, OpReduceSum, v->type.dtype, lanes);
 	Reach reach = reaching(k, v, &at->axis[v->list[0].data[0]]);
 	return (emit_lanes(reach.place.computed) > 1 ? fold_places : fold_place)(k, v, at, &reach, start, mask);
@@ -147,7 +147,7 @@ Value sum_buckets_value(Lower *k, Val *v, const At *at, Value mask) {
 	ends.axis[batch].constant++;
 	Value end = as_index(e, lower_value(k, buckets, &ends, mask));
 	EmitLoop loop;
-	int lanes = k->lane_level >= 0 ? LANES : 1;
+	int lanes = k->lane_level >= 0 ? k->lanes : 1;
 	Value start = reduce_start(e, OpReduceSum, v->type.dtype, lanes);
 	open_sum(k, &loop, begin, end, type_count(places));
 	Value sum = emit_loop_carry(e, &loop, start);

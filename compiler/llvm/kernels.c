@@ -41,8 +41,10 @@ static bool tree_is_dense(const KernelProgram *kp, const Val *v, bool top) {
 	return false;
 }
 
-bool needs_split(const KernelProgram *kp, const Kernel *kernel, int64_t n) {
-	if (n % LANES == 0) return false;
+bool needs_split(const Lower *k, int64_t n) {
+	const KernelProgram *kp = k->kp;
+	const Kernel *kernel = k->kernel;
+	if (n % k->lanes == 0) return false;
 	for (int i = 0; i < kernel->roots.length; i++)
 		if (tree_is_dense(kp, kernel->roots.data[i], true)) return true;
 	return false;
@@ -90,7 +92,7 @@ static bool one_by_one(const KernelWriter *w) { return w->lower.e->target->lanes
 void write_lanes(KernelWriter *w, At *at, int axis, int64_t n, Value begin, Value end, const Val *skip) {
 	Lower *k = &w->lower;
 	Emit *e = k->e;
-	int64_t whole = w->split ? n - n % LANES : n;
+	int64_t whole = w->split ? n - n % k->lanes : n;
 	EmitLoop loop;
 	if (one_by_one(w)) {
 		level_open(k, &loop, begin, end, 1, n, false);
@@ -103,20 +105,26 @@ void write_lanes(KernelWriter *w, At *at, int axis, int64_t n, Value begin, Valu
 	}
 	if (whole > 0) {
 		Value stop = w->split ? emit_min(e, end, emit_index(e, whole)) : end;
-		level_open(k, &loop, begin, stop, LANES, n, true);
+		level_open(k, &loop, begin, stop, k->lanes, n, true);
 		set_lanes(w, at, axis);
 		write_each(w, at, skip);
 		level_close(k, &loop);
 	}
 	if (w->split) {   /* runs once, or not at all */
 		Value start = whole > 0 ? emit_maximum(e, begin, emit_index(e, whole)) : begin;
-		level_open(k, &loop, start, end, LANES, n, true);
+		level_open(k, &loop, start, end, k->lanes, n, true);
 		set_lanes(w, at, axis);
-		k->tail = (int)(n % LANES);
+		k->tail = (int)(n % k->lanes);
 		write_each(w, at, skip);
 		k->tail = 0;
 		level_close(k, &loop);
 	}
+}
+
+/* Where the last whole vector from begin on ends. */
+static Value end_of_vectors(Lower *k, Value begin, Value end) {
+	Value whole = LLVMBuildAnd(k->e->builder, emit_sub(k->e, end, begin), emit_index(k->e, -k->lanes), "");
+	return emit_add(k->e, begin, whole);
 }
 
 void write_run(KernelWriter *w, int64_t count, Value begin, Value end, bool always_whole) {
@@ -133,13 +141,13 @@ void write_run(KernelWriter *w, int64_t count, Value begin, Value end, bool alwa
 		level_close(k, &loop);
 		return;
 	}
-	Value whole = LLVMBuildAnd(e->builder, emit_sub(e, end, begin), emit_index(e, -LANES), ""), stop = emit_add(e, begin, whole);
+	Value stop = end_of_vectors(k, begin, end);
 	for (int part = 0; part < (always_whole ? 1 : 2); part++) {
-		level_open(k, &loop, part ? stop : begin, part ? end : stop, LANES, count, true);
+		level_open(k, &loop, part ? stop : begin, part ? end : stop, k->lanes, count, true);
 		k->tile_row_level = k->depth;
 		at.axis[0] = index_variable(k->depth);
 		k->tail = part ? -1 : 0;
-		k->tail_lanes = part ? emit_tail_mask(e, LANES, emit_sub(e, end, loop.i)) : NULL;
+		k->tail_lanes = part ? emit_tail_mask(e, k->lanes, emit_sub(e, end, loop.i)) : NULL;
 		write_roots(k, &at, NULL);
 		k->tail = 0;
 		level_close(k, &loop);
@@ -154,15 +162,15 @@ void write_ragged(KernelWriter *w, At *at, int axis, int64_t n, Value begin, Val
 		write_lanes(w, at, axis, n, begin, end, skip);
 		return;
 	}
-	Value whole = LLVMBuildAnd(e->builder, emit_sub(e, end, begin), emit_index(e, -LANES), ""), stop = emit_add(e, begin, whole);
-	level_open(k, &loop, begin, stop, LANES, n, true);
+	Value stop = end_of_vectors(k, begin, end);
+	level_open(k, &loop, begin, stop, k->lanes, n, true);
 	set_lanes(w, at, axis);
 	write_roots(k, at, skip);
 	level_close(k, &loop);
-	level_open(k, &loop, stop, end, LANES, n, true);
+	level_open(k, &loop, stop, end, k->lanes, n, true);
 	set_lanes(w, at, axis);
 	k->tail = -1;
-	k->tail_lanes = emit_tail_mask(e, LANES, emit_sub(e, end, loop.i));
+	k->tail_lanes = emit_tail_mask(e, k->lanes, emit_sub(e, end, loop.i));
 	write_roots(k, at, skip);
 	k->tail = 0;
 	level_close(k, &loop);
@@ -215,15 +223,14 @@ static int lane_axis(const KernelProgram *kp, const Kernel *kernel) {
 	return axis;
 }
 
-/* Along an axis that only axes of one element follow: its rows are not padded, so what is left after whole 16s is done one by
- * one. */
+/* Along an axis that only axes of one element follow: its rows are not padded, so what is left after whole vectors is done
+ * one by one. */
 static void write_unpadded(KernelWriter *w, At *at, int axis, Value begin, Value end) {
 	Lower *k = &w->lower;
-	Emit *e = k->e;
 	int64_t n = k->kernel->domain.dim[axis];
 	EmitLoop loop;
-	Value whole = LLVMBuildAnd(e->builder, emit_sub(e, end, begin), emit_index(e, -LANES), ""), stop = emit_add(e, begin, whole);
-	level_open(k, &loop, begin, stop, LANES, n, true);
+	Value stop = end_of_vectors(k, begin, end);
+	level_open(k, &loop, begin, stop, k->lanes, n, true);
 	set_lanes(w, at, axis);
 	write_each(w, at, NULL);
 	level_close(k, &loop);
@@ -253,7 +260,7 @@ static void write_map_row(KernelWriter *w, At *at) {
 		write_unpadded(w, at, axis, begin, end);
 		return;
 	}
-	w->split = needs_split(k->kp, k->kernel, n);
+	w->split = needs_split(k, n);
 	write_lanes(w, at, axis, n, begin, end, NULL);
 }
 
@@ -262,8 +269,10 @@ static void write_map_run(KernelWriter *w) {
 	const Kernel *kernel = w->lower.kernel;
 	int64_t count = type_count(kernel->domain), row = count / kernel->domain.dim[0];
 	Value n = emit_index(w->lower.e, row);
-	if (kernel->partition < 0) write_run(w, count, emit_index(w->lower.e, 0), emit_index(w->lower.e, count), count % LANES == 0);
-	else write_run(w, count, emit_mul(w->lower.e, w->begin, n), emit_mul(w->lower.e, w->end, n), row % LANES == 0);
+	Emit *e = w->lower.e;
+	int lanes = w->lower.lanes;
+	if (kernel->partition < 0) write_run(w, count, emit_index(e, 0), emit_index(e, count), count % lanes == 0);
+	else write_run(w, count, emit_mul(e, w->begin, n), emit_mul(e, w->end, n), row % lanes == 0);
 }
 
 /* A pad whose inside has been written where it belongs. */
@@ -286,7 +295,7 @@ static void write_running(KernelWriter *w, At *at) {
 	Emit *e = k->e;
 	Val *v = k->kernel->anchor;
 	int64_t n = v->type.dim[w->along];
-	int lane_level = k->lane_level, lanes = lane_level >= 0 ? LANES : 1;
+	int lane_level = k->lane_level, lanes = lane_level >= 0 ? k->lanes : 1;
 	EmitLoop loop;
 	Value start = reduce_start(e, OpReduceSum, v->type.dtype, lanes);
 	level_open(k, &loop, emit_index(e, 0), emit_index(e, n), 1, n, false);
@@ -358,6 +367,7 @@ static Value write_kernel(Emit *e, const KernelProgram *kp, const Kernel *kernel
 		LLVMAddAttributeAtIndex(function, (LLVMAttributeIndex)(i + 1), LLVMCreateEnumAttribute(e->context, noalias, 0));
 	KernelWriter *w = NEW(e->arena, KernelWriter);
 	w->lower = (Lower){.e = e, .kp = kp, .kernel = kernel, .lane_level = -1, .tile_column_level = -1};
+	w->lower.lanes = kernel->kind == KERNEL_ROWS ? LANES : e->target->at_once;
 	w->lower.pointer = NEW_ARRAY(e->arena, Value, kp->buffers.length + 1);
 	for (int i = 0; i < code->nbuffers; i++) w->lower.pointer[code->buffers[i]] = LLVMGetParam(function, (unsigned)i);
 	w->scratch = LLVMGetParam(function, (unsigned)code->nbuffers);

@@ -17,7 +17,7 @@ typedef struct Affine { int64_t constant; int64_t coefficient[MAX_LOOPS]; Value 
 /* An element of a value of rank r: axis[0 .. r), or, when flat, axis[0] counts elements in row-major order. */
 typedef struct At { bool flat; Affine axis[MAX_RANK]; } At;
 
-/* Element values: a scalar where nothing depends on the lanes, else a vector of LANES. */
+/* Element values: a scalar where nothing depends on the lanes, else a vector of Lower.lanes. */
 typedef struct Memo { const Val *v; At at; Value mask; Value value; struct Memo *next; } Memo;
 
 /* The row of a wide value in the worker's scratch, in whole vectors. */
@@ -44,9 +44,10 @@ typedef struct Lower {
 	Value *site;                     /* the argument for each, i64 */
 	Level level[MAX_LOOPS];
 	int depth;                       /* innermost open level */
-	int lane_level;                  /* whose variable is the first of LANES elements, or -1 */
+	int lanes;                       /* elements computed at a time: 16 along rows that are summed, else Target.at_once */
+	int lane_level;                  /* whose variable is the first of `lanes` elements, or -1 */
 	int tail;                        /* only the first `tail` lanes exist (0: all; -1: as tail_lanes says) */
-	Value tail_lanes;                /* <LANES x i1> */
+	Value tail_lanes;                /* <lanes x i1> */
 	Value zero;                      /* of kernels of rows: always 0, which LLVM does not know */
 	const Val *tile_value;           /* a contract's result in its tile */
 	Value tile;                      /* where its row 0, column 0 would stand */

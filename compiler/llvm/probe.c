@@ -7,26 +7,27 @@
 #include "stack.h"
 #include "target.h"
 
-/* What the assembly of a product of many lanes has in it, for each kind of vector register: the first that is found holds. */
+/* What the assembly of a product of many lanes has in it, for each kind of vector register: the first that is found holds.
+ * at_once: WebAssembly is sent over networks, and its code generator takes the bits of masks of more than four lanes apart. */
 static const struct Family {
 	const char *architecture, *text;
-	int lanes, registers;
+	int lanes, registers, at_once;
 	bool has_mask;
 } families[] = {
-    {"x86_64", "%zmm", 16, 32, true},
-    {"x86_64", "%ymm", 8, 16, false},
-    {"x86_64", "%xmm", 4, 16, false},
-    {"aarch64", ".4s", 4, 32, false},
-    {"arm64", ".4s", 4, 32, false},
-    {"arm", "vmul.f32\tq", 4, 16, false},
-    {"arm", "vmul.f32\ts", 1, 32, false},
-    {"thumb", "vmul.f32\tq", 4, 8, false},
-    {"thumb", "vmul.f32\ts", 1, 32, false},
-    {"riscv", "vfmul.v", 4, 32, false},
-    {"riscv", "fmul.s", 1, 32, false},
-    {"wasm", "f32x4.mul", 4, 16, false},
-    {"wasm", "f32.mul", 1, 16, false},
-    {"", "", 1, 8, false},                 /* floats in registers of integers */
+    {"x86_64", "%zmm", 16, 32, 16, true},
+    {"x86_64", "%ymm", 8, 16, 16, false},
+    {"x86_64", "%xmm", 4, 16, 16, false},
+    {"aarch64", ".4s", 4, 32, 16, false},
+    {"arm64", ".4s", 4, 32, 16, false},
+    {"arm", "vmul.f32\tq", 4, 16, 16, false},
+    {"arm", "vmul.f32\ts", 1, 32, 16, false},
+    {"thumb", "vmul.f32\tq", 4, 8, 16, false},
+    {"thumb", "vmul.f32\ts", 1, 32, 16, false},
+    {"riscv", "vfmul.v", 4, 32, 16, false},
+    {"riscv", "fmul.s", 1, 32, 16, false},
+    {"wasm", "f32x4.mul", 4, 15, 4, false},   /* those of x86-64 less one that engines keep for themselves */
+    {"wasm", "f32.mul", 1, 15, 16, false},
+    {"", "", 1, 8, 16, false},             /* floats in registers of integers */
 };
 
 bool target_is(const Target *t, const char *architecture) { return !strncmp(t->triple, architecture, strlen(architecture)); }
@@ -36,7 +37,10 @@ static void take_family(Target *t, const struct Family *f) {
 	t->vector_bytes = f->lanes * 4;
 	t->vector_registers = f->registers;
 	t->has_mask = f->has_mask;
-	t->multipliers = f->lanes == 1 || (f->lanes == 16 && !strcmp(t->cpu, "znver4")) ? 1 : 2;   /* that one: two turns for 16 */
+	t->at_once = f->at_once;
+	bool slow = f->lanes == 16 && !strcmp(t->cpu, "znver4");   /* two turns for 16 */
+	bool apart = target_is(t, "wasm");                         /* the sum takes as long again */
+	t->multipliers = f->lanes == 1 || slow || apart ? 1 : 2;
 }
 
 void target_shape(Target *t, int lanes) {

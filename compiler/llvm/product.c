@@ -102,18 +102,18 @@ static void fill_operand(Emit *e, void *context, const ContractBlock *block) {
 	Value outer0 = down ? block->column : block->row, outers = down ? block->columns : block->rows;
 	Value lane0 = down ? block->row : block->column, lanes = down ? block->rows : block->columns;
 	int64_t extent = c->sum[0].extent, step = down ? c->sum[0].a : c->rows.a;
-	Value whole = LLVMBuildAnd(e->builder, lanes, emit_index(e, -LANES), ""), stop = emit_add(e, lane0, whole),
+	Value whole = LLVMBuildAnd(e->builder, lanes, emit_index(e, -k->lanes), ""), stop = emit_add(e, lane0, whole),
 	      end = emit_add(e, lane0, lanes);
 	EmitLoop outer, inner;
 	level_open(k, &outer, outer0, emit_add(e, outer0, outers), 1, down ? extent : c->rows.extent, false);
 	int outer_level = k->depth;
 	Value row = emit_sub(e, emit_mul(e, emit_sub(e, outer.i, outer0), emit_index(e, block->stride)), lane0);
 	for (int part = 0; part < 2; part++) {
-		level_open(k, &inner, part ? stop : lane0, part ? end : stop, LANES, down ? c->rows.extent : extent, true);
+		level_open(k, &inner, part ? stop : lane0, part ? end : stop, k->lanes, down ? c->rows.extent : extent, true);
 		Affine lane = index_variable(k->depth);
 		at.axis[0] = index_scale_add(k, index_variable(outer_level), step, &lane);
 		k->tail = part ? -1 : 0;
-		k->tail_lanes = part ? emit_tail_mask(e, LANES, emit_sub(e, end, inner.i)) : NULL;
+		k->tail_lanes = part ? emit_tail_mask(e, k->lanes, emit_sub(e, end, inner.i)) : NULL;
 		fill_lanes(k, v, &at, emit_at(e, block->to, e->f32, emit_add(e, row, inner.i)), k->tail_lanes);
 		k->tail = 0;
 		level_close(k, &inner);
@@ -371,9 +371,9 @@ void write_product(KernelWriter *w) {
 	w->contraction = c;
 	w->turns = contract.turns.extent ? loop_of_turns(kernel) : -1;
 	w->run = plan.run, w->whole = true;
-	for (int i = 0; i < plan.nheights; i++) w->whole = w->whole && plan.heights[i] * c->columns.extent % LANES == 0;
-	w->split = needs_split(kp, kernel, c->columns.extent);
-	w->ragged = c->columns.extent > 1 && plan.lanes < LANES && (kernel->panels || plan.epilogue_columns < c->columns.extent);
+	for (int i = 0; i < plan.nheights; i++) w->whole = w->whole && plan.heights[i] * c->columns.extent % k->lanes == 0;
+	w->split = needs_split(k, c->columns.extent);
+	w->ragged = c->columns.extent > 1 && plan.lanes < k->lanes && (kernel->panels || plan.epilogue_columns < c->columns.extent);
 	k->tile_value = kernel->anchor;
 	k->of_tile = NEW_ARRAY(e->arena, char, kp->fn->vals.length + 1);
 	if (contract.epilogue) hoist_scalars(k);

@@ -339,7 +339,7 @@ const char *target_text(Arena *arena, const Target *t) {
 	    arena_printf(arena, "fma %d %d round %d %d mask %d", t->has_fma, t->has_fma64, t->has_round, t->has_round64, t->has_mask);
 	const char *caches = arena_printf(arena, "%lld %lld %lld %lld", (long long)t->l1, (long long)t->l2, (long long)t->l3,
 	                                  (long long)t->least_cache);
-	return arena_printf(arena, "%s cpu %s features %s %s pointer %d lanes %d registers %d multipliers %d caches %s",
-	                    t->triple, t->cpu, t->features, can, t->pointer_bits, t->lanes, t->vector_registers, t->multipliers,
-	                    caches);
+	return arena_printf(arena, "%s cpu %s features %s %s pointer %d lanes %d at once %d registers %d multipliers %d caches %s",
+	                    t->triple, t->cpu, t->features, can, t->pointer_bits, t->lanes, t->at_once, t->vector_registers,
+	                    t->multipliers, caches);
 }

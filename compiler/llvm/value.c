@@ -1,11 +1,11 @@
-/* value.c: in: a value of the Fn and an index; out: the code that computes that element (or 16 neighbours).
+/* value.c: in: a value of the Fn and an index; out: the code that computes that element (or of neighbours, along the lanes).
  * Guarantees: each element is computed by the same operations in the same order as the f32 interpreter's; nothing outside
  * a buffer is touched except padding that belongs to it. */
 #include "lower.h"
 
 #include <string.h>
 
-Value lower_as_lanes(Lower *k, Value v) { return emit_lanes(v) > 1 ? v : emit_splat(k->e, v, LANES); }
+Value lower_as_lanes(Lower *k, Value v) { return emit_lanes(v) > 1 ? v : emit_splat(k->e, v, k->lanes); }
 
 /* Where code was moved out to, the builder stands before the end of a block that other loops begin from, and the levels of these
  * loops are above the present one.  That end waits until this loop is closed, and so do the levels; then those loops begin
@@ -71,7 +71,7 @@ static bool lanes_are_padded(const Lower *k, const Buffer *b, const At *at) {
 	if (i->computed || i->constant != 0 || i->coefficient[k->lane_level] != 1) return false;
 	for (int l = 1; l < MAX_LOOPS; l++)
 		if (l != k->lane_level && i->coefficient[l]) return false;
-	return b->type.rank == 1 || b->row % LANES == 0;
+	return b->type.rank == 1 || b->row % k->lanes == 0;
 }
 
 /* Element offset of `at` in the buffer. */
@@ -99,8 +99,8 @@ static Affine buffer_offset(Lower *k, const Buffer *b, At *at) {
 static Value tail_mask(Lower *k) {
 	Value bits[LANES];
 	if (k->tail < 0) return k->tail_lanes;
-	for (int i = 0; i < LANES; i++) bits[i] = LLVMConstInt(k->e->i1, (unsigned)(i < k->tail), false);
-	return LLVMConstVector(bits, LANES);
+	for (int i = 0; i < k->lanes; i++) bits[i] = LLVMConstInt(k->e->i1, (unsigned)(i < k->tail), false);
+	return LLVMConstVector(bits, k->lanes);
 }
 
 /* Mask and tail.  LLVM 19, splitting 16 lanes in two for AVX2, breaks down over a load whose mask is one bit for all lanes and
@@ -118,9 +118,9 @@ static Value all_mask(Lower *k, Value mask) {
 	if (!k->tail && !in_registers) return mask;
 	Value at = in_registers ? k->zero : lanes->variable;
 	if (in_registers)
-		mask = LLVMBuildOr(e->builder, mask, emit_splat(e, LLVMBuildICmp(e->builder, LLVMIntNE, at, emit_index(e, 0), ""), LANES),
-		                   "");
-	Value exist = k->tail < 0 ? k->tail_lanes : emit_tail_mask(e, LANES, emit_sub(e, emit_index(e, lanes->extent), at));
+		mask = LLVMBuildOr(e->builder, mask,
+		                   emit_splat(e, LLVMBuildICmp(e->builder, LLVMIntNE, at, emit_index(e, 0), ""), k->lanes), "");
+	Value exist = k->tail < 0 ? k->tail_lanes : emit_tail_mask(e, k->lanes, emit_sub(e, emit_index(e, lanes->extent), at));
 	return LLVMBuildAnd(e->builder, mask, exist, "");
 }
 
@@ -134,7 +134,7 @@ Value lower_load(Lower *k, Value base, DType dtype, const Affine *offset, Value 
 		}
 		Value at = emit_at(e, base, element, index_value(k, offset));
 		if (!mask) return lower_from_memory(e, emit_load(e, element, 1, at), dtype);
-		Value all = emit_splat(e, index_value(k, offset), LANES);
+		Value all = emit_splat(e, index_value(k, offset), k->lanes);
 		return lower_from_memory(k->e, emit_gather(e, element, base, all, all_mask(k, mask)), dtype);
 	}
 	if (index_is_adjacent(k, offset)) {
@@ -143,10 +143,10 @@ Value lower_load(Lower *k, Value base, DType dtype, const Affine *offset, Value 
 		Value start = emit_add(e, index_value(k, &first), k->level[k->lane_level].variable);
 		Value pointer = emit_at(e, base, element, start);
 		Value raw;
-		if (mask) raw = emit_load_masked(e, element, LANES, pointer, all_mask(k, mask));
-		else if (k->tail < 0) raw = emit_load_masked(e, element, LANES, pointer, k->tail_lanes);
-		else if (k->tail && !padded) raw = emit_load_partial(e, element, LANES, pointer, k->tail);
-		else raw = emit_load(e, element, LANES, pointer);
+		if (mask) raw = emit_load_masked(e, element, k->lanes, pointer, all_mask(k, mask));
+		else if (k->tail < 0) raw = emit_load_masked(e, element, k->lanes, pointer, k->tail_lanes);
+		else if (k->tail && !padded) raw = emit_load_partial(e, element, k->lanes, pointer, k->tail);
+		else raw = emit_load(e, element, k->lanes, pointer);
 		return lower_from_memory(k->e, raw, dtype);
 	}
 	return lower_from_memory(k->e, emit_gather(e, element, base, index_value(k, offset), all_mask(k, mask)), dtype);
@@ -205,7 +205,7 @@ static Value load_kept(Lower *k, const Kept *kept, const At *at) {
 	const Affine *i = &at->axis[kept->v->type.rank - 1];
 	if (k->lane_level < 0 || at->flat || i->computed || i->coefficient[k->lane_level] != 1)
 		die("a row that is kept is read along itself");
-	Value raw = emit_load(k->e, lower_memory_type(k->e, dtype), LANES, kept_address(k, kept, i->constant));
+	Value raw = emit_load(k->e, lower_memory_type(k->e, dtype), k->lanes, kept_address(k, kept, i->constant));
 	return lower_from_memory(k->e, raw, dtype);
 }
 
@@ -220,9 +220,10 @@ static Value load_tile(Lower *k, const Val *v) {
 	Value pointer = emit_at(e, k->tile, e->f32, i);
 	if (k->lane_level < 0) return emit_load(e, e->f32, 1, pointer);
 	const Buffer *b = buffer >= 0 ? &k->kp->buffers.data[buffer] : NULL;   /* the tile is the result itself */
-	bool dense = b && (b->exact || k->tail < 0 || b->row % LANES);
-	if (dense && k->tail < 0) return emit_load_masked(e, e->f32, LANES, pointer, k->tail_lanes);
-	return dense && k->tail ? emit_load_partial(e, e->f32, LANES, pointer, k->tail) : emit_load(e, e->f32, LANES, pointer);
+	bool dense = b && (b->exact || k->tail < 0 || b->row % k->lanes);
+	if (dense && k->tail < 0) return emit_load_masked(e, e->f32, k->lanes, pointer, k->tail_lanes);
+	if (dense && k->tail) return emit_load_partial(e, e->f32, k->lanes, pointer, k->tail);
+	return emit_load(e, e->f32, k->lanes, pointer);
 }
 
 /* A few terms that are read where they lie (a pooling's taps) are written out: their indices are constants then. */
@@ -249,7 +250,7 @@ static Value reduce_loop(Lower *k, Val *v, const At *at, Value mask) {
 	Val *a = v->arg[0];
 	int axis = (int)v->list[0].data[0];
 	int64_t n = a->type.dim[axis];
-	int lanes = k->lane_level >= 0 ? LANES : 1;
+	int lanes = k->lane_level >= 0 ? k->lanes : 1;
 	int lane_level = k->lane_level;
 	Value start = reduce_start(e, op, v->type.dtype, lanes);
 	if (is_written_out(k, a, n)) {
@@ -364,7 +365,7 @@ static Value chain_blocks(Chain *c, int number, Value total) {
 
 static Value chain_loops(Lower *k, Val *v, const At *at, Value mask) {
 	ContractOrder order = contract_order(v);
-	Chain c = {.k = k, .v = v, .lane_level = k->lane_level, .lanes = k->lane_level >= 0 ? LANES : 1, .mask = mask};
+	Chain c = {.k = k, .v = v, .lane_level = k->lane_level, .lanes = k->lane_level >= 0 ? k->lanes : 1, .mask = mask};
 	for (int o = 0; o < 2; o++)
 		for (int i = 0; i < v->list[o].length; i++) {
 			int y = label_axis(v->list[2], v->list[o].data[i]);
@@ -423,7 +424,9 @@ static Value dot_loops(Lower *k, Val *v, const At *at) {
 			if (y >= 0) of[o].axis[i] = at->axis[y];
 		}
 	Value start = reduce_start(e, OpReduceSum, v->type.dtype, LANES);
+	int lanes = k->lanes;
 	EmitLoop blocks;
+	k->lanes = LANES;   /* which the order of the sum asks for */
 	level_open(k, &blocks, emit_index(e, 0), emit_index(e, n), SUM_BLOCK, n, false);
 	Value total = emit_loop_carry(e, &blocks, reduce_start(e, OpReduceSum, v->type.dtype, 1));
 	Value whole = emit_index(e, n - n % LANES);
@@ -434,6 +437,7 @@ static Value dot_loops(Lower *k, Val *v, const At *at) {
 	Value first = LLVMBuildICmp(e->builder, LLVMIntEQ, blocks.i, emit_index(e, 0), "");
 	emit_loop_next(e, &blocks, 0, LLVMBuildSelect(e->builder, first, sum, reduce_step(e, OpReduceSum, total, sum), ""));
 	level_close(k, &blocks);
+	k->lanes = lanes;
 	return blocks.result[0];
 }
 
@@ -448,7 +452,7 @@ static Value is_larger(Emit *e, Value x, Value best, bool real) {
 static Value argmax_loop(Lower *k, Val *v, const At *at, Value mask) {
 	Emit *e = k->e;
 	Val *a = v->arg[0];
-	int axis = (int)v->list[0].data[0], lanes = k->lane_level >= 0 ? LANES : 1, lane_level = k->lane_level;
+	int axis = (int)v->list[0].data[0], lanes = k->lane_level >= 0 ? k->lanes : 1, lane_level = k->lane_level;
 	bool real = dtype_is_float(a->type.dtype);
 	Value start = reduce_start(e, OpReduceMax, a->type.dtype, lanes), none = LLVMConstNull(emit_vector_type(e, e->i32, lanes));
 	if (is_written_out(k, a, a->type.dim[axis])) {
@@ -489,7 +493,7 @@ Value mask_select(Lower *k, Value mask, Value a, Value b) {
 Value mask_in_range(Lower *k, const Affine *index, int64_t n) {
 	Emit *e = k->e;
 	Value v = index_value(k, index);
-	Value limit = emit_lanes(v) > 1 ? emit_splat(e, emit_index(e, n), LANES) : emit_index(e, n);
+	Value limit = emit_lanes(v) > 1 ? emit_splat(e, emit_index(e, n), k->lanes) : emit_index(e, n);
 	return LLVMBuildICmp(e->builder, LLVMIntULT, v, limit, "");   /* unsigned: negative numbers are large */
 }
 
@@ -505,7 +509,7 @@ static Value pad_value(Lower *k, Val *v, const At *at, Value mask) {
 			int level = index_level(k, &below.axis[i]);
 			Outside out = lower_go_out(k, level);
 			Value x = index_value(k, &below.axis[i]);
-			Value step = emit_lanes(x) > 1 ? emit_splat(e, emit_index(e, inner + 1), LANES) : emit_index(e, inner + 1);
+			Value step = emit_lanes(x) > 1 ? emit_splat(e, emit_index(e, inner + 1), k->lanes) : emit_index(e, inner + 1);
 			Value rest = LLVMBuildSRem(e->builder, x, step, "");
 			Value there = mask_and(k, LLVMBuildICmp(e->builder, LLVMIntEQ, rest, LLVMConstNull(LLVMTypeOf(rest)), ""),
 			                       LLVMBuildICmp(e->builder, LLVMIntSGE, x, LLVMConstNull(LLVMTypeOf(x)), ""));
@@ -548,9 +552,9 @@ static Value iota_value(Lower *k, const Affine *i) {
 	if (!c) return v;
 	Value first =
 	    LLVMBuildMul(e->builder, LLVMBuildTrunc(e->builder, k->level[k->lane_level].variable, e->i32, ""), emit_i32(e, c), "");
-	Value ramp = emit_ramp(e, e->i32, LANES);
-	if (c != 1) ramp = LLVMBuildMul(e->builder, ramp, emit_splat(e, emit_i32(e, c), LANES), "");
-	return LLVMBuildAdd(e->builder, emit_splat(e, LLVMBuildAdd(e->builder, v, first, ""), LANES), ramp, "");
+	Value ramp = emit_ramp(e, e->i32, k->lanes);
+	if (c != 1) ramp = LLVMBuildMul(e->builder, ramp, emit_splat(e, emit_i32(e, c), k->lanes), "");
+	return LLVMBuildAdd(e->builder, emit_splat(e, LLVMBuildAdd(e->builder, v, first, ""), k->lanes), ramp, "");
 }
 
 static Value flat_number(Lower *k, const Val *v, const At *at) {

@@ -23,25 +23,27 @@ static void what_they_can_do(void **unused) {
 		const char *name, *cpu, *features;
 		int lanes, registers;
 		bool fma, mask;
+		int at_once;
 	} known[] = {
-	    {"x86-64", NULL, NULL, 8, 16, true, false},
-	    {"x86_64-linux-gnu", "x86-64", NULL, 4, 16, false, false},
-	    {"x86-64", "x86-64-v2", NULL, 4, 16, false, false},
-	    {"x86-64", "x86-64-v3", NULL, 8, 16, true, false},
-	    {"x86-64", "x86-64-v4", NULL, 16, 32, true, true},
-	    {"x86-64", "haswell", NULL, 8, 16, true, false},
-	    {"x86-64", "sandybridge", NULL, 8, 16, false, false},
-	    {"x86-64", "skylake-avx512", NULL, 16, 32, true, true},
-	    {"x86-64", "x86-64", "+avx2,+fma", 8, 16, true, false},
-	    {"aarch64", NULL, NULL, 4, 32, true, false},
-	    {"aarch64", "neoverse-n1", NULL, 4, 32, true, false},
-	    {"riscv64", NULL, "+v", 4, 32, true, false},
-	    {"riscv64-linux-gnu", NULL, NULL, 1, 32, true, false},
-	    {"wasm32", NULL, "-simd128", 1, 16, false, false},
-	    {"armv7", NULL, "+neon", 4, 16, true, false},
-	    {"thumbv7em-none-eabi", NULL, NULL, 1, 32, true, false},
-	    {"thumbv7m-none-eabi", "cortex-m3", NULL, 1, 8, false, false},
-	    {"thumbv8.1m.main-none-eabihf", "cortex-m55", NULL, 4, 8, true, false},
+	    {"x86-64", NULL, NULL, 8, 16, true, false, 16},
+	    {"x86_64-linux-gnu", "x86-64", NULL, 4, 16, false, false, 16},
+	    {"x86-64", "x86-64-v2", NULL, 4, 16, false, false, 16},
+	    {"x86-64", "x86-64-v3", NULL, 8, 16, true, false, 16},
+	    {"x86-64", "x86-64-v4", NULL, 16, 32, true, true, 16},
+	    {"x86-64", "haswell", NULL, 8, 16, true, false, 16},
+	    {"x86-64", "sandybridge", NULL, 8, 16, false, false, 16},
+	    {"x86-64", "skylake-avx512", NULL, 16, 32, true, true, 16},
+	    {"x86-64", "x86-64", "+avx2,+fma", 8, 16, true, false, 16},
+	    {"aarch64", NULL, NULL, 4, 32, true, false, 16},
+	    {"aarch64", "neoverse-n1", NULL, 4, 32, true, false, 16},
+	    {"riscv64", NULL, "+v", 4, 32, true, false, 16},
+	    {"riscv64-linux-gnu", NULL, NULL, 1, 32, true, false, 16},
+	    {"wasm32", NULL, NULL, 4, 15, false, false, 4},
+	    {"wasm32", NULL, "-simd128", 1, 15, false, false, 16},
+	    {"armv7", NULL, "+neon", 4, 16, true, false, 16},
+	    {"thumbv7em-none-eabi", NULL, NULL, 1, 32, true, false, 16},
+	    {"thumbv7m-none-eabi", "cortex-m3", NULL, 1, 8, false, false, 16},
+	    {"thumbv8.1m.main-none-eabihf", "cortex-m55", NULL, 4, 8, true, false, 16},
 	};
 	for (size_t i = 0; i < COUNT(known); i++) {
 		const Target *t = named(arena, diag, known[i].name, known[i].cpu, known[i].features);
@@ -50,6 +52,7 @@ static void what_they_can_do(void **unused) {
 		assert_int_equal(t->vector_registers, known[i].registers);
 		assert_int_equal(t->has_fma, known[i].fma);
 		assert_int_equal(t->has_mask, known[i].mask);
+		assert_int_equal(t->at_once, known[i].at_once);
 		bool wide = strstr(t->triple, "64") != NULL;
 		assert_true(t->l1 > 0 && t->l2 > 0 && t->pointer_bits == (wide ? 64 : 32));
 	}
@@ -69,7 +72,7 @@ static void the_table(void **unused) {
 			continue;
 		}
 		Target probed = *t;
-		probed.lanes = 1, probed.has_fma = probed.has_fma64 = probed.has_round = probed.has_round64 = false;
+		probed.lanes = 1, probed.at_once = 0, probed.has_fma = probed.has_fma64 = probed.has_round = probed.has_round64 = false;
 		assert_true(target_probe(arena, &probed));
 		assert_string_equal(target_text(arena, t), target_text(arena, &probed));
 	}

@@ -157,7 +157,8 @@ static bool contract(const Sum *s, Part a, Part b, Axes summed, Part *out) {
 	for (int i = 0; i < order.count; i++)
 		for (int k = 0; k < n; k++)
 			if (all[k] == order.var[i]) ly[i] = k;
-	*out = (Part){ir_contract(fn_of(s->e), a.val, la, b.val, lb, order.count, ly), order};
+	Val *sum = ir_contract(fn_of(s->e), a.val, la, b.val, lb, order.count, ly);
+	*out = (Part){ir_cast(fn_of(s->e), sum, a.val->type.dtype), order};   /* of i8 it is i32, which wraps */
 	return true;
 }
 

@@ -269,6 +269,11 @@ static int find_label(int n, const int64_t *labels, int64_t label) {
 	return -1;
 }
 
+DType contract_dtype(DType a, DType b) {
+	bool bytes = (a == DTYPE_I8 || a == DTYPE_U8) && (b == DTYPE_I8 || b == DTYPE_U8);
+	return bytes ? DTYPE_I32 : a == b && a != DTYPE_BOOL ? a : DTYPE_COUNT;
+}
+
 /* Labels are renamed: a's axes are 0, 1, ..; then what b adds, in its order.  So equal products are one value. */
 Val *ir_contract_within(Fn *f, Val *a, const int64_t *la, Val *b, const int64_t *lb, int ny, const int64_t *ly,
                         const int64_t *within) {
@@ -286,7 +291,7 @@ Val *ir_contract_within(Fn *f, Val *a, const int64_t *la, Val *b, const int64_t 
 		if (at < 0) extent[next] = b->type.dim[i];
 		names[1][i] = at >= 0 ? at : next++;
 	}
-	Type type = {.dtype = a->type.dtype, .rank = ny};
+	Type type = {.dtype = contract_dtype(a->type.dtype, b->type.dtype), .rank = ny};
 	for (int i = 0; i < ny; i++) {
 		int at = find_label(na, la, ly[i]), other = find_label(nb, lb, ly[i]);
 		if (at < 0 && other < 0) die("contract: label %lld of y is nowhere", (long long)ly[i]);

@@ -198,6 +198,8 @@ Val *ir_argsort(Fn *f, Val *a, int axis);
  * axis; in a and b only: summed; each label of y occurs in a or b.  A label of one operand alone that y lacks
  * is not allowed (reduce first).  y's order: as given in `ly`. */
 Val *ir_contract(Fn *f, Val *a, const int64_t *la, Val *b, const int64_t *lb, int ny, const int64_t *ly);
+/* The dtype of what operands of these give: their own, i32 for integers of 8 bits; DTYPE_COUNT: they cannot be multiplied. */
+DType contract_dtype(DType a, DType b);
 /* The same of some terms only: within is NULL or the labels p and t, a stride, a dilation, first and count, and the sum of those
  * terms with first <= p * stride + t * dilation < first + count.  So a convolution leaves out what its border would multiply by
  * zero.  One of the labels is y's, of the operand that lacks the last label of y; the other one is summed, in one block whole,

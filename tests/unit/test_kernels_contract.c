@@ -89,6 +89,26 @@ static void random_contracts(void **state) {
 	}
 }
 
+/* Integers of 8 bits: exact sums in i32. */
+static void random_bytes(void **state) {
+	(void)state;
+	static const DType bytes[] = {DTYPE_I8, DTYPE_U8};
+	for (int round = 0; round < 60; round++) {
+		Arena *arena = arena_new();
+		Fn *f = fn_new(arena, "bytes");
+		Labels l = random_labels(round % 5 == 0);
+		Type ta = labels_type(&l, l.a, l.na), tb = labels_type(&l, l.b, l.nb);
+		ta.dtype = bytes[round & 1], tb.dtype = bytes[round >> 1 & 1];
+		Val *a = fn_input(f, "a", INPUT_DATA, ta), *b = fn_input(f, "b", pick(0, 1) ? INPUT_DATA : INPUT_PARAM, tb);
+		if (pick(0, 3) == 0) a = ir_Max(f, a, ir_like(f, a, 3));
+		a = turned(f, a), b = turned(f, b);
+		Val *y = ir_contract(f, a, l.a, b, l.b, l.ny, l.y);
+		finish(f, round & 4 ? ir_cast(f, y, DTYPE_F32) : y, round & 4 ? round % 4 : 0);
+		expect_same(arena, fn_canonical(f), 0, false, arena_printf(arena, "bytes %d", round));
+		arena_free(arena);
+	}
+}
+
 /* x[b, i * stride + r * dilation - pad, j .., c] as [b, i, r, j, s, c]. */
 static Val *windows(Fn *f, Val *x, int size, int stride, int dilation, int pad) {
 	int64_t lo[4] = {0, pad, pad, 0};
@@ -535,7 +555,8 @@ static void stored_by_another(void **state) {
 }
 
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(random_contracts), cmocka_unit_test(convolutions),
+	const struct CMUnitTest tests[] = {cmocka_unit_test(random_contracts),
+	    cmocka_unit_test(random_bytes), cmocka_unit_test(convolutions),
 	                                   cmocka_unit_test(bounded), cmocka_unit_test(turned_taps), cmocka_unit_test(one_filter),
 	                                   cmocka_unit_test(channel_by_channel), cmocka_unit_test(lone_columns),
 	                                   cmocka_unit_test(short_factors), cmocka_unit_test(short_convolutions),

@@ -7,6 +7,7 @@
 #include "compile.h"
 #include "host.h"
 #include "passes.h"
+#include "quantize.h"
 
 enum { MAX_REPEATED = 64 };
 
@@ -14,7 +15,7 @@ enum { MAX_REPEATED = 64 };
 typedef struct Options {
 	const char *file, *second;                            /* FILE.nn; what stands after it */
 	const char *name, *out, *weights, *model, *output, *target, *cpu, *features, *emit, *entry, *after, *from, *data_dir, *log;
-	const char *budget, *flash, *depfile;
+	const char *budget, *flash, *depfile, *quantize;
 	const char *set_name[MAX_REPEATED], *set_value[MAX_REPEATED]; int nsets;
 	const char *input[MAX_REPEATED]; int ninputs;         /* name=path */
 	int64_t epochs, steps, batch, threads, workers, seed; /* 0: not given (seed: has_seed) */
@@ -40,6 +41,18 @@ void print_command_help(const Command *command);
 /* The passes that dump knows, in order, on one line. */
 void list_passes(FILE *out);
 
+/* --quantize: what a figure is, of a train block's losses and metrics, before and after. */
+typedef struct Figure { const char *name, *data; int64_t samples; double f32, int8; } Figure;
+typedef struct Quantized {
+	Quantize pass;
+	Program *original;               /* whose Fns are quantised; the session's has the tensors that are left */
+	const Layout *original_layout;
+	char *original_block;
+	int products, left;              /* of all models */
+	size_t weights, before;          /* bytes of all parameters, as they are and as they were in f32 */
+	VEC(Figure) figures;             /* of every train block */
+} Quantized;
+
 /* A program opened: parsed, elaborated, its layout fixed. */
 typedef struct Session {
 	Arena *arena;
@@ -54,6 +67,7 @@ typedef struct Session {
 	WorkerCosts costs;                                    /* measured before a step is compiled */
 	Pool *pool;                                           /* made by session_pool() */
 	WeightsInfo info;                                     /* of the weights file read last */
+	Quantized *quantized;                                 /* by session_quantize(), or NULL */
 } Session;
 
 /* The whole file as text; NULL after a message. */
@@ -70,6 +84,10 @@ int session_report(Session *s);
 /* A Fn through all passes, as machine code for this process (or interpreted); NULL after reporting. */
 const Executable *session_compile(Session *s, Fn *raw);
 Compiled session_compiled(Session *s, Fn *raw);           /* the same with the kernels; error already reported */
+/* A Fn through all passes, quantised where the session is. */
+Fn *session_passes(const Session *s, Fn *raw);
+/* The same of a Fn that has been through all passes, with tensors of its own. */
+Compiled session_compile_with(Session *s, Fn *f, const Program *p, const Layout *layout);
 Pool *session_pool(Session *s);
 /* Learns what workers cost each other here, in about a millisecond: before a step is compiled, while nothing else runs. */
 void session_measure(Session *s);
@@ -79,6 +97,15 @@ int session_train(Session *s);
 char *session_block(Session *s, uint64_t seed);
 /* A new persistent block with --weights in it; NULL after reporting. */
 char *session_weights(Session *s, int *exit_code);
+/* quantize.c: are --quantize and what else is asked for compatible?  false: a message has been printed. */
+bool quantize_options(const char *command, const Options *o);
+/* Calibrates and quantises the session's models: its program and layout are then those of the tensors that are left.  figures:
+ * also what it costs in accuracy.  false after reporting. */
+bool session_quantize(Session *s, bool figures);
+/* Fills a block of the session's program; frees what this needs. */
+void quantized_block(const Quantized *q, const Program *p, const Layout *layout, char *block);
+void quantized_close(Quantized *q);
+void print_quantized(const Quantized *q);
 /* Vocabularies of the program's texts join its constants, before weights are loaded or saved; false: reported in s->diag. */
 bool session_vocabs(Session *s);
 /* For EvalJob: compiles the evaluation of train block *context.train for a batch. */

@@ -106,8 +106,8 @@ static bool add_model(ObjectUnit *u, int number, int64_t batch) {
 		add_array(u, &out.data[i], block->outputs.data[i].val->type, sliced, name, &m->outputs[i], &all[in.length + i], all,
 		          in.length + i);
 	}
-	m->block = run_passes(block, 0, pass_count);
-	if (sliced) m->single = batch > 1 ? run_passes(one, 0, pass_count) : m->block;
+	m->block = session_passes(s, block);
+	if (sliced) m->single = batch > 1 ? session_passes(s, one) : m->block;
 	return true;
 }
 
@@ -169,7 +169,9 @@ static bool add_constants(ObjectUnit *u) {
 	u->embed.constants[u->embed.nconstants++] = param_table(u);
 	if (!s->options->weights) return true;
 	char *block = block_new(u->layout.bytes);
-	bool ok = session_vocabs(s) && weights_load(s->diag, s->options->weights, s->program, &u->layout, block, false, &s->info);
+	bool ok = session_vocabs(s);
+	if (s->quantized) quantized_block(s->quantized, s->program, &u->layout, block);
+	else ok = ok && weights_load(s->diag, s->options->weights, s->program, &u->layout, block, false, &s->info);
 	block_stamp(u, block);
 	const char *copy = arena_copy(s->arena, block, u->embed.params_bytes);
 	block_free(block, u->layout.bytes);
@@ -183,7 +185,8 @@ static bool add_constants(ObjectUnit *u) {
 int choose_entries(ObjectUnit *u) {
 	const Program *p = u->s->program;
 	const Options *o = u->s->options;
-	if (!parse_entries(o, &u->infer, &u->train)) return EXIT_USAGE;
+	if (!parse_entries(o, &u->infer, &u->train) || !quantize_options("compile", o)) return EXIT_USAGE;
+	u->train = u->train && !o->quantize;
 	if (o->entry && u->train && !p->trains.length) {
 		fprintf(stderr, "nnc compile: %s has no train block\n", o->file);
 		return EXIT_INPUT;
@@ -206,7 +209,7 @@ int64_t object_batch(const ObjectUnit *u) {
 	return u->s->options->batch ? u->s->options->batch : p->trains.length ? p->trains.data[0].batch : DEFAULT_BATCH;
 }
 
-bool object_describe(ObjectUnit *u) {
+static bool describe(ObjectUnit *u) {
 	Session *s = u->s;
 	Program *p = s->program;
 	object_place(u);
@@ -225,6 +228,12 @@ bool object_describe(ObjectUnit *u) {
 		u->embed.init_symbol = arena_printf(s->arena, "%s_init", u->x);
 	}
 	return add_constants(u) && !s->diag->errors;
+}
+
+bool object_describe(ObjectUnit *u) {
+	bool ok = (!u->s->options->quantize || session_quantize(u->s, true)) && describe(u);
+	quantized_close(u->s->quantized);
+	return ok;
 }
 
 size_t most_scratch(const Embedded *made) { return MAX(MAX(made->scratch_infer, made->scratch_train), made->scratch_workers); }
@@ -339,6 +348,7 @@ static void print_summary(const ObjectUnit *u, const char *object, const char *h
 	if (u->train && u->s->options->workers) printf("scratch     %zu bytes to train with workers\n", u->made.scratch_workers);
 	if (u->s->options->budget) printf("memory      %zu bytes for blocks, scratch and stack\n", object_ram(u));
 	printf("parameters  %zu bytes, packed in a block of %zu\n", u->dense_params, u->embed.params_bytes);
+	if (u->s->quantized) print_quantized(u->s->quantized);
 	print_notes(u);
 	if (u->train)
 		printf("optimiser   %zu bytes, packed in %zu; the training block is %zu in all\n", u->dense_slots,

@@ -27,7 +27,7 @@ const Command commands[] = {
      "Each --input gives one argument of the model as a NumPy file whose first dim is the samples. Several results go to\n"
      "several files: y.NAME.npy.\n\n"
      "Example:\n  nnc predict examples/fashion.nn --weights w.safetensors --input image=images.npy --output logits.npy",
-     RUN " weights model input output", command_predict},
+     RUN " weights model input output quantize", command_predict},
     {"init", "FILE.nn -o W.safetensors", "Writes the initial parameters.",
      "The same numbers that train starts from with that seed.\n\nExample:\n  nnc init examples/fashion.nn --seed 7 -o "
      "start.safetensors",
@@ -48,7 +48,8 @@ const Command commands[] = {
      "the header beside it declares them for C and C++. Prints code, scratch, stack and parameter bytes.\n"
      "`nnc compile --target list` shows what it can be for.\n\n"
      "Example:\n  nnc compile examples/tutorial2.nn -o tutorial2.o --cpu x86-64-v3",
-     COMMON " output target cpu features emit entry budget flash depfile workers explain-memory weights", command_compile},
+     COMMON " output target cpu features emit entry budget flash depfile workers explain-memory weights quantize",
+     command_compile},
     {"pack", "FILE.nn W.safetensors -o BLOCK", "Weights as a block of the object's.",
      "Writes the X_train, or with --entry infer the X_params, that programs with the object of FILE.nn read as it is, on any\n"
      "target. Without the optimiser's tensors among the weights it begins a new training, as X_init does.\n\n"

@@ -148,12 +148,18 @@ static int predict_program(Session *s) {
 	if (!one || !two) return session_report(s);
 	r.inputs = wanted_inputs(s->arena, one, two);
 	shape_results(&r, one, two);
+	if (s->options->quantize && !session_quantize(s, false)) {
+		quantized_close(s->quantized);
+		session_report(s);
+		return EXIT_INPUT;
+	}
 	if (!inputs_read(s, &r.inputs, false) || !inputs_batch(s, &r.inputs, &r.batch)) return session_report(s);
 	r.block = reads_weights(one) ? session_weights(s, &code) : block_new(s->layout.bytes);
 	if (!r.block) return code;
 	bool ok = run_all(&r);
 	code = session_report(s);
 	block_free(r.block, s->layout.bytes);
+	quantized_close(s->quantized);
 	return ok && code == EXIT_DONE ? write_results(&r) : EXIT_INPUT;
 }
 
@@ -162,6 +168,7 @@ int command_predict(const Options *options) {
 		fprintf(stderr, "nnc predict: where to?\nhelp: add --output y.npy\n");
 		return EXIT_USAGE;
 	}
+	if (!quantize_options("predict", options)) return EXIT_USAGE;
 	Options own = *options;
 	own.made_up = own.stepless = true;
 	return session_run(&own, 0, predict_program);

@@ -174,10 +174,13 @@ void session_measure(Session *s) {
 }
 
 Compiled session_compiled(Session *s, Fn *raw) {
-	Fn *f = run_passes(raw, 0, pass_count);
+	return session_compile_with(s, session_passes(s, raw), s->program, &s->layout);
+}
+
+Compiled session_compile_with(Session *s, Fn *f, const Program *p, const Layout *layout) {
 	CompileOptions options = {.target = s->target, .workers = s->workers, .costs = s->costs, .no_cache = s->options->no_cache};
 	options.always_share = getenv("NNC_FORCE_THREADS") != NULL; /* for tests */
-	Compiled c = compile_fn(s->arena, f, s->program, &s->layout, &options);
+	Compiled c = compile_fn(s->arena, f, p, layout, &options);
 	if (c.unsupported)
 		diag_error(s->diag, c.unsupported->span, "`%s` on %s cannot be compiled yet", op_info[c.unsupported->op].text,
 		           type_text(s->arena, c.unsupported->type));
@@ -187,7 +190,7 @@ Compiled session_compiled(Session *s, Fn *raw) {
 }
 
 const Executable *session_compile(Session *s, Fn *raw) {
-	if (s->options->run_interpreted) return exec_interpret(s->arena, run_passes(raw, 0, pass_count), s->program, &s->layout);
+	if (s->options->run_interpreted) return exec_interpret(s->arena, session_passes(s, raw), s->program, &s->layout);
 	Compiled *c = NEW(s->arena, Compiled);
 	*c = session_compiled(s, raw);
 	return c->executable.entry ? &c->executable : NULL;
@@ -240,6 +243,11 @@ char *session_weights(Session *s, int *exit_code) {
 		return NULL;
 	}
 	char *block = block_new(s->layout.bytes);
+	if (s->quantized) {
+		quantized_block(s->quantized, s->program, &s->layout, block);
+		*exit_code = session_report(s);
+		return block;
+	}
 	if (s->options->weights && (!session_vocabs(s) || !weights_load(s->diag, s->options->weights, s->program, &s->layout, block,
 	                                                                false, &s->info))) {
 		session_report(s);

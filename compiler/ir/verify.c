@@ -243,7 +243,8 @@ static const char *problem_contract(const Val *v) {
 	Type a = v->arg[0]->type, b = v->arg[1]->type, y = v->type;
 	const IntList *la = &v->list[0], *lb = &v->list[1], *ly = &v->list[2];
 	DType dtype = contract_dtype(a.dtype, b.dtype);
-	if (dtype == DTYPE_COUNT) return is_bool(a) && is_bool(b) ? "operand of a dtype it does not take" : "operands of different dtypes";
+	if (is_bool(a) && is_bool(b)) return "operand of a dtype it does not take";
+	if (dtype == DTYPE_COUNT) return "operands of different dtypes";
 	if (y.dtype != dtype) return "the result has another dtype";
 	if (la->length != a.rank || lb->length != b.rank || ly->length != y.rank) return "not one label per axis";
 	int next = a.rank;

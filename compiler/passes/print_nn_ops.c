@@ -113,8 +113,14 @@ static void print_reduction(Print *p, const Val *v) {
 
 typedef struct Factor { const char *name; int rank; int64_t dim[MAX_RANK], label[MAX_RANK]; } Factor;
 
-static Factor factor_of(const Print *p, const Val *v, int k) {
+/* An operand of a contract; of integers whose sum has more bits than they have, as those. */
+static Factor factor_of(Print *p, const Val *v, int k) {
 	Factor x = {.name = p->name[v->arg[k]->id], .rank = v->arg[k]->type.rank};
+	if (v->type.dtype != v->arg[k]->type.dtype) {
+		const char *narrow = x.name;
+		x.name = fresh_name(p, arena_printf(p->arena, "%s_wide", narrow));
+		text_add(p->out, "\tlet %s = %s as %s\n", x.name, narrow, dtype_info[v->type.dtype].text);
+	}
 	memcpy(x.dim, v->arg[k]->type.dim, sizeof x.dim);
 	memcpy(x.label, v->list[k].data, sizeof *x.label * (size_t)x.rank);
 	return x;

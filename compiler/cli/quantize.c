@@ -1,0 +1,323 @@
+/* quantize.c: --quantize int8: in: a program, its weights, its data; out: what its models and parameters come to with
+ * products in integers of 8 bits, and what that costs in accuracy.
+ *
+ * Ranges of activations are those of CALIBRATION samples of the training data, drawn by the train block's seed, in the evaluation
+ * of each train block.  The figures are those of `nnc eval`, twice: of the program as it is, and of the quantised one.
+ * Guarantees: the same program, weights and data give the same bytes, on every machine. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+
+enum { CALIBRATION = 512 };
+
+static int passes_before(void) { return pass_index("precision") - 1; }
+
+static Fn *quantized_fn(Quantized *q, Fn *raw) {
+	Fn *f = quantize_products(&q->pass, run_passes(raw, 0, passes_before()));
+	fn_verify(f, "quantize");
+	return run_passes(f, passes_before(), pass_count);
+}
+
+Fn *session_passes(const Session *s, Fn *raw) {
+	return s->quantized ? quantized_fn(s->quantized, raw) : run_passes(raw, 0, pass_count);
+}
+
+/* ---- tensors ---- */
+
+static size_t dense_size(Type t) { return (size_t)type_count(t) * (size_t)dtype_info[t.dtype].bytes; }
+
+/* The program with the tensors that `fns` read: of its own, and of those quantised. */
+static Program *program_of(const Quantized *q, Fn *const *fns, int nfns) {
+	Arena *arena = q->original->arena;
+	Program *p = NEW(arena, Program);
+	*p = *q->original;
+	memset(&p->persistent, 0, sizeof p->persistent);
+	for (int i = 0; i < nfns; i++)
+		for (int k = 0; k < fns[i]->inputs.length; k++) {
+			const Input *in = &fns[i]->inputs.data[k];
+			if (in->kind != INPUT_PARAM && in->kind != INPUT_STATE) continue;
+			if (p->persistent.length && program_find(p, in->name, 0) >= 0) continue;
+			int from = program_find(q->original, in->name, 0);
+			Span span = from < 0 ? (Span){0} : q->original->persistent.data[from].span;
+			vec_push(arena, &p->persistent, ((Persistent){in->name, in->kind, in->type, -1, span}));
+		}
+	return p;
+}
+
+/* An original tensor, dense, in its own dtype. */
+static void *original_tensor(const Quantized *q, int number) {
+	void *dense = arena_alloc(q->pass.arena, dense_size(q->original->persistent.data[number].type));
+	layout_store(q->original_layout, q->original, number, q->original_block, dense);
+	return dense;
+}
+
+/* w8 or the scales, as they are stored. */
+static const void *made_tensor(const Quantized *q, const QuantTensor *t, int output) {
+	Arena *arena = q->pass.arena;
+	Tensor *inputs = NEW_ARRAY(arena, Tensor, t->make->inputs.length + 1), results[2];
+	for (int i = 0; i < t->make->inputs.length; i++) {
+		const Input *in = &t->make->inputs.data[i];
+		inputs[i] = (Tensor){in->type, original_tensor(q, program_find(q->original, in->name, 0))};
+	}
+	fn_eval(arena, t->make, EVAL_F32, inputs, results);
+	if (output) return results[1].data;
+	int64_t n = type_count(results[0].type);
+	char *bytes = arena_alloc(arena, (size_t)n);
+	for (int64_t i = 0; i < n; i++) bytes[i] = (char)((const int32_t *)results[0].data)[i];
+	return bytes;
+}
+
+void quantized_block(const Quantized *q, const Program *p, const Layout *layout, char *block) {
+	for (int i = 0; i < p->persistent.length; i++) {
+		const char *name = p->persistent.data[i].path;
+		int from = program_find(q->original, name, i);
+		const void *dense = from >= 0 ? original_tensor(q, from) : NULL;
+		for (int k = 0; k < q->pass.tensors.length && !dense; k++) {
+			const QuantTensor *t = &q->pass.tensors.data[k];
+			if (!strcmp(t->weights, name)) dense = made_tensor(q, t, 0);
+			else if (!strcmp(t->scales, name)) dense = made_tensor(q, t, 1);
+		}
+		if (!dense) die("quantize: nothing makes '%s'", name);
+		layout_load(layout, p, i, block, dense);
+	}
+}
+
+/* ---- ranges ---- */
+
+/* A train block, its data, and the samples that its figures are of. */
+typedef struct Sets { const Train *train; int number; Data *data, *validate; Samples samples; } Sets;
+
+/* A range becomes the smallest that holds what samples have shown as well. */
+static bool widen_range(Session *s, Quantize *q, const char *parameter, float low, float high) {
+	if (!isfinite(low) || !isfinite(high)) {
+		diag_error(s->diag, (Span){0}, "what '%s' is multiplied by is not finite on the training data", parameter);
+		return false;
+	}
+	for (int i = 0; i < q->ranges.length; i++) {
+		Range *r = &q->ranges.data[i];
+		if (strcmp(r->parameter, parameter) != 0) continue;
+		r->low = MIN(r->low, low), r->high = MAX(r->high, high);
+		return true;
+	}
+	vec_push(s->arena, &q->ranges, ((Range){parameter, low, high}));
+	return true;
+}
+
+static bool read_ranges(Session *s, Quantize *q, const Runner *r) {
+	bool ok = true;
+	for (int i = 0; i + 1 < r->nio; i++) {
+		if (r->input[i] || strncmp(r->name[i], "low ", 4) != 0) continue;
+		ok = ok && widen_range(s, q, r->name[i] + 4, *(const float *)r->frame.io[i], *(const float *)r->frame.io[i + 1]);
+	}
+	return ok;
+}
+
+static bool calibrate(Session *s, Quantized *q, const Sets *sets) {
+	int64_t batch = MIN(sets->train->batch, sets->data->samples);
+	Fn *raw = program_eval(q->original, sets->number, batch);
+	Fn *f = raw ? quantize_observe(run_passes(raw, 0, passes_before())) : NULL;
+	if (!f) return !s->diag->errors;
+	Compiled c = session_compile_with(s, run_passes(f, passes_before(), pass_count), q->original, q->original_layout);
+	if (!c.executable.entry) return false;
+	Runner *r = runner_new(&c.executable, session_pool(s), q->original_block);
+	runner_seed(r, sets->train->seed);
+	runner_settings(r, sets->train);
+	runner_count(r, INPUT_STEP, 1);
+	runner_count(r, INPUT_EPOCH, 1);
+	Samples all = samples_all(sets->data);
+	Shuffle order = shuffle_make(all.count, sets->train->seed, 0);
+	Batch *rows = batch_new(s->arena, &all, r, batch);
+	bool ok = true;
+	for (int64_t at = 0; ok && at < CALIBRATION && at + batch <= all.count; at += batch) {
+		batch_run(rows, r, &order, at);
+		ok = read_ranges(s, &q->pass, r);
+	}
+	runner_free(r);
+	compiled_free(&c);
+	return ok;
+}
+
+/* ---- figures ---- */
+
+typedef struct Evaluation { Session *s; Quantized *q; int train; const Program *program; const Layout *layout; } Evaluation;
+
+static const Executable *compile_quantized(void *context, int64_t batch) {
+	Evaluation *e = context;
+	Compiled *c = NEW(e->s->arena, Compiled);
+	Fn *raw = program_eval(e->q->original, e->train, batch);
+	if (!raw) return NULL;
+	*c = session_compile_with(e->s, quantized_fn(e->q, raw), e->program, e->layout);
+	return c->executable.entry ? &c->executable : NULL;
+}
+
+static bool evaluate_with(Session *s, const Sets *sets, char *block, CompileEval compile, void *context, EvalResult *result) {
+	EvalJob *job = NEW(s->arena, EvalJob);
+	*job = (EvalJob){.program = s->program, .train = sets->train, .pool = session_pool(s), .persistent = block,
+	                 .seed = s->info.has_seed ? s->info.seed : sets->train->seed, .compile = compile, .context = context,
+	                 .samples = sets->samples};
+	int code = evaluate(s->arena, job, result);
+	evaluate_close(job);
+	return code == EXIT_DONE;
+}
+
+/* The figures of a train block as it is, and quantised. */
+static bool compare(Session *s, Quantized *q, const Sets *sets) {
+	const Train *t = sets->train;
+	EvalResult before, after;
+	EvalContext as_it_is = {s, sets->number};
+	if (!evaluate_with(s, sets, q->original_block, session_compile_eval, &as_it_is, &before)) return false;
+	Fn *raw = program_eval(q->original, sets->number, MAX(1, MIN(t->batch, sets->samples.count)));
+	if (!raw) return false;
+	Fn *f = quantized_fn(q, raw);
+	Program *p = program_of(q, &f, 1);
+	Layout layout = layout_program(s->arena, p);
+	char *block = block_new(layout.bytes);
+	quantized_block(q, p, &layout, block);
+	Evaluation quantised = {s, q, sets->number, p, &layout};
+	bool ok = evaluate_with(s, sets, block, compile_quantized, &quantised, &after);
+	block_free(block, layout.bytes);
+	if (!ok) return false;
+	const char *of = t->name ? arena_printf(s->arena, "%s ", t->name) : "", *data = sets->samples.data->set->name;
+	Figure loss = {arena_printf(s->arena, "%sloss", of), data, before.samples, before.loss, after.loss};
+	vec_push(s->arena, &q->figures, loss);
+	for (int i = 0; i < t->nmetrics; i++) {
+		const char *name = arena_printf(s->arena, "%s%s", of, t->metrics[i].name);
+		vec_push(s->arena, &q->figures, ((Figure){name, data, before.samples, before.metrics[i], after.metrics[i]}));
+	}
+	return true;
+}
+
+/* ---- data ---- */
+
+static Data *load(Session *s, const Train *t, bool validate) {
+	const Program *p = s->program;
+	const DataSet *set = &p->data.data[validate ? t->validate : t->data];
+	Data *data = data_load(s->arena, s->diag, s->files, set, data_wanted(s->arena, p, t, validate));
+	if (!data) diag_note(s->diag, t->span, "--quantize looks at this data: for the ranges of activations, and what they cost");
+	return data;
+}
+
+static bool load_sets(Session *s, Sets *sets, bool figures) {
+	const Train *t = sets->train;
+	bool own = t->validate >= 0;
+	uint64_t seed = s->info.has_seed ? s->info.seed : t->seed;
+	if (!(sets->data = load(s, t, false))) return false;
+	if (!figures) return true;
+	if (own && !(sets->validate = load(s, t, true))) return false;
+	if (!own && t->validate_fraction > 0 && !any_held_out(s->diag, t, sets->data->samples)) return false;
+	bool split = !own && t->validate_fraction > 0;
+	sets->samples = split ? samples_split(sets->data, t->validate_fraction, seed, true)
+	                      : samples_all(own ? sets->validate : sets->data);
+	return true;
+}
+
+static void free_sets(Sets *sets) {
+	if (sets->data) data_free(sets->data);
+	if (sets->validate) data_free(sets->validate);
+}
+
+/* ---- the models ---- */
+
+static size_t parameter_bytes(const Program *p) {
+	size_t bytes = 0;
+	for (int i = 0; i < p->persistent.length; i++) bytes += dense_size(p->persistent.data[i].type);
+	return bytes;
+}
+
+/* Quantises every model, so that all their tensors are known: the program of these, or NULL after reporting. */
+static Program *quantise_models(Session *s, Quantized *q) {
+	Program *p = q->original;
+	int n = 0, nmodels = p->models.length;
+	Fn **fns = NEW_ARRAY(s->arena, Fn *, 2 * nmodels + 1), **before = NEW_ARRAY(s->arena, Fn *, nmodels + 1);
+	for (int i = 0; i < nmodels; i++)
+		for (int batch = 1; batch <= 2; batch++) {   /* one sample may be another Fn than several */
+			Fn *raw = program_infer(p, i, batch);
+			if (!raw) return NULL;
+			if (batch == 1) before[i] = quantize_prune(run_passes(raw, 0, passes_before()));
+			fns[n++] = quantized_fn(q, raw);
+			if (batch > 1) q->products += q->pass.products, q->left += q->pass.left;
+		}
+	Span span = p->models.data[0].span;
+	if (q->pass.unseen) {
+		diag_error(s->diag, span, "no train block computes the product with '%s', so that its range is not known",
+		           q->pass.unseen);
+		diag_help(s->diag, "use the model in a train block: its data says what activations are like");
+		return NULL;
+	}
+	if (q->products == q->left) {
+		diag_error(s->diag, span, "there is no product with parameters to quantise");
+		if (q->left) diag_note(s->diag, (Span){0}, "those within a scan stay f32, and those with sums too long for i32");
+		return NULL;
+	}
+	q->before = parameter_bytes(program_of(q, before, nmodels));
+	Program *left = program_of(q, fns, n);
+	q->weights = parameter_bytes(left);
+	return left;
+}
+
+static Program *quantise(Session *s, Quantized *q, bool figures) {
+	int ntrains = q->original->trains.length;
+	Sets *sets = NEW_ARRAY(s->arena, Sets, ntrains + 1);
+	bool ok = true;
+	for (int i = 0; ok && i < ntrains; i++) {
+		sets[i] = (Sets){.train = &q->original->trains.data[i], .number = i};
+		ok = load_sets(s, &sets[i], figures) && calibrate(s, q, &sets[i]);
+	}
+	Program *left = ok ? quantise_models(s, q) : NULL;
+	for (int i = 0; left && figures && i < ntrains; i++)
+		if (!compare(s, q, &sets[i])) left = NULL;
+	for (int i = 0; i < ntrains; i++) free_sets(&sets[i]);
+	return left;
+}
+
+bool quantize_options(const char *command, const Options *o) {
+	if (!o->quantize) return true;
+	if (strcmp(o->quantize, "int8") != 0) fprintf(stderr, "nnc %s: --quantize is int8, not '%s'\n", command, o->quantize);
+	else if (!o->weights)
+		fprintf(stderr, "nnc %s: --quantize wants weights to quantise\n"
+		                "help: add --weights FILE.run/weights.safetensors, as nnc train writes them\n", command);
+	else if (o->entry && strcmp(o->entry, "infer") != 0)
+		fprintf(stderr, "nnc %s: --quantize is for inference, and --entry asks for '%s'\n", command, o->entry);
+	else return true;
+	return false;
+}
+
+bool session_quantize(Session *s, bool figures) {
+	Program *p = s->program;
+	if (!p->models.length) return true;   /* somebody else says so */
+	if (!p->trains.length) {
+		diag_error(s->diag, p->models.data[0].span, "--quantize needs data, and the file has no train block");
+		diag_help(s->diag, "a train block says which data the model is for");
+		return false;
+	}
+	int code;
+	Quantized *q = NEW(s->arena, Quantized);
+	Layout *layout = NEW(s->arena, Layout);
+	*layout = s->layout;
+	*q = (Quantized){.pass = {.arena = s->arena}, .original = p, .original_layout = layout};
+	if (!(q->original_block = session_weights(s, &code))) return false;
+	Program *left = quantise(s, q, figures);
+	s->quantized = q;
+	if (!left) return false;
+	s->program = left;
+	s->layout = layout_program(s->arena, left);
+	return true;
+}
+
+void quantized_close(Quantized *q) {
+	if (!q) return;
+	block_free(q->original_block, q->original_layout->bytes);
+	q->original_block = NULL;
+}
+
+void print_quantized(const Quantized *q) {
+	printf("int8        %d of %d products with parameters; %.1f %% of the bytes that parameters have in f32\n",
+	       q->products - q->left, q->products, 100.0 * (double)q->weights / (double)q->before);
+	for (int i = 0; i < q->figures.length; i++) {
+		const Figure *f = &q->figures.data[i];
+		printf("            %s of %lld samples of %s: %.6g in f32, %.6g in int8, %+.2g\n", f->name, (long long)f->samples,
+		       f->data, f->f32, f->int8, f->int8 - f->f32);
+	}
+}

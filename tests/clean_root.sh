@@ -1,7 +1,7 @@
 #!/bin/sh
-# README's two commands on a clean Debian 12: tests/clean_root.sh FOLDER, as root, by hand.
+# README's two commands, and between them those of EMBEDDING.md's first page, on a clean Debian 12: tests/clean_root.sh FOLDER, as root, by hand.
 # Makes a minimal root in FOLDER with debootstrap (or uses the one that is there), clones the last commit into it and
-# runs ./bootstrap train and ./bootstrap test inside.  The root gets this machine's apt sources and name resolution,
+# runs ./bootstrap train, tests/embed/stranger.sh and ./bootstrap test inside.  The root gets this machine's apt sources and name resolution,
 # a /proc of its own, and nothing else; commit, times and results go to clean_root.log beside this script.
 set -eu
 folder=${1:?a folder for the root}
@@ -33,13 +33,13 @@ inside() {
 	echo "commit $(git -C "$here" rev-parse --short HEAD), Debian $(cat "$folder/etc/debian_version"), $(nproc) processors"
 	echo "packages before: $(inside 'dpkg-query -f "\${Package}\n" -W' | wc -l)"
 } | tee "$log"
-for job in train test; do
+for job in "./bootstrap train" "tests/embed/stranger.sh build ." "./bootstrap test"; do
 	began=$(date +%s)
 	code=0
-	inside "cd /root/nnc && ./bootstrap $job" >"$folder/$job.log" 2>&1 || code=$?
+	inside "cd /root/nnc && $job" >"$folder/job.log" 2>&1 || code=$?
 	{
-		echo "./bootstrap $job: exit code $code after $(($(date +%s) - began)) s; its last lines:"
-		tail -n 15 "$folder/$job.log" | sed 's/^/    /'
+		echo "$job: exit code $code after $(($(date +%s) - began)) s; its last lines:"
+		tail -n 15 "$folder/job.log" | sed 's/^/    /'
 	} | tee -a "$log"
 	[ $code = 0 ] || exit 1
 done

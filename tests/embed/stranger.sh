@@ -2,7 +2,7 @@
 # What runtime/EMBEDDING.md tells a stranger, from its first page and in an empty home: tests/embed/stranger.sh BUILD SOURCE
 #   BUILD: a build folder, in place of what the first command makes.  The lines are run as they stand there.
 set -eu
-build=$1 root=$2
+build=$(realpath "$1") root=$(realpath "$2")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 fail() { echo "FAILED: $*"; exit 1; }

@@ -1,8 +1,11 @@
 #!/bin/sh
-# README's two commands, and between them those of EMBEDDING.md's first page, on a clean Debian 12: tests/clean_root.sh FOLDER, as root, by hand.
-# Makes a minimal root in FOLDER with debootstrap (or uses the one that is there), clones the last commit into it and
-# runs ./bootstrap train, tests/embed/stranger.sh and ./bootstrap test inside.  The root gets this machine's apt sources and name resolution,
-# a /proc of its own, and nothing else; commit, times and results go to clean_root.log beside this script.
+# README's two commands, and between them those of EMBEDDING.md's first page, on a clean Debian 12:
+#
+#   tests/clean_root.sh FOLDER         as root, by hand
+#
+# Makes a minimal root in FOLDER with debootstrap (or uses the one that is there), clones the last commit into it and runs ./bootstrap
+# train, tests/embed/stranger.sh and ./bootstrap test inside.  The root gets this machine's apt sources and name resolution, a /proc of
+# its own, and nothing else; commit, times and results go to clean_root.log beside this script.
 set -eu
 folder=${1:?a folder for the root}
 here=$(cd "$(dirname "$0")" && pwd)

@@ -3,7 +3,7 @@
 #   nnc_add_model(TARGET FILE.nn
 #     [TARGET t] [CPU c] [FEATURES f]     # as nnc compile's options; without TARGET what CMake builds for
 #     [BATCH n] [ENTRY infer|train|infer,train] [NAME train_block]
-#     [WEIGHTS file] [BUDGET bytes] [FLASH bytes] [WORKERS n] [DATA_DIR folder]
+#     [WEIGHTS file] [QUANTIZE int8] [BUDGET bytes] [FLASH bytes] [WORKERS n] [DATA_DIR folder]
 #     [SET K=V ...] [OPTIONS ...] [DEPENDS file ...])
 #
 # Makes FILE.o and FILE.h when the target is built and anything they come from has changed (FILE.nn, what it imports, weights,
@@ -63,7 +63,7 @@ function(_nnc_target result)
 endfunction()
 
 function(nnc_add_model target file)
-  set(named TARGET CPU FEATURES BATCH ENTRY NAME WEIGHTS BUDGET FLASH WORKERS DATA_DIR)
+  set(named TARGET CPU FEATURES BATCH ENTRY NAME WEIGHTS QUANTIZE BUDGET FLASH WORKERS DATA_DIR)
   cmake_parse_arguments(PARSE_ARGV 2 model "" "${named}" "SET;OPTIONS;DEPENDS")
   if(model_UNPARSED_ARGUMENTS OR model_KEYWORDS_MISSING_VALUES)
     message(FATAL_ERROR "nnc_add_model: what is '${model_UNPARSED_ARGUMENTS}${model_KEYWORDS_MISSING_VALUES}'?")

@@ -12,7 +12,7 @@ const char *c_type(DType dtype) {
 	switch (dtype) {
 	case DTYPE_F32: return "float";
 	case DTYPE_F64: return "double";
-	case DTYPE_I32: return "int32_t";
+	case DTYPE_I32: case DTYPE_I8X4: case DTYPE_U8X4: return "int32_t";
 	case DTYPE_I8: return "int8_t";
 	case DTYPE_F16:
 	case DTYPE_BF16: return "uint16_t";

@@ -62,7 +62,7 @@ static const void *made_tensor(const Quantized *q, const QuantTensor *t, int out
 		inputs[i] = (Tensor){in->type, original_tensor(q, program_find(q->original, in->name, 0))};
 	}
 	fn_eval(arena, t->make, EVAL_F32, inputs, results);
-	if (output) return results[1].data;
+	if (dtype_info[results[output].type.dtype].bytes == 4) return results[output].data;
 	int64_t n = type_count(results[0].type);
 	char *bytes = arena_alloc(arena, (size_t)n);
 	for (int64_t i = 0; i < n; i++) bytes[i] = (char)((const int32_t *)results[0].data)[i];

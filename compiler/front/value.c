@@ -82,7 +82,7 @@ void help_call(Elab *e, Value v) {
 
 bool dtype_named(const char *name, DType *dtype) {
 	for (int i = 0; i < DTYPE_COUNT; i++)
-		if (!strcmp(dtype_info[i].text, name)) return *dtype = (DType)i, true;
+		if (!dtype_is_word((DType)i) && !strcmp(dtype_info[i].text, name)) return *dtype = (DType)i, true;
 	return false;
 }
 

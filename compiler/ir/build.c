@@ -271,6 +271,7 @@ static int find_label(int n, const int64_t *labels, int64_t label) {
 
 DType contract_dtype(DType a, DType b) {
 	bool bytes = (a == DTYPE_I8 || a == DTYPE_U8) && (b == DTYPE_I8 || b == DTYPE_U8);
+	bytes = bytes || (dtype_is_word(a) && dtype_is_word(b));
 	return bytes ? DTYPE_I32 : a == b && a != DTYPE_BOOL ? a : DTYPE_COUNT;
 }
 
@@ -343,6 +344,7 @@ ContractOrder contract_order(const Val *v) {
 		else order.run = whole * dim, order.block = SUM_BLOCK / whole * whole;
 	}
 	if (!order.run) order.run = order.block = order.terms;
+	if (dtype_is_word(v->arg[0]->type.dtype)) return (ContractOrder){false, order.terms, order.terms, order.terms};   /* exact */
 	if (order.dot) order.run = order.terms, order.block = MIN(SUM_BLOCK, order.terms);
 	return order;
 }

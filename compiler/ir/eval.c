@@ -62,12 +62,39 @@ static void run_scan(const Run *run, const Val *v, const Tensor *arg, Slot *slot
 	free(outputs);
 }
 
+/* Byte `number` of each word, as a number. */
+static int32_t *bytes_of_words(const Tensor *t, int number) {
+	int64_t count = type_count(t->type);
+	int32_t *bytes = allocate(sizeof *bytes * (size_t)count);
+	for (int64_t i = 0; i < count; i++) {
+		int32_t byte = (int32_t)((uint32_t)((const int32_t *)t->data)[i] >> (8 * number) & 255);
+		bytes[i] = t->type.dtype == DTYPE_I8X4 ? (byte ^ 128) - 128 : byte;
+	}
+	return bytes;
+}
+
+/* A contract of words: the sum of the four contracts of their bytes. */
+static void run_words(const Val *v, const Tensor *arg, int32_t *y) {
+	int64_t count = type_count(v->type);
+	int32_t *part = allocate(sizeof *part * (size_t)count);
+	memset(y, 0, sizeof *y * (size_t)count);
+	for (int number = 0; number < 4; number++) {
+		Tensor bytes[2] = {arg[0], arg[1]};
+		for (int k = 0; k < 2; k++) bytes[k].data = bytes_of_words(&arg[k], number);
+		eval_arithmetic_i32(v, bytes, part);
+		for (int64_t i = 0; i < count; i++) y[i] = (int32_t)((uint32_t)y[i] + (uint32_t)part[i]);
+		free(bytes[0].data), free(bytes[1].data);
+	}
+	free(part);
+}
+
 static void run_val(const Run *run, const Val *v, const Tensor *arg, void *y) {
 	/* of a choice the first operand is a bool, of a gather the second is an index: the element type is that of the operand
 	 * that moves or counts */
 	DType dtype = v->op == OpWhere ? arg[2].type.dtype : v->nargs ? arg[0].type.dtype : v->type.dtype;
 	Element element = element_of(dtype, run->mode);
-	if (v->op == OpCast) eval_cast(v, arg, run->mode, y);
+	if (v->op == OpContract && dtype_is_word(dtype)) run_words(v, arg, y);
+	else if (v->op == OpCast) eval_cast(v, arg, run->mode, y);
 	else if (v->op == OpRandom) eval_random(v, arg, element_of(v->type.dtype, run->mode), y);
 	else if (eval_moving(v, arg, element, y)) {}
 	else if (element == ELEMENT_F32 && eval_arithmetic_f32(v, arg, y)) {}

@@ -11,6 +11,7 @@
 #define CLASS_N 'N'
 #define CLASS_I 'I'
 #define CLASS_B 'B'
+#define CLASS_W 'W'
 #define CLASS_A 'A'
 #define IS_BOOL_same false
 #define IS_BOOL_bool true

@@ -20,9 +20,11 @@ typedef enum DType {
 	DTYPE_COUNT
 } DType;
 
-typedef struct DTypeInfo { const char *text; int bytes; char class; } DTypeInfo;   /* class 'F' 'I' 'B' */
+typedef struct DTypeInfo { const char *text; int bytes; char class; } DTypeInfo;   /* class 'F' 'I' 'B' 'W' */
 extern const DTypeInfo dtype_info[DTYPE_COUNT];
 static inline bool dtype_is_float(DType d) { return dtype_info[d].class == 'F'; }
+
+static inline bool dtype_is_word(DType d) { return dtype_info[d].class == 'W'; }
 
 /* Every extent is at least 1, and a tensor has at most 2^40 elements. */
 typedef struct Type { DType dtype; int rank; int64_t dim[MAX_RANK]; } Type;
@@ -198,7 +200,7 @@ Val *ir_argsort(Fn *f, Val *a, int axis);
  * axis; in a and b only: summed; each label of y occurs in a or b.  A label of one operand alone that y lacks
  * is not allowed (reduce first).  y's order: as given in `ly`. */
 Val *ir_contract(Fn *f, Val *a, const int64_t *la, Val *b, const int64_t *lb, int ny, const int64_t *ly);
-/* The dtype of what operands of these give: their own, i32 for integers of 8 bits; DTYPE_COUNT: they cannot be multiplied. */
+/* The dtype of what operands of these give: their own, i32 for integers of 8 bits and words; DTYPE_COUNT: none. */
 DType contract_dtype(DType a, DType b);
 /* The same of some terms only: within is NULL or the labels p and t, a stride, a dilation, first and count, and the sum of those
  * terms with first <= p * stride + t * dilation < first + count.  So a convolution leaves out what its border would multiply by

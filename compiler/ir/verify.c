@@ -38,7 +38,7 @@ static bool is_float(Type t) { return dtype_is_float(t.dtype); }
 static bool in_class(Type t, char class) {
 	switch (class) {
 	case 'F': return is_float(t);
-	case 'N': return !is_bool(t);
+	case 'N': return is_float(t) || is_integer(t);
 	case 'I': return is_integer(t);
 	case 'B': return is_bool(t);
 	default: return true;
@@ -274,7 +274,7 @@ static const char *problem_gather(const Val *v, Type table, Type index, Type row
 	int64_t batch = v->list[0].data[0];
 	if (!is_integer(index)) return "the index is not an integer";
 	if (table.dtype != rows.dtype) return "the result has another dtype";
-	if (v->op == OpScatterAdd && is_bool(rows)) return "operand of a dtype it does not take";
+	if (v->op == OpScatterAdd && !in_class(rows, 'N')) return "operand of a dtype it does not take";
 	if (batch < 0 || batch >= table.rank || batch > index.rank) return "batch out of range";
 	if (rows.rank != index.rank + table.rank - batch - 1) return "the result has another rank";
 	for (int i = 0; i < index.rank; i++) {
@@ -297,7 +297,7 @@ static const char *problem_buckets(Type index, Type y) {
 
 static const char *problem_sum_buckets(Type rows, Type buckets, Type y) {
 	if (buckets.dtype != DTYPE_I32 || !buckets.rank) return "the buckets are not i32";
-	if (rows.dtype != y.dtype || is_bool(y)) return "operand of a dtype it does not take";
+	if (rows.dtype != y.dtype || !in_class(y, 'N')) return "operand of a dtype it does not take";
 	int batch = buckets.rank - 1, rest = y.rank - buckets.rank, of_index = rows.rank - rest;
 	if (rest < 0 || of_index < batch) return "the result has another rank";
 	int64_t m = 1;
@@ -369,7 +369,10 @@ static const char *problem_structural(const Val *v) {
 		if (first->data[0] < 0 || first->data[0] >= y.rank) return "an axis out of range";
 		return y.dim[first->data[0]] <= INT32_MAX ? NULL : "an index beyond i32";
 	case OpRandom: return problem_random(v);
-	case OpCast: return type_same_dims(a, y) ? NULL : "the result has other dims";
+	case OpCast:
+		if ((dtype_is_word(a.dtype) && y.dtype != DTYPE_I32) || (dtype_is_word(y.dtype) && a.dtype != DTYPE_I32))
+			return "words are made of i32, and nothing else";
+		return type_same_dims(a, y) ? NULL : "the result has other dims";
 	case OpReshape: return type_count(a) == type_count(y) ? NULL : "another number of elements";
 	case OpTranspose: return problem_transpose(v);
 	case OpBroadcast: return problem_broadcast(v);
@@ -377,7 +380,7 @@ static const char *problem_structural(const Val *v) {
 	case OpPad: return problem_pad(v);
 	case OpFlip: return type_equal(a, y) ? problem_axes(first, a.rank, true) : "the result has another type";
 	case OpWindow: return problem_window(v, y, a);
-	case OpFold: return is_bool(a) ? "operand of a dtype it does not take" : problem_window(v, a, y);
+	case OpFold: return !in_class(a, 'N') ? "operand of a dtype it does not take" : problem_window(v, a, y);
 	case OpConcat: return problem_concat(v);
 	case OpReduceSum: case OpReduceMax: case OpReduceMin: case OpReduceProd: case OpReduceLse: case OpArgMax:
 		return problem_along(v, true);

@@ -351,7 +351,7 @@ static void decide(Fuse *f, Val *v) {
 	f->cost[v->id] = cost;
 	if (is_product(v)) store_operands(f, v);
 	if (v->op == OpGather) store_operand(f, v->arg[0]);
-	bool rereads = v->op == OpContract && v->type.dtype != DTYPE_F32;   /* each element, again and again */
+	bool rereads = v->op == OpContract && v->type.dtype != DTYPE_F32 && !is_product(v);   /* each element, again and again */
 	for (int k = 0; k < v->nargs && rereads; k++)
 		if (f->cost[v->arg[k]->id] >= DEAR) store_operand(f, v->arg[k]);
 	if (v->op == OpBroadcast) {

@@ -291,7 +291,8 @@ static inline bool is_reduce(const Val *v) {
 }
 /* A product of matrices; other contracts are computed element by element. */
 static inline bool is_product(const Val *v) {
-	return v->op == OpContract && v->type.dtype == DTYPE_F32 && !contract_is_element_wise(v);
+	if (v->op != OpContract || contract_is_element_wise(v)) return false;
+	return v->type.dtype == DTYPE_F32 || dtype_is_word(v->arg[0]->type.dtype);
 }
 /* Is it computed along an axis (`sequence_axis`), each element after the one before, or without lanes (axis -1)? */
 static inline bool is_sequence(const Val *v) {

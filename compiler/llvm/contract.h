@@ -74,6 +74,8 @@ typedef struct Contract {
 	int64_t c_pad;           /* floats past column n of every row of C that may be overwritten with anything */
 	bool c_dropped;          /* C is not stored: only the epilogue sees it, in scratch */
 	bool c_run;              /* dropped: the epilogue wants the rows of a tile one after the other, with nothing between */
+	DType words;             /* F32: floats.  Else A's words, of four bytes each: C is of i32, and sums of integers */
+	DType words_b;           /* B's */
 	bool never_turned;       /* it is not to be computed the other way round */
 	ContractEpilogue *epilogue; void *context;      /* or NULL; emitted once per nest */
 	/* The lengths that a range of rows may have, at most MAX_ROW_COUNTS different ones; none: m only.  With w workers and

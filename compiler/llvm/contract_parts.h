@@ -24,6 +24,7 @@ typedef struct TileShape {
 	int group;               /* or 0 */
 	int inside, taps;
 	int64_t a_step, b_step, next_step;
+	DType words, words_b;    /* as in Contract */
 	bool chained, a_ahead, b_ahead, by_segment;
 } TileShape;
 enum { MOST_INSIDE = 2, TILE_PARAMETERS = 11 + 3 * MOST_INSIDE };

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "contract_parts.h"
+#include "lower.h"
 
 /* How many k early A and B are asked for: a few hundred cycles. */
 enum { MAX_ROWS = MOST_ROWS, MAX_VECTORS = 16, A_TURNS = 24, B_TURNS = 12 };
@@ -21,20 +22,36 @@ static Value load_vector(Emit *e, const TileShape *s, Value row, int v) {
 
 static Value load_c(Emit *e, const TileShape *s, Value row, int v) {
 	Value at = emit_at_constant(e, row, e->f32, (int64_t)v * s->lanes);
-	if (v == s->panel.vectors - 1 && s->panel.c_tail) return emit_load_partial(e, e->f32, s->lanes, at, s->panel.c_tail);
-	return emit_load(e, e->f32, s->lanes, at);
+	bool partial = v == s->panel.vectors - 1 && s->panel.c_tail;
+	Value x = partial ? emit_load_partial(e, e->f32, s->lanes, at, s->panel.c_tail) : emit_load(e, e->f32, s->lanes, at);
+	return s->words ? LLVMBuildBitCast(e->builder, x, emit_vector_type(e, e->i32, s->lanes), "") : x;
 }
 
 static void store_c(Emit *e, const TileShape *s, Value x, Value row, int v) {
 	Value at = emit_at_constant(e, row, e->f32, (int64_t)v * s->lanes);
+	if (s->words) x = LLVMBuildBitCast(e->builder, x, emit_vector_type(e, e->f32, s->lanes), "");
 	if (v == s->panel.vectors - 1 && s->panel.c_tail) emit_store_partial(e, x, at, s->panel.c_tail);
 	else emit_store(e, x, at);
+}
+
+/* ---- sums of floats, or of integers ---- */
+
+static Value as(Emit *e, Value x, LLVMTypeRef element) {
+	return LLVMBuildBitCast(e->builder, x, emit_vector_type(e, element, emit_lanes(x)), "");
+}
+
+static Value zero_sum(Emit *e, const TileShape *s) {
+	return s->words ? LLVMConstNull(emit_vector_type(e, e->i32, s->lanes)) : emit_f32(e, 0, s->lanes);
+}
+
+static Value add_product(Emit *e, const TileShape *s, Value a, Value b, Value sum) {
+	return s->words ? lower_words(e, as(e, a, e->i32), s->words, as(e, b, e->i32), s->words_b, sum) : emit_fma(e, a, b, sum);
 }
 
 /* The chains so far: *chain when there is one, else zeros. */
 static void load_chain(Emit *e, const TileShape *s, Value chain, Value stride, Value *sum) {
 	int count = s->rows * s->panel.vectors;
-	Value zero = emit_f32(e, 0, s->lanes);
+	Value zero = zero_sum(e, s);
 	EmitIf branch = emit_if(e, LLVMBuildIsNotNull(e->builder, chain, ""));
 	Value row = chain;
 	for (int r = 0; r < s->rows; r++) {
@@ -54,7 +71,7 @@ static void store_rows(Emit *e, const TileShape *s, Value *sum, Value c, Value s
 	for (int r = 0; r < s->rows; r++) {
 		for (int v = 0; v < s->panel.vectors; v++) {
 			Value x = sum[r * s->panel.vectors + v];
-			if (add) x = LLVMBuildFAdd(e->builder, load_c(e, s, c, v), x, "");
+			if (add) x = (s->words ? LLVMBuildAdd : LLVMBuildFAdd)(e->builder, load_c(e, s, c, v), x, "");
 			store_c(e, s, x, c, v);
 		}
 		if (r + 1 < s->rows) c = emit_at(e, c, e->f32, stride);
@@ -90,7 +107,7 @@ static void multiply(Emit *e, const TileShape *s, Value a, Value b, EmitLoop *lo
 		x = emit_splat(e, x, s->lanes);
 		for (int v = 0; v < s->panel.vectors; v++) {
 			int n = first + r * s->panel.vectors + v;
-			emit_loop_next(e, loop, n, emit_fma(e, x, row[v], loop->phi[n]));
+			emit_loop_next(e, loop, n, add_product(e, s, x, row[v], loop->phi[n]));
 		}
 	}
 }
@@ -150,7 +167,7 @@ static void add_taps(Emit *e, const TileShape *s, Value a, Value b, Value *sum) 
 			for (int t = 0; t < s->taps; t++) {
 				if (row_at[r] + t * s->a_step != at[i]) continue;
 				Value *of_row = &sum[r * s->panel.vectors];
-				for (int v = 0; v < s->panel.vectors; v++) of_row[v] = emit_fma(e, x, tap[t][v], of_row[v]);
+				for (int v = 0; v < s->panel.vectors; v++) of_row[v] = add_product(e, s, x, tap[t][v], of_row[v]);
 			}
 	}
 }
@@ -190,7 +207,7 @@ static void tile_body(Emit *e, const TileShape *s) {
 	unsigned chain = 7 + 3 * (unsigned)s->inside;
 	if (s->chained) load_chain(e, s, LLVMGetParam(e->function, chain), LLVMGetParam(e->function, chain + 1), sum);
 	else
-		for (int i = 0; i < count; i++) sum[i] = emit_f32(e, 0, s->lanes);
+		for (int i = 0; i < count; i++) sum[i] = zero_sum(e, s);
 	Value next = s->next_step ? LLVMGetParam(e->function, LLVMCountParams(e->function) - 1) : NULL;
 	add_segments(e, s, s->inside, a, b, sum, &next);
 	if (!s->chained) {
@@ -218,10 +235,12 @@ unsigned contract_tile_type(Emit *e, int inside, bool chained, bool next, LLVMTy
 Value contract_tile(Emit *e, TileShape s) {
 	const char *groups = s.group ? arena_printf(e->arena, "in%dx%lld", s.group, (long long)s.group_row) : "";
 	const char *next = s.next_step ? arena_printf(e->arena, "_next%lld", (long long)s.next_step) : "";
+	const char *words = s.words ? arena_printf(e->arena, "%s_%s_", dtype_info[s.words].text, dtype_info[s.words_b].text) : "";
 	const char *inside = s.inside > 1 ? "_inside2" : s.inside ? "_segmented" : "", *taps = "";
 	if (s.taps) taps = arena_printf(e->arena, "_taps%dx%lldx%lld", s.taps, (long long)s.a_step, (long long)s.b_step);
-	const char *name = arena_printf(e->arena, "tile_%dx%dx%d_b%d_c%d_a%lld%s%s%s%s%s%s%s%s", s.rows, s.panel.vectors, s.lanes,
-	                                s.panel.b_tail, s.panel.c_tail, (long long)s.a_row, groups, inside, taps,
+	const char *name = arena_printf(e->arena, "tile_%s%dx%dx%d_b%d_c%d_a%lld%s%s%s%s%s%s%s%s", words, s.rows,
+	                                s.panel.vectors, s.lanes, s.panel.b_tail, s.panel.c_tail, (long long)s.a_row, groups,
+	                                inside, taps,
 	                                s.chained ? "_chained" : "", s.a_ahead ? "_aa" : "", s.b_ahead ? "_ba" : "",
 	                                s.by_segment ? "_next" : "", next);
 	Value function = LLVMGetNamedFunction(e->module, name);

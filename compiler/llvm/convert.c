@@ -60,7 +60,7 @@ LLVMTypeRef lower_memory_type(Emit *e, DType dtype) {
 	switch (dtype) {
 	case DTYPE_F32: return e->f32;
 	case DTYPE_F64: return e->f64;
-	case DTYPE_I32: return e->i32;
+	case DTYPE_I32: case DTYPE_I8X4: case DTYPE_U8X4: return e->i32;
 	default: return dtype_info[dtype].bytes == 2 ? e->i16 : e->i8;
 	}
 }

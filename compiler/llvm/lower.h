@@ -69,6 +69,9 @@ Value lower_to_memory(Emit *e, Value v, DType dtype);
 Value lower_real(Emit *e, DType dtype, double value, int lanes);   /* of a float type, as it is computed with */
 Value lower_constant(Emit *e, DType dtype, double value);
 
+/* words.c: acc and the products of the bytes of x and y, i32s, all scalars or vectors. */
+Value lower_words(Emit *e, Value x, DType of_x, Value y, DType of_y, Value acc);
+
 /* scalar.c: the forward columns of ops.def and math.def as LLVM code; operands scalar or vector alike. */
 Value lower_pointwise(Emit *e, const Val *v, Value *args);
 Value lower_maximum(Emit *e, Value a, Value b);

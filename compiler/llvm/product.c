@@ -168,6 +168,8 @@ static Contract contract_of(const Target *target, const KernelProgram *kp, const
 		contract.around[contract.naround++] =
 		    (ContractSum){c->sum[i].extent, of_a ? 0 : c->sum[i].a, of_b ? 0 : c->sum[i].b};
 	}
+	DType of_a = kernel->anchor->arg[c->swapped]->type.dtype, of_b = kernel->anchor->arg[!c->swapped]->type.dtype;
+	if (dtype_is_word(of_a)) contract.words = of_a, contract.words_b = of_b, contract.never_turned = true;
 	contract.epilogue = kernel->roots.length > (out >= 0) ? write_tile : NULL;
 	contract.a = (ContractOperand){.row = c->rows.a, .column = k->a, .group = c->group, .group_row = c->group_a};
 	if (c->fill) contract.a = (ContractOperand){.fill = fill_operand, .down = fill_is_down(c)};

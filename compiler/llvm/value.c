@@ -209,8 +209,8 @@ static Value load_kept(Lower *k, const Kept *kept, const At *at) {
 	return lower_from_memory(k->e, raw, dtype);
 }
 
-/* The product at the present index, which is the tile's by its row and column. */
-static Value load_tile(Lower *k, const Val *v) {
+/* The product at the present index, which is the tile's by its row and column; as it lies. */
+static Value load_tile_raw(Lower *k, const Val *v) {
 	Emit *e = k->e;
 	int buffer = k->kp->buffer_of[v->id];
 	int column = k->lane_level >= 0 ? k->lane_level : k->tile_column_level;
@@ -224,6 +224,12 @@ static Value load_tile(Lower *k, const Val *v) {
 	if (dense && k->tail < 0) return emit_load_masked(e, e->f32, k->lanes, pointer, k->tail_lanes);
 	if (dense && k->tail) return emit_load_partial(e, e->f32, k->lanes, pointer, k->tail);
 	return emit_load(e, e->f32, k->lanes, pointer);
+}
+
+static Value load_tile(Lower *k, const Val *v) {
+	Value raw = load_tile_raw(k, v);
+	if (v->type.dtype == DTYPE_F32) return raw;
+	return LLVMBuildBitCast(k->e->builder, raw, emit_vector_type(k->e, k->e->i32, emit_lanes(raw)), "");
 }
 
 /* A few terms that are read where they lie (a pooling's taps) are written out: their indices are constants then. */
@@ -318,6 +324,8 @@ static Value chain_products(Chain *c, int number, Value acc) {
 	if (number == c->count) {
 		Value x = lower_value(k, c->v->arg[0], &c->at[0], c->mask), y = lower_value(k, c->v->arg[1], &c->at[1], c->mask);
 		if (c->lanes > 1) x = lower_as_lanes(k, x), y = lower_as_lanes(k, y);
+		DType dx = c->v->arg[0]->type.dtype, dy = c->v->arg[1]->type.dtype;
+		if (dtype_is_word(dx)) return lower_words(e, x, dx, y, dy, acc);
 		if (!dtype_is_float(c->v->type.dtype)) return LLVMBuildAdd(e->builder, LLVMBuildMul(e->builder, x, y, ""), acc, "");
 		return emit_fma(e, x, y, acc);
 	}

@@ -7,6 +7,10 @@
  *     x8 = u8(round(x * (1 / t))),  t = high / 255            where x was never negative, else
  *     x8 = i8(round(x * (1 / t))),  t = max|x| / 127          halves to even; casts saturate
  *     scales = s * t
+ * Where the last axis of the activations is summed, four of its elements are a word, which machines multiply at once: of C
+ * elements word i holds number i, i + n, i + 2n and i + 3n, n = C / 4 rounded up, so that words are made of adjacent elements;
+ * those past C are zeros.  Weights lie likewise.  The sum is the same: integers have no order.
+ *
  * w8 and scales become inputs in place of the weights; how they are made is a Fn of its own, run once by who has the weights.  A
  * channel of zeros has s = 0: 0 / 0 is cast to 0, and its results are 0.  x8 is made below the views that the product reads x
  * through (windows, borders of zeros, ..), so that windows are of bytes.
@@ -19,7 +23,7 @@
 
 #include "rebuild.h"
 
-enum { MOST_TERMS = INT32_MAX / (255 * 127) };
+enum { MOST_TERMS = INT32_MAX / (255 * 127), BYTES = 4 };
 enum { CONSTANT = -1, FROM_DATA = -2 };   /* in `fixed`; else the number of an input */
 
 static bool is_lasting(InputKind kind) { return kind == INPUT_PARAM || kind == INPUT_STATE || kind == INPUT_SLOT; }
@@ -131,6 +135,49 @@ static Fn *prune(Fn *f, bool all) {
 
 Fn *quantize_prune(Fn *f) { return prune(f, false); }
 
+/* ---- words ---- */
+
+static DType word_of(DType byte) { return byte == DTYPE_U8 ? DTYPE_U8X4 : DTYPE_I8X4; }
+
+/* Bytes as words along `axis`: see above. */
+static Val *words_along(Fn *f, Val *x, int axis) {
+	int64_t extent = x->type.dim[axis], n = divide_up(extent, BYTES), start[MAX_RANK] = {0}, zero[MAX_RANK] = {0};
+	Val *word = NULL;
+	for (int byte = 0; byte < BYTES && byte * n < extent; byte++) {
+		Type size = x->type;
+		int64_t hi[MAX_RANK] = {0};
+		start[axis] = byte * n, size.dim[axis] = MIN(n, extent - byte * n), hi[axis] = n - size.dim[axis];
+		Val *part = ir_cast(f, ir_slice(f, x, start, size.dim, NULL), DTYPE_I32);
+		if (hi[axis]) part = ir_pad(f, part, zero, hi, NULL, 0);
+		if (byte < BYTES - 1 && x->type.dtype == DTYPE_I8) part = ir_Mod(f, part, ir_like(f, part, 256));
+		if (byte) part = ir_Mul(f, part, ir_like(f, part, (double)(1 << 8 * byte)));
+		word = word ? ir_Add(f, word, part) : part;
+	}
+	return ir_cast(f, word, word_of(x->type.dtype));
+}
+
+/* Does the view keep the last axis whole and last? */
+static bool keeps_last(const Val *v) {
+	int last = v->arg[0]->type.rank - 1, own = v->type.rank - 1;
+	if (last < 0) return false;
+	switch (v->op) {
+	case OpTranspose: return v->list[0].data[own] == last;
+	case OpBroadcast: return v->list[0].data[last] == own;
+	case OpSlice: return v->type.dim[own] == v->arg[0]->type.dim[last];
+	case OpPad: return v->type.dim[own] == v->arg[0]->type.dim[last] && v->list[0].data[own] == 0;
+	case OpFlip: return label_axis(v->list[0], last) < 0;
+	case OpWindow: return v->list[0].data[0] != last;
+	default: return false;
+	}
+}
+
+/* Can the product's operands be words? */
+static bool takes_words(const Val *v, int which) {
+	IntList lx = v->list[!which], lw = v->list[which], ly = v->list[2];
+	if (!lx.length || !ly.length || label_axis(ly, lx.data[lx.length - 1]) >= 0) return false;
+	return label_axis(lx, ly.data[ly.length - 1]) < 0 || label_axis(lw, ly.data[ly.length - 1]) < 0;
+}
+
 /* ---- weights ---- */
 
 static Operands all_operands(const Val *v) { return (Operands){0, v->nargs}; }
@@ -157,7 +204,12 @@ static Fn *make_weights(const Fn *f, Val *v, int which, float step) {
 	for (int i = 0; i < results.length; i++)   /* the scales' axes in the order of the results' */
 		for (int k = 0; k < nkept; k++)
 			if (labels.data[kept[k]] == results.data[i]) perm[n++] = k;
-	fn_output(r.to, "weights", ir_cast(r.to, ir_Round(r.to, q), DTYPE_I8), -1);
+	q = ir_cast(r.to, ir_Round(r.to, q), DTYPE_I8);
+	if (takes_words(v, which)) {
+		IntList of_x = v->list[!which];
+		q = words_along(r.to, q, label_axis(labels, of_x.data[of_x.length - 1]));
+	}
+	fn_output(r.to, "weights", q, -1);
 	s = ir_Mul(r.to, ir_transpose(r.to, s, perm), ir_like(r.to, ir_transpose(r.to, s, perm), step));
 	fn_output(r.to, "scales", s, -1);
 	r.to->name = "weights";
@@ -188,17 +240,31 @@ static Val *input_named(Fn *f, const char *name, Type type) {
 
 /* ---- products ---- */
 
-/* The activations as integers, of which 1 stands for `step`, under the same views. */
-static Val *quantized(Rebuild *r, Val *v, DType dtype, float step) {
+/* The view of another value, whose last axis may be shorter. */
+static Val *rebuild_view(Fn *f, Val *view, Val *x) {
+	if (view->op == OpSlice) return ir_slice(f, x, view->list[0].data, view->type.dim, view->list[1].data);
+	return fn_rebuild(f, view, &x);
+}
+
+/* The activations as integers, of which 1 stands for `step`, under the same views; words are made where views begin to move the
+ * last axis. */
+static Val *quantized(Rebuild *r, Val *v, DType dtype, float step, bool words) {
 	VEC(Val *) views = {0};
 	Fn *f = r->to;
-	for (; only_moves(v); v = v->arg[0]) vec_push(f->arena, &views, v);
+	int whole = 0;   /* so many of them leave the last axis alone */
+	for (; only_moves(v); v = v->arg[0]) {
+		if (whole == views.length && keeps_last(v)) whole++;
+		vec_push(f->arena, &views, v);
+	}
 	Val *x = r->map[v->id];
 	x = ir_cast(f, ir_Round(f, ir_Mul(f, x, ir_like(f, x, 1 / step))), dtype);
-	for (int i = views.length - 1; i >= 0; i--) {
+	for (int i = views.length - 1; i >= -1; i--) {
+		if (words && i == whole - 1) x = words_along(f, x, x->type.rank - 1);
+		if (i < 0) break;
 		Val view = *views.data[i];
-		view.type.dtype = dtype;
-		x = fn_rebuild(f, &view, &x);
+		view.type.dtype = x->type.dtype;
+		if (words && i < whole) view.type.dim[view.type.rank - 1] = x->type.dim[x->type.rank - 1];
+		x = rebuild_view(f, &view, x);
 	}
 	return x;
 }
@@ -214,7 +280,7 @@ static Val *integer_product(Quantize *q, Rebuild *r, Val *v, int which, const Ra
 	Type type = make->outputs.data[0].val->type;
 	Val *args[2];
 	args[which] = input_named(f, t->weights, type);
-	args[!which] = quantized(r, v->arg[!which], dtype, step);
+	args[!which] = quantized(r, v->arg[!which], dtype, step, takes_words(v, which));
 	Val *sum = ir_contract(f, args[0], v->list[0].data, args[1], v->list[1].data, v->list[2].length, v->list[2].data);
 	Val *scales = input_named(f, t->scales, make->outputs.data[1].val->type);
 	int64_t dims[MAX_RANK];

@@ -45,7 +45,7 @@ static inline bool same_element(Type t, const void *dense, const void *elements,
 		snprintf(text, size, "%a compiled, %a interpreted", (double)a, (double)b);
 		return memcmp(&a, &b, 4) == 0 || (isnan(a) && isnan(b));
 	}
-	int32_t a = t.dtype == DTYPE_I32  ? ((const int32_t *)dense)[i]
+	int32_t a = dtype_info[t.dtype].bytes == 4 ? ((const int32_t *)dense)[i]
 	            : t.dtype == DTYPE_I8 ? ((const int8_t *)dense)[i]
 	                                  : ((const uint8_t *)dense)[i];
 	int32_t b = ((const int32_t *)elements)[i];

@@ -37,6 +37,7 @@ static char *random_input(Arena *arena, Type t, int64_t limit, bool special) {
 		if (t.dtype == DTYPE_F32) ((float *)p)[i] = random_float(special);
 		else if (t.dtype == DTYPE_F64) ((double *)p)[i] = random_double(special);
 		else if (dtype_info[t.dtype].bytes == 2) ((uint16_t *)p)[i] = random_short(t.dtype, special);
+		else if (dtype_is_word(t.dtype)) ((uint32_t *)p)[i] = next_random();
 		else if (t.dtype == DTYPE_I32)
 			((int32_t *)p)[i] =
 			    limit ? (int32_t)(next_random() % (uint32_t)limit) : (int32_t)next_random() >> (next_random() % 32);

@@ -89,18 +89,23 @@ static void random_contracts(void **state) {
 	}
 }
 
-/* Integers of 8 bits: exact sums in i32. */
+/* Integers of 8 bits, one by one and in words: exact sums in i32. */
 static void random_bytes(void **state) {
 	(void)state;
-	static const DType bytes[] = {DTYPE_I8, DTYPE_U8};
-	for (int round = 0; round < 60; round++) {
+	static const DType bytes[] = {DTYPE_I8, DTYPE_U8}, words[] = {DTYPE_I8X4, DTYPE_U8X4};
+	for (int round = 0; round < 64; round++) {
 		Arena *arena = arena_new();
 		Fn *f = fn_new(arena, "bytes");
 		Labels l = random_labels(round % 5 == 0);
 		Type ta = labels_type(&l, l.a, l.na), tb = labels_type(&l, l.b, l.nb);
-		ta.dtype = bytes[round & 1], tb.dtype = bytes[round >> 1 & 1];
+		bool word = round & 8;
+		ta.dtype = (word ? words : bytes)[round & 1], tb.dtype = (word ? words : bytes)[round >> 1 & 1];
 		Val *a = fn_input(f, "a", INPUT_DATA, ta), *b = fn_input(f, "b", pick(0, 1) ? INPUT_DATA : INPUT_PARAM, tb);
-		if (pick(0, 3) == 0) a = ir_Max(f, a, ir_like(f, a, 3));
+		if (!word && pick(0, 3) == 0) a = ir_Max(f, a, ir_like(f, a, 3));
+		if (word && pick(0, 3) == 0) {   /* computed while it is packed, or stored */
+			Val *bits = ir_cast(f, a, DTYPE_I32);
+			a = ir_cast(f, ir_Mul(f, bits, ir_like(f, bits, 77)), ta.dtype);
+		}
 		a = turned(f, a), b = turned(f, b);
 		Val *y = ir_contract(f, a, l.a, b, l.b, l.ny, l.y);
 		finish(f, round & 4 ? ir_cast(f, y, DTYPE_F32) : y, round & 4 ? round % 4 : 0);

@@ -37,7 +37,7 @@ async function evaluate(expression) {
   return result.value;
 }
 async function until(expression, what = expression) {
-  for (let i = 0; i < 300; i++) {
+  for (let i = 0; i < 600; i++) {
     if (await evaluate(expression)) return;
     await new Promise(done => setTimeout(done, 50));
   }
@@ -61,10 +61,16 @@ const cross = [[[.2, .2], [.8, .8]], [[.8, .2], [.2, .8]]];
 
 async function open(url) {
   session = undefined;
-  const { targetId } = await send("Target.createTarget", { url });
+  const { targetId } = await send("Target.createTarget", { url: "about:blank" });
   session = (await send("Target.attachToTarget", { targetId, flatten: true })).sessionId;
   await send("Runtime.enable");
   await send("Page.enable");
+  await send("Page.navigate", { url });
+  // until the new document is there questions go to the old one, or to none
+  for (let i = 0; !await evaluate(`location.href === ${JSON.stringify(url)} && document.readyState === "complete"`).catch(() => false); i++) {
+    assert.ok(i < 600, `${url} does not load`);
+    await new Promise(done => setTimeout(done, 50));
+  }
 }
 
 async function use(url) {

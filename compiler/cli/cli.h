@@ -112,6 +112,11 @@ bool session_vocabs(Session *s);
 typedef struct EvalContext { Session *session; int train; } EvalContext;
 const Executable *session_compile_eval(void *context, int64_t batch);
 
+/* main.c: are these two names of one regular file? */
+bool is_same_file(const char *a, const char *b);
+/* Reports it when they are. */
+bool writes_over(const char *command, const char *written, const char *read);
+
 int command_train(const Options *options);
 int command_eval(const Options *options);
 int command_predict(const Options *options);

@@ -365,6 +365,21 @@ static bool may_replace(const char *header) {
 	return empty || strstr(line, "compiled by nnc ");
 }
 
+/* Neither what was read is written over, nor one file by another: reports. */
+static bool is_all_its_own(const Session *s, const char *header) {
+	const Options *o = s->options;
+	const char *written[] = {o->output, header, o->depfile}, *name;
+	for (int w = 0; w < (int)COUNT(written) && written[w]; w++)
+		for (int i = 0; (name = object_need(s, i)); i++)
+			if (writes_over("compile", written[w], name)) return false;
+	for (int w = 0; w < 2 && o->depfile; w++) {
+		if (strcmp(o->depfile, written[w]) != 0 && !is_same_file(o->depfile, written[w])) continue;
+		fprintf(stderr, "nnc compile: --depfile would be written over '%s'\nhelp: name another file\n", written[w]);
+		return false;
+	}
+	return true;
+}
+
 static int compile_program(Session *s) {
 	const Options *o = s->options;
 	ObjectUnit u = {.s = s};
@@ -393,6 +408,7 @@ static int compile_program(Session *s) {
 		        header);
 		return EXIT_USAGE;
 	}
+	if (!is_all_its_own(s, header)) return EXIT_USAGE;
 	write_files(&u, form, o->output, header);
 	if (o->depfile) write_depfile(s, o->output);
 	code = session_report(s);

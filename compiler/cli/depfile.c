@@ -21,15 +21,20 @@ static void add_need(Text *text, const char *name) {
 /* What is in no file: the standard library, what an option says (its name begins as the option does). */
 static bool in_no_file(const Source *source) { return source->library || !strncmp(source->name, "--", 2); }
 
+const char *object_need(const Session *s, int number) {
+	for (int i = 0; i < s->diag->sources.length; i++)
+		if (!in_no_file(&s->diag->sources.data[i]) && number-- == 0) return s->diag->sources.data[i].name;
+	for (int i = 0; files_read(s->files, i); i++)
+		if (number-- == 0) return files_read(s->files, i);
+	return number == 0 ? s->options->weights : NULL;
+}
+
 void write_depfile(Session *s, const char *object) {
 	Text text = {.arena = s->arena};
 	add_name(&text, object);
 	text_add(&text, ":");
-	for (int i = 0; i < s->diag->sources.length; i++)
-		if (!in_no_file(&s->diag->sources.data[i])) add_need(&text, s->diag->sources.data[i].name);
 	const char *name;
-	for (int i = 0; (name = files_read(s->files, i)); i++) add_need(&text, name);
-	if (s->options->weights) add_need(&text, s->options->weights);
+	for (int i = 0; (name = object_need(s, i)); i++) add_need(&text, name);
 	text_add(&text, "\n");
 	write_atomic(s->diag, s->options->depfile, text.data, text.length);
 }

@@ -103,24 +103,26 @@ static double clock_seconds(clockid_t clock) {
 	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static bool is_same_file(const char *a, const char *b) {
+bool is_same_file(const char *a, const char *b) {
 	struct stat x, y;
 	return stat(a, &x) == 0 && stat(b, &y) == 0 && S_ISREG(x.st_mode) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
+bool writes_over(const char *command, const char *written, const char *read) {
+	if (!is_same_file(written, read)) return false;
+	fprintf(stderr, "nnc %s: '%s' is read, and would be written over\nhelp: name another file to write\n", command, written);
+	return true;
+}
+
 /* What a command reads it must not write over. */
 static bool spares_inputs(const Command *command, const Options *o) {
-	const char *written[] = {o->output, o->log}, *read[MAX_REPEATED + 3] = {o->file, o->weights, o->second};
+	const char *written[] = {o->output, o->log, o->depfile}, *read[MAX_REPEATED + 3] = {o->file, o->weights, o->second};
 	int n = 3;
 	for (int i = 0; i < o->ninputs; i++)
 		if (strchr(o->input[i], '=')) read[n++] = strchr(o->input[i], '=') + 1;
 	for (int w = 0; w < (int)COUNT(written); w++)
-		for (int i = 0; i < n && written[w]; i++) {
-			if (!read[i] || !is_same_file(written[w], read[i])) continue;
-			fprintf(stderr, "nnc %s: '%s' is read, and would be written over\nhelp: name another file to write\n", command->name,
-			        written[w]);
-			return false;
-		}
+		for (int i = 0; i < n && written[w]; i++)
+			if (read[i] && writes_over(command->name, written[w], read[i])) return false;
 	return true;
 }
 

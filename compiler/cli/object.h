@@ -70,7 +70,9 @@ void keep_budget(ObjectUnit *u, Budget budget);
 size_t object_ram(const ObjectUnit *u);
 size_t object_flash(const ObjectUnit *u);
 
-/* depfile.c: writes "OBJECT: FILE.nn ..", every file that was read, to --depfile. */
+/* depfile.c: the files that were read for the object, by number; NULL: no more. */
+const char *object_need(const Session *s, int number);
+/* Writes "OBJECT: FILE.nn ..", every file that was read, to --depfile. */
 void write_depfile(Session *s, const char *object);
 
 /* archive.c: the object alone in an archive; name: its own in there. */

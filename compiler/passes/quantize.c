@@ -9,7 +9,8 @@
  *     scales = s * t
  * Where the last axis of the activations is summed, four of its elements are a word, which machines multiply at once: of C
  * elements word i holds number i, i + n, i + 2n and i + 3n, n = C / 4 rounded up, so that words are made of adjacent elements;
- * those past C are zeros.  Weights lie likewise.  The sum is the same: integers have no order.
+ * those past C are zeros.  Of a single channel under windows, grey pictures say, the words are of taps instead: each place has
+ * one, of what it and the next ones are.  Weights lie likewise.  The sum is the same: integers have no order.
  *
  * w8 and scales become inputs in place of the weights; how they are made is a Fn of its own, run once by who has the weights.  A
  * channel of zeros has s = 0: 0 / 0 is cast to 0, and its results are 0.  x8 is made below the views that the product reads x
@@ -139,6 +140,13 @@ Fn *quantize_prune(Fn *f) { return prune(f, false); }
 
 static DType word_of(DType byte) { return byte == DTYPE_U8 ? DTYPE_U8X4 : DTYPE_I8X4; }
 
+/* `word` (i32, or NULL: none yet) with these bytes as number `byte`. */
+static Val *with_byte(Fn *f, Val *word, Val *part, int byte, bool is_signed) {
+	if (byte < BYTES - 1 && is_signed) part = ir_Mod(f, part, ir_like(f, part, 256));
+	if (byte) part = ir_Mul(f, part, ir_like(f, part, (double)(1 << 8 * byte)));
+	return word ? ir_Add(f, word, part) : part;
+}
+
 /* Bytes as words along `axis`: see above. */
 static Val *words_along(Fn *f, Val *x, int axis) {
 	int64_t extent = x->type.dim[axis], n = divide_up(extent, BYTES), start[MAX_RANK] = {0}, zero[MAX_RANK] = {0};
@@ -149,33 +157,59 @@ static Val *words_along(Fn *f, Val *x, int axis) {
 		start[axis] = byte * n, size.dim[axis] = MIN(n, extent - byte * n), hi[axis] = n - size.dim[axis];
 		Val *part = ir_cast(f, ir_slice(f, x, start, size.dim, NULL), DTYPE_I32);
 		if (hi[axis]) part = ir_pad(f, part, zero, hi, NULL, 0);
-		if (byte < BYTES - 1 && x->type.dtype == DTYPE_I8) part = ir_Mod(f, part, ir_like(f, part, 256));
-		if (byte) part = ir_Mul(f, part, ir_like(f, part, (double)(1 << 8 * byte)));
-		word = word ? ir_Add(f, word, part) : part;
+		word = with_byte(f, word, part, byte, x->type.dtype == DTYPE_I8);
 	}
 	return ir_cast(f, word, word_of(x->type.dtype));
 }
 
-/* Does the view keep the last axis whole and last? */
-static bool keeps_last(const Val *v) {
-	int last = v->arg[0]->type.rank - 1, own = v->type.rank - 1;
-	if (last < 0) return false;
-	switch (v->op) {
-	case OpTranspose: return v->list[0].data[own] == last;
-	case OpBroadcast: return v->list[0].data[last] == own;
-	case OpSlice: return v->type.dim[own] == v->arg[0]->type.dim[last];
-	case OpPad: return v->type.dim[own] == v->arg[0]->type.dim[last] && v->list[0].data[own] == 0;
-	case OpFlip: return label_axis(v->list[0], last) < 0;
-	case OpWindow: return v->list[0].data[0] != last;
-	default: return false;
+/* A word for each place along the last axis but one: of the bytes there, and `step`, 2 `step`, 3 `step` further on. */
+static Val *words_of_places(Fn *f, Val *x, int64_t step, int bytes) {
+	int axis = x->type.rank - 2;
+	Val *word = NULL, *wide = ir_cast(f, x, DTYPE_I32);
+	for (int byte = 0; byte < bytes && byte * step < x->type.dim[axis]; byte++) {
+		int64_t lo[MAX_RANK] = {0}, hi[MAX_RANK] = {0};
+		hi[axis] = byte * step, lo[axis] = -hi[axis];
+		word = with_byte(f, word, byte ? ir_pad(f, wide, lo, hi, NULL, 0) : wide, byte, x->type.dtype == DTYPE_I8);
 	}
+	return ir_cast(f, word, word_of(x->type.dtype));
 }
 
-/* Can the product's operands be words? */
-static bool takes_words(const Val *v, int which) {
+/* Does the view keep the last axis whole and last?  Or the last two. */
+static bool keeps_last(const Val *v, int axes) {
+	int last = v->arg[0]->type.rank - 1, own = v->type.rank - 1;
+	bool keeps = last >= axes - 1 && own >= axes - 1;
+	for (int i = 0; keeps && i < axes; i++, last--, own--) switch (v->op) {
+		case OpTranspose: keeps = v->list[0].data[own] == last; break;
+		case OpBroadcast: keeps = v->list[0].data[last] == own; break;
+		case OpSlice: keeps = v->type.dim[own] == v->arg[0]->type.dim[last]; break;
+		case OpPad: keeps = v->type.dim[own] == v->arg[0]->type.dim[last] && v->list[0].data[own] == 0; break;
+		case OpFlip: keeps = label_axis(v->list[0], last) < 0; break;
+		case OpWindow: keeps = v->list[0].data[0] < last; break;
+		default: keeps = false; break;
+	}
+	return keeps;
+}
+
+/* Are its last two axes the taps, and a single channel? */
+static bool is_window_of_taps(const Val *v) {
+	int last = v->type.rank - 1;
+	return v->op == OpWindow && v->type.dim[last] == 1 && v->list[0].data[0] + 2 == last;
+}
+
+typedef enum Grouping { SINGLE_BYTES, WORDS, WORDS_OF_TAPS } Grouping;
+
+/* How the product's operands are bytes, and which axis of the activations is grouped. */
+static Grouping grouping_of(const Val *v, int which, int *axis) {
+	const Val *x = v->arg[!which];
 	IntList lx = v->list[!which], lw = v->list[which], ly = v->list[2];
-	if (!lx.length || !ly.length || label_axis(ly, lx.data[lx.length - 1]) >= 0) return false;
-	return label_axis(lx, ly.data[ly.length - 1]) < 0 || label_axis(lw, ly.data[ly.length - 1]) < 0;
+	*axis = lx.length - 1;
+	if (!lx.length || !ly.length || label_axis(ly, lx.data[*axis]) >= 0) return SINGLE_BYTES;
+	int64_t last = ly.data[ly.length - 1];
+	if (label_axis(lx, last) >= 0 && label_axis(lw, last) >= 0) return SINGLE_BYTES;
+	while (only_moves(x) && keeps_last(x, 2)) x = x->arg[0];
+	if (!is_window_of_taps(x) || label_axis(ly, lx.data[*axis - 1]) >= 0) return WORDS;
+	--*axis;
+	return WORDS_OF_TAPS;
 }
 
 /* ---- weights ---- */
@@ -205,10 +239,8 @@ static Fn *make_weights(const Fn *f, Val *v, int which, float step) {
 		for (int k = 0; k < nkept; k++)
 			if (labels.data[kept[k]] == results.data[i]) perm[n++] = k;
 	q = ir_cast(r.to, ir_Round(r.to, q), DTYPE_I8);
-	if (takes_words(v, which)) {
-		IntList of_x = v->list[!which];
-		q = words_along(r.to, q, label_axis(labels, of_x.data[of_x.length - 1]));
-	}
+	int axis;
+	if (grouping_of(v, which, &axis) != SINGLE_BYTES) q = words_along(r.to, q, label_axis(labels, v->list[!which].data[axis]));
 	fn_output(r.to, "weights", q, -1);
 	s = ir_Mul(r.to, ir_transpose(r.to, s, perm), ir_like(r.to, ir_transpose(r.to, s, perm), step));
 	fn_output(r.to, "scales", s, -1);
@@ -240,31 +272,42 @@ static Val *input_named(Fn *f, const char *name, Type type) {
 
 /* ---- products ---- */
 
-/* The view of another value, whose last axis may be shorter. */
-static Val *rebuild_view(Fn *f, Val *view, Val *x) {
-	if (view->op == OpSlice) return ir_slice(f, x, view->list[0].data, view->type.dim, view->list[1].data);
-	return fn_rebuild(f, view, &x);
+/* The view of other bytes or words, the axis `axis` from behind being n long; 0: as it was. */
+static Val *rebuild_view(Fn *f, const Val *given, Val *x, int axis, int64_t n) {
+	Val view = *given;
+	view.type.dtype = x->type.dtype;
+	if (n) view.type.dim[view.type.rank - axis] = n;
+	if (view.op == OpSlice) return ir_slice(f, x, view.list[0].data, view.type.dim, view.list[1].data);
+	return fn_rebuild(f, &view, &x);
 }
 
 /* The activations as integers, of which 1 stands for `step`, under the same views; words are made where views begin to move the
- * last axis. */
-static Val *quantized(Rebuild *r, Val *v, DType dtype, float step, bool words) {
+ * axes that these are made of. */
+static Val *quantized(Rebuild *r, const Val *product, int which, DType dtype, float step) {
 	VEC(Val *) views = {0};
 	Fn *f = r->to;
-	int whole = 0;   /* so many of them leave the last axis alone */
+	int axis, whole = 0, taps = -1;   /* so many views leave those axes alone; but the window of taps, if there is one */
+	Grouping how = grouping_of(product, !which, &axis);
+	Val *v = product->arg[which];
 	for (; only_moves(v); v = v->arg[0]) {
-		if (whole == views.length && keeps_last(v)) whole++;
+		bool keeps = keeps_last(v, how == WORDS_OF_TAPS ? 2 : 1);
+		if (how == WORDS_OF_TAPS && taps < 0 && !keeps) taps = views.length, keeps = true;
+		if (whole == views.length && keeps) whole++;
 		vec_push(f->arena, &views, v);
 	}
-	Val *x = r->map[v->id];
+	Val *x = r->map[v->id], *window = taps >= 0 ? views.data[taps] : NULL;
 	x = ir_cast(f, ir_Round(f, ir_Mul(f, x, ir_like(f, x, 1 / step))), dtype);
+	int64_t size = window ? window->type.dim[window->type.rank - 2] : 0, n = divide_up(size, BYTES);
 	for (int i = views.length - 1; i >= -1; i--) {
-		if (words && i == whole - 1) x = words_along(f, x, x->type.rank - 1);
-		if (i < 0) break;
-		Val view = *views.data[i];
-		view.type.dtype = x->type.dtype;
-		if (words && i < whole) view.type.dim[view.type.rank - 1] = x->type.dim[x->type.rank - 1];
-		x = rebuild_view(f, &view, x);
+		if (how == WORDS && i == whole - 1) x = words_along(f, x, x->type.rank - 1);
+		if (window && i == whole - 1) x = words_of_places(f, x, n * window->list[2].data[0], (int)divide_up(size, n));
+		if (i >= 0 && i == taps)
+			x = ir_window(f, x, x->type.rank - 2, window->type.dim[window->type.rank - 3], n, window->list[1].data[0],
+			              window->list[2].data[0]);
+		else if (i >= 0 && how == WORDS && i < whole)
+			x = rebuild_view(f, views.data[i], x, 1, x->type.dim[x->type.rank - 1]);
+		else if (i >= 0)
+			x = rebuild_view(f, views.data[i], x, 2, i < taps ? n : 0);
 	}
 	return x;
 }
@@ -280,7 +323,7 @@ static Val *integer_product(Quantize *q, Rebuild *r, Val *v, int which, const Ra
 	Type type = make->outputs.data[0].val->type;
 	Val *args[2];
 	args[which] = input_named(f, t->weights, type);
-	args[!which] = quantized(r, v->arg[!which], dtype, step, takes_words(v, which));
+	args[!which] = quantized(r, v, !which, dtype, step);
 	Val *sum = ir_contract(f, args[0], v->list[0].data, args[1], v->list[1].data, v->list[2].length, v->list[2].data);
 	Val *scales = input_named(f, t->scales, make->outputs.data[1].val->type);
 	int64_t dims[MAX_RANK];

@@ -35,6 +35,17 @@ static Val *conv(Fn *f, Val *x, Val *w) {
 	x = windows_of(f, x);
 	return ir_contract(f, x, (int64_t[]){0, 1, 2, 3, 4, 5}, w, (int64_t[]){2, 4, 5, 6}, 4, (int64_t[]){0, 1, 3, 6});
 }
+static Val *rows_last(Fn *f, Val *x, Val *w) {   /* windows along the rows around those across */
+	x = ir_pad(f, x, (int64_t[]){0, 1, 1, 0}, (int64_t[]){0, 1, 1, 0}, NULL, 0);
+	x = ir_window(f, x, 2, x->type.dim[2] - 2, 3, 1, 1);
+	x = ir_window(f, x, 1, x->type.dim[1] - 2, 3, 1, 1);
+	return ir_contract(f, x, (int64_t[]){0, 1, 2, 3, 4, 5}, w, (int64_t[]){2, 4, 5, 6}, 4, (int64_t[]){0, 1, 3, 6});
+}
+static Val *wide_taps(Fn *f, Val *x, Val *w) {   /* more taps than a word has bytes, apart */
+	x = ir_window(f, x, 1, x->type.dim[1] - 1, 2, 1, 1);
+	x = ir_window(f, x, 3, x->type.dim[3] - 10, 6, 1, 2);
+	return ir_contract(f, x, (int64_t[]){0, 1, 2, 3, 4, 5}, w, (int64_t[]){2, 4, 5, 6}, 4, (int64_t[]){0, 1, 3, 6});
+}
 static Val *depthwise(Fn *f, Val *x, Val *w) {
 	return ir_contract(f, windows_of(f, x), (int64_t[]){0, 1, 2, 3, 4, 5}, w, (int64_t[]){2, 4, 5}, 4, (int64_t[]){0, 1, 3, 5});
 }
@@ -49,6 +60,8 @@ static const Case cases[] = {
     {"derived", {DTYPE_F32, 2, {6, 11}}, {DTYPE_F32, 2, {4, 11}}, derived, -1, 2},
     {"conv", {DTYPE_F32, 4, {2, 7, 9, 3}}, {DTYPE_F32, 4, {3, 3, 3, 5}}, conv, -1, 1},
     {"conv, one channel", {DTYPE_F32, 4, {1, 6, 8, 1}}, {DTYPE_F32, 4, {3, 3, 1, 17}}, conv, 0, 1},
+    {"conv, wide taps", {DTYPE_F32, 4, {2, 4, 15, 1}}, {DTYPE_F32, 4, {2, 6, 1, 9}}, wide_taps, -1, 2},
+    {"conv, rows last", {DTYPE_F32, 4, {2, 6, 7, 1}}, {DTYPE_F32, 4, {3, 3, 1, 9}}, rows_last, -1, 2},
     {"conv, many", {DTYPE_F32, 4, {3, 5, 5, 16}}, {DTYPE_F32, 4, {3, 3, 16, 33}}, conv, 0, 9},
     {"depthwise", {DTYPE_F32, 4, {2, 7, 9, 5}}, {DTYPE_F32, 3, {3, 3, 5}}, depthwise, -2, 2},
     {"to one", {DTYPE_F32, 2, {7, 33}}, {DTYPE_F32, 1, {33}}, to_one, -1, 1},

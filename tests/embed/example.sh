@@ -41,6 +41,16 @@ for bad in short strange; do
 	cmp before $bad.state || fail "a $bad state is overwritten"
 done
 
+# a state that is there and cannot be read is not begun anew and replaced; who reads the output may go
+ln -s loop.state loop.state
+! ./forecast loop.state <numbers >/dev/null 2>&1 || fail "a state that cannot be read is begun anew"
+[ -L loop.state ] || fail "a state that cannot be read is replaced"
+! ./forecast no/such/folder/state </dev/null >/dev/null 2>&1 || fail "a state that cannot be kept"
+mkfifo reader
+head -n 1 reader >/dev/null &
+{ head -n 1000 numbers; sleep 1; tail -n 3000 numbers; } | ./forecast left.state >reader || fail "nobody reads the output: $?"
+cmp whole.state left.state || fail "nobody reads the output, and what is learnt is lost"
+
 # stopped while it waits
 mkfifo sensor
 ./forecast stopped.state <sensor >out2 &
@@ -70,8 +80,19 @@ for checks in -O2 "-O1 -g -fsanitize=address,undefined"; do
 done
 grep -q '^other: 2000 seen' out2 || fail "cpp: $(cat out2)"
 cp short.state states/wave.state
-! embed/cpp/forecasts states <lines >/dev/null 2>log || fail "cpp: a short state is taken"
+mv states/other.state other.before
+{ echo "../wave 1"; head -n 10 lines; } >odd
+! embed/cpp/forecasts states <odd >/dev/null 2>log || fail "cpp: a short state is taken"
 grep -q 'wave.state: not a saved Forecaster' log || fail "cpp: $(cat log)"
+grep -q 'left out: ../wave 1' log && [ ! -e wave.state ] || fail "cpp: a name that is a path"
+cmp short.state states/wave.state || fail "cpp: a short state is overwritten"
+[ -e states/other.state ] || fail "cpp: what another signal has learnt is lost"
+rm states/wave.state && ln -s wave.state states/wave.state
+! embed/cpp/forecasts states <lines >/dev/null 2>&1 || fail "cpp: a state that cannot be read is begun anew"
+[ -L states/wave.state ] || fail "cpp: a state that cannot be read is replaced"
+sed 's/./x/' whole.state >states/strange.state
+! echo strange 1 | embed/cpp/forecasts states >/dev/null 2>log || fail "cpp: another program's state is taken"
+grep -q 'strange.state: not a saved Forecaster' log || fail "cpp: $(cat log)"
 cat >class.cpp <<'END'
 // What main.cpp does not do: copies, containers, errors, tensors.
 #include <cstring>

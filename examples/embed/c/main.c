@@ -7,6 +7,7 @@
  * out: every thousand numbers, how far the forecasts were off; at the end, the next one.
  *
  * forecast.h, written beside the object, documents every function used here. */
+#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -33,11 +34,12 @@ static void on_signal(int number) { (void)number, stop = 1; }
 
 /* ---- keeping ---- */
 
-/* Reads `path`; without such a file, begins.  False after a message. */
+/* Reads `path`; without such a file, begins: one that is there and cannot be read is not begun anew.  False after a message. */
 static int resume(const char *path) {
 	memset(&state, 0, sizeof state);
 	FILE *in = fopen(path, "rb");
-	if (!in) return forecast_init(&state.model, 1) == forecast_OK;
+	if (!in && errno == ENOENT) return forecast_init(&state.model, 1) == forecast_OK;
+	if (!in) return perror(path), 0;
 	int whole = fread(&state, sizeof state, 1, in) == 1 && fgetc(in) == EOF;
 	fclose(in);
 	/* The block says whose it is: of another program, or of other layers, it is refused, not misread. */
@@ -55,6 +57,7 @@ static int save(const char *path) {
 	if (out && fclose(out)) done = 0;
 	if (done && rename(temporary, path) == 0) return 1;
 	perror(path);
+	if (out) remove(temporary);
 	return 0;
 }
 
@@ -93,11 +96,12 @@ int main(int argc, char **argv) {
 	action.sa_handler = on_signal;   /* no SA_RESTART: a read that waits ends */
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
+	signal(SIGPIPE, SIG_IGN);        /* who reads the output may go; what is learnt is kept all the same */
 	if (argc != 2) {
 		fprintf(stderr, "usage: forecast STATE < NUMBERS\n");
 		return 2;
 	}
-	if (!resume(argv[1])) return 1;
+	if (!resume(argv[1]) || !save(argv[1])) return 1;   /* where nothing can be kept, it says so at once */
 
 	Errors errors = {0, 0};
 	char line[256];

@@ -69,6 +69,7 @@ inline void check(int status) {
 }
 
 // Forecasts the next value of a signal and learns from each that comes.  Objects share nothing: each may have its own thread.
+// One that was moved from can be destroyed and assigned to, no more.
 class Forecaster {
 public:
 	static constexpr std::size_t window = 8;
@@ -79,9 +80,9 @@ public:
 	static Forecaster load(const std::string &path) {
 		Forecaster loaded;
 		File in(path, "rb");
-		if (std::fread(loaded.state.get(), sizeof(State), 1, in.get()) != 1 || std::fgetc(in.get()) != EOF)
+		if (std::fread(loaded.state.get(), sizeof(State), 1, in.get()) != 1 || std::fgetc(in.get()) != EOF ||
+		    forecast_check_train(&loaded.state->model) != forecast_OK)
 			throw std::runtime_error(path + ": not a saved Forecaster");
-		check(forecast_check_train(&loaded.state->model));
 		return loaded;
 	}
 
@@ -90,8 +91,10 @@ public:
 		const std::string temporary = path + ".new";
 		File out(temporary, "wb");
 		const bool whole = std::fwrite(state.get(), sizeof(State), 1, out.get()) == 1 && out.close();
-		if (!whole || std::rename(temporary.c_str(), path.c_str()) != 0)
-			throw std::runtime_error(path + ": cannot be written");
+		if (whole && std::rename(temporary.c_str(), path.c_str()) == 0) return;
+		out.close();
+		std::remove(temporary.c_str());
+		throw std::runtime_error(path + ": cannot be written");
 	}
 
 	bool ready() const { return state->seen >= std::int64_t(window); }

@@ -114,8 +114,8 @@ static bool read_ranges(Session *s, Quantize *q, const Runner *r) {
 	return ok;
 }
 
-static bool calibrate(Session *s, Quantized *q, const Sets *sets) {
-	int64_t batch = MIN(sets->train->batch, sets->data->samples);
+/* Samples `first` to `end`, shuffled, in batches. */
+static bool observe(Session *s, Quantized *q, const Sets *sets, int64_t batch, int64_t first, int64_t end) {
 	Fn *raw = program_eval(q->original, sets->number, batch);
 	Fn *f = raw ? quantize_observe(run_passes(raw, 0, passes_before())) : NULL;
 	if (!f) return !s->diag->errors;
@@ -130,13 +130,19 @@ static bool calibrate(Session *s, Quantized *q, const Sets *sets) {
 	Shuffle order = shuffle_make(all.count, sets->train->seed, 0);
 	Batch *rows = batch_new(s->arena, &all, r, batch);
 	bool ok = true;
-	for (int64_t at = 0; ok && at < CALIBRATION && at + batch <= all.count; at += batch) {
+	for (int64_t at = first; ok && at < end; at += batch) {
 		batch_run(rows, r, &order, at);
 		ok = read_ranges(s, &q->pass, r);
 	}
 	runner_free(r);
 	compiled_free(&c);
 	return ok;
+}
+
+/* The same samples whatever the batch is, so that --batch changes no bits. */
+static bool calibrate(Session *s, Quantized *q, const Sets *sets) {
+	int64_t count = MIN(CALIBRATION, sets->data->samples), batch = MIN(sets->train->batch, count), whole = count - count % batch;
+	return observe(s, q, sets, batch, 0, whole) && (whole == count || observe(s, q, sets, count - whole, whole, count));
 }
 
 /* ---- figures ---- */
@@ -284,6 +290,23 @@ bool quantize_options(const char *command, const Options *o) {
 	return false;
 }
 
+/* No byte stands for a nan, and an infinite scale leaves none of the others. */
+static bool weights_are_finite(Session *s, const Quantized *q) {
+	for (int i = 0; i < q->original->persistent.length; i++) {
+		const Persistent *p = &q->original->persistent.data[i];
+		if (p->kind == INPUT_SLOT) continue;
+		const char *dense = original_tensor(q, i);
+		int bytes = dtype_info[p->type.dtype].bytes;
+		for (int64_t k = 0; k < type_count(p->type); k++) {
+			if (isfinite(element_value(p->type.dtype, dense + k * bytes))) continue;
+			diag_error(s->diag, (Span){0}, "'%s': '%s' has a number that is not finite, and --quantize needs a range",
+			           s->options->weights, p->path);
+			return false;
+		}
+	}
+	return true;
+}
+
 bool session_quantize(Session *s, bool figures) {
 	Program *p = s->program;
 	if (!p->models.length) return true;   /* somebody else says so */
@@ -298,7 +321,7 @@ bool session_quantize(Session *s, bool figures) {
 	*layout = s->layout;
 	*q = (Quantized){.pass = {.arena = s->arena}, .original = p, .original_layout = layout};
 	if (!(q->original_block = session_weights(s, &code))) return false;
-	Program *left = quantise(s, q, figures);
+	Program *left = weights_are_finite(s, q) ? quantise(s, q, figures) : NULL;
 	s->quantized = q;
 	if (!left) return false;
 	s->program = left;

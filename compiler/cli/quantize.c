@@ -28,6 +28,15 @@ Fn *session_passes(const Session *s, Fn *raw) {
 
 static size_t dense_size(Type t) { return (size_t)type_count(t) * (size_t)dtype_info[t.dtype].bytes; }
 
+/* The parameter that a quantised tensor is made of; any other is its own. */
+static const char *origin_of(const Quantized *q, const char *name) {
+	for (int i = 0; i < q->pass.tensors.length; i++) {
+		const QuantTensor *t = &q->pass.tensors.data[i];
+		if (!strcmp(t->weights, name) || !strcmp(t->scales, name)) return t->parameter;
+	}
+	return name;
+}
+
 /* The program with the tensors that `fns` read: of its own, and of those quantised. */
 static Program *program_of(const Quantized *q, Fn *const *fns, int nfns) {
 	Arena *arena = q->original->arena;
@@ -39,7 +48,7 @@ static Program *program_of(const Quantized *q, Fn *const *fns, int nfns) {
 			const Input *in = &fns[i]->inputs.data[k];
 			if (in->kind != INPUT_PARAM && in->kind != INPUT_STATE) continue;
 			if (p->persistent.length && program_find(p, in->name, 0) >= 0) continue;
-			int from = program_find(q->original, in->name, 0);
+			int from = program_find(q->original, origin_of(q, in->name), 0);
 			Span span = from < 0 ? (Span){0} : q->original->persistent.data[from].span;
 			vec_push(arena, &p->persistent, ((Persistent){in->name, in->kind, in->type, -1, span}));
 		}
@@ -244,16 +253,14 @@ static Program *quantise_models(Session *s, Quantized *q) {
 			if (batch == 1) before[i] = quantize_prune(run_passes(raw, 0, passes_before()));
 			fns[n++] = quantized_fn(q, raw);
 			if (batch > 1) q->products += q->pass.products, q->left += q->pass.left;
+			if (!q->pass.unseen) continue;
+			diag_error(s->diag, p->models.data[i].span,
+			           "no train block computes the product with '%s', so that its range is not known", q->pass.unseen);
+			diag_help(s->diag, "use the model in a train block: its data says what activations are like");
+			return NULL;
 		}
-	Span span = p->models.data[0].span;
-	if (q->pass.unseen) {
-		diag_error(s->diag, span, "no train block computes the product with '%s', so that its range is not known",
-		           q->pass.unseen);
-		diag_help(s->diag, "use the model in a train block: its data says what activations are like");
-		return NULL;
-	}
 	if (q->products == q->left) {
-		diag_error(s->diag, span, "there is no product with parameters to quantise");
+		diag_error(s->diag, p->models.data[0].span, "there is no product with parameters to quantise");
 		if (q->left) diag_note(s->diag, (Span){0}, "those within a scan stay f32, and those with sums too long for i32");
 		return NULL;
 	}

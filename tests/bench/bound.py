@@ -86,13 +86,22 @@ def bytes_moved(dims, batch):
     return 4 * parameters(dims) * 8 + 4 * batch * (dims[0] + 1)
 
 
-def bound(dims, batch, bar):
-    """Microseconds; bar: what peak() said for the same number of threads."""
-    size = bytes_moved(dims, batch)
+def bound_of(work, bar):
+    """Microseconds; work: FLOPs, parameters and bytes of a step; bar: what peak() said for the same number of threads."""
+    count, weights, size = work
     level = "L2" if size < cache(2, 1 << 20) else "L3" if size < cache(3, 32 << 20) * 3 / 4 else "DRAM"
-    arithmetic = flops(dims, batch) / bar["fma_gflops"] * 1e-3
-    update = parameters(dims) * bar["adam_ps"]["L2" if level == "L2" else "L3"] * 1e-6
+    arithmetic = count / bar["fma_gflops"] * 1e-3
+    update = weights * bar["adam_ps"]["L2" if level == "L2" else "L3"] * 1e-6
     return max(arithmetic + update, size / bar["copy_gbs"][level] * 1e-3)
+
+
+def dense(dims, batch):
+    """The work of a net of dense layers."""
+    return flops(dims, batch), parameters(dims), bytes_moved(dims, batch)
+
+
+def bound(dims, batch, bar):
+    return bound_of(dense(dims, batch), bar)
 
 
 def slowed(bar, gflops):

@@ -95,8 +95,8 @@ void quantized_block(const Quantized *q, const Program *p, const Layout *layout,
 
 /* ---- ranges ---- */
 
-/* A train block, its data, and the samples that its figures are of. */
-typedef struct Sets { const Train *train; int number; Data *data, *validate; Samples samples; } Sets;
+/* A train block, its data, the samples that it learns from and those that its figures are of. */
+typedef struct Sets { const Train *train; int number; Data *data, *validate; Samples learnt, samples; } Sets;
 
 /* A range becomes the smallest that holds what samples have shown as well. */
 static bool widen_range(Session *s, Quantize *q, const char *parameter, float low, float high) {
@@ -135,9 +135,8 @@ static bool observe(Session *s, Quantized *q, const Sets *sets, int64_t batch, i
 	runner_settings(r, sets->train);
 	runner_count(r, INPUT_STEP, 1);
 	runner_count(r, INPUT_EPOCH, 1);
-	Samples all = samples_all(sets->data);
-	Shuffle order = shuffle_make(all.count, sets->train->seed, 0);
-	Batch *rows = batch_new(s->arena, &all, r, batch);
+	Shuffle order = shuffle_make(sets->learnt.count, sets->train->seed, 0);
+	Batch *rows = batch_new(s->arena, &sets->learnt, r, batch);
 	bool ok = true;
 	for (int64_t at = first; ok && at < end; at += batch) {
 		batch_run(rows, r, &order, at);
@@ -150,7 +149,7 @@ static bool observe(Session *s, Quantized *q, const Sets *sets, int64_t batch, i
 
 /* The same samples whatever the batch is, so that --batch changes no bits. */
 static bool calibrate(Session *s, Quantized *q, const Sets *sets) {
-	int64_t count = MIN(CALIBRATION, sets->data->samples), batch = MIN(sets->train->batch, count), whole = count - count % batch;
+	int64_t count = MIN(CALIBRATION, sets->learnt.count), batch = MIN(sets->train->batch, count), whole = count - count % batch;
 	return observe(s, q, sets, batch, 0, whole) && (whole == count || observe(s, q, sets, count - whole, whole, count));
 }
 
@@ -219,12 +218,16 @@ static bool load_sets(Session *s, Sets *sets, bool figures) {
 	bool own = t->validate >= 0;
 	uint64_t seed = s->info.has_seed ? s->info.seed : t->seed;
 	if (!(sets->data = load(s, t, false))) return false;
-	if (!figures) return true;
-	if (own && !(sets->validate = load(s, t, true))) return false;
-	if (!own && t->validate_fraction > 0 && !any_held_out(s->diag, t, sets->data->samples)) return false;
 	bool split = !own && t->validate_fraction > 0;
-	sets->samples = split ? samples_split(sets->data, t->validate_fraction, seed, true)
-	                      : samples_all(own ? sets->validate : sets->data);
+	if (split && figures && !any_held_out(s->diag, t, sets->data->samples)) return false;
+	sets->samples = sets->learnt = samples_all(sets->data);
+	if (split) {
+		sets->learnt = samples_split(sets->data, t->validate_fraction, seed, false);
+		sets->samples = samples_split(sets->data, t->validate_fraction, seed, true);
+	}
+	if (!own || !figures) return true;
+	if (!(sets->validate = load(s, t, true))) return false;
+	sets->samples = samples_all(sets->validate);
 	return true;
 }
 

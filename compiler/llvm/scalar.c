@@ -82,11 +82,12 @@ static bool is_corrected_quotient(int low, int high, float c) {
 }
 
 /* The quotient of `v`, which divides, when three multiplications give its bits: bytes, as pixels are, by a number known here.
- * A vector's division takes ten cycles or more.  Elsewhere NULL. */
+ * A vector's division takes ten cycles or more; machines without vectors would pay with code.  Elsewhere NULL. */
 static Value quotient_of_bytes(Emit *e, const Val *v, Value x) {
 	const Val *bytes = v->arg[0], *c = v->arg[1];
 	while (c->op == OpBroadcast || c->op == OpReshape) c = c->arg[0];
-	if (bytes->op != OpCast || v->type.dtype != DTYPE_F32 || c->op != OpConst || !e->target->has_fma) return NULL;
+	if (bytes->op != OpCast || v->type.dtype != DTYPE_F32 || c->op != OpConst) return NULL;
+	if (!e->target->has_fma || e->target->lanes == 1) return NULL;
 	DType from = bytes->arg[0]->type.dtype;
 	int low = from == DTYPE_I8 ? INT8_MIN : 0, high = from == DTYPE_I8 ? INT8_MAX : from == DTYPE_U8 ? UINT8_MAX : -1;
 	float divisor = (float)c->number;

@@ -12,6 +12,7 @@ Exit code 1 when a limit is missed.
 """
 import argparse
 import json
+import math
 import pathlib
 import subprocess
 import sys
@@ -41,7 +42,7 @@ THREADS_MAY_COST = 1.03
 def peer(folder, python, net, system, threads):
     command = [*WRAP, python, "peers.py", "--case", net.upper(), "--system", system, "--threads", str(threads), "--seconds", "2"]
     out = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600).stdout
-    return json.loads(out.splitlines()[-1]).get("median_us")
+    return json.loads(out.splitlines()[-1]).get("median_us") if out.strip() else math.nan   # it said nothing: it failed
 
 
 def round_of(args, program, say, number):

@@ -135,8 +135,7 @@ static int first_step(Bench *b, int number) {
 	int64_t made_up = MAX(t->batch * 2, MIN((int64_t)MADE_UP_SAMPLES, (int64_t)((size_t)MADE_UP_BYTES / sample)));
 	int code = start_training(s, number, false, made_up, &b->start);
 	if (code != EXIT_DONE) return code;
-	bool split = t->validate < 0 && t->validate_fraction > 0;
-	b->samples = split ? samples_split(b->start.data, t->validate_fraction, t->seed, false) : samples_all(b->start.data);
+	b->samples = samples_learnt(t, b->start.data, t->seed);
 	b->batches = whole_batches(s->diag, t, b->samples.count);
 	if (!b->batches) return session_report(s);
 	b->runner = runner_new(b->start.step, session_pool(s), b->start.block);

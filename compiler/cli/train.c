@@ -9,7 +9,7 @@ static bool choose_samples(const Start *start, TrainJob *job) {
 	const Train *t = start->train;
 	bool split = t->validate < 0 && t->validate_fraction > 0;
 	if (split && !any_held_out(job->diag, t, start->data->samples)) return false;
-	job->data = split ? samples_split(start->data, t->validate_fraction, t->seed, false) : samples_all(start->data);
+	job->data = samples_learnt(t, start->data, t->seed);
 	if (split) job->validate = samples_split(start->data, t->validate_fraction, t->seed, true);
 	else if (start->validate) job->validate = samples_all(start->validate);
 	return true;

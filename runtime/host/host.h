@@ -81,6 +81,8 @@ typedef struct Samples { const Data *data; int64_t first, count; bool split; Shu
 Samples samples_all(const Data *data);
 /* fraction > 0: the tail for sequences, a choice by the seed otherwise. */
 Samples samples_split(const Data *data, double fraction, uint64_t seed, bool held_out);
+/* What `validate = fraction` leaves of the training data; all of it without one. */
+Samples samples_learnt(const Train *t, const Data *data, uint64_t seed);
 bool any_held_out(Diag *diag, const Train *t, int64_t samples);  /* by `validate = fraction`; false: reported */
 int64_t held_out_count(int64_t samples, double fraction);         /* samples * fraction, rounded down */
 static inline int64_t samples_row(const Samples *s, int64_t i) {

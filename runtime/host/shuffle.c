@@ -64,3 +64,8 @@ Samples samples_split(const Data *data, double fraction, uint64_t seed, bool hel
 	s.choice = shuffle_make(data->samples, seed, 0);
 	return s;
 }
+
+Samples samples_learnt(const Train *t, const Data *data, uint64_t seed) {
+	bool split = t->validate < 0 && t->validate_fraction > 0;
+	return split ? samples_split(data, t->validate_fraction, seed, false) : samples_all(data);
+}

@@ -47,7 +47,7 @@ static Program *program_of(const Quantized *q, Fn *const *fns, int nfns) {
 		for (int k = 0; k < fns[i]->inputs.length; k++) {
 			const Input *in = &fns[i]->inputs.data[k];
 			if (in->kind != INPUT_PARAM && in->kind != INPUT_STATE) continue;
-			if (p->persistent.length && program_find(p, in->name, 0) >= 0) continue;
+			if (program_find(p, in->name, 0) >= 0) continue;
 			int from = program_find(q->original, origin_of(q, in->name), 0);
 			Span span = from < 0 ? (Span){0} : q->original->persistent.data[from].span;
 			vec_push(arena, &p->persistent, ((Persistent){in->name, in->kind, in->type, -1, span}));
@@ -62,35 +62,39 @@ static void *original_tensor(const Quantized *q, int number) {
 	return dense;
 }
 
-/* w8 or the scales, as they are stored. */
-static const void *made_tensor(const Quantized *q, const QuantTensor *t, int output) {
+/* What the interpreter has as i32, as it is stored. */
+static const void *as_stored(Arena *arena, Tensor t) {
+	if (dtype_info[t.type.dtype].bytes == 4) return t.data;
+	int64_t n = type_count(t.type);
+	char *bytes = arena_alloc(arena, (size_t)n);
+	for (int64_t i = 0; i < n; i++) bytes[i] = (char)((const int32_t *)t.data)[i];
+	return bytes;
+}
+
+/* Makes w8 and scales, and fills in those that the program has; how many. */
+static int fill_made(const Quantized *q, const QuantTensor *t, const Program *p, const Layout *layout, char *block) {
 	Arena *arena = q->pass.arena;
+	int at[2] = {program_find(p, t->weights, 0), program_find(p, t->scales, 0)}, filled = 0;
+	if (at[0] < 0 && at[1] < 0) return 0;
 	Tensor *inputs = NEW_ARRAY(arena, Tensor, t->make->inputs.length + 1), results[2];
 	for (int i = 0; i < t->make->inputs.length; i++) {
 		const Input *in = &t->make->inputs.data[i];
 		inputs[i] = (Tensor){in->type, original_tensor(q, program_find(q->original, in->name, 0))};
 	}
 	fn_eval(arena, t->make, EVAL_F32, inputs, results);
-	if (dtype_info[results[output].type.dtype].bytes == 4) return results[output].data;
-	int64_t n = type_count(results[0].type);
-	char *bytes = arena_alloc(arena, (size_t)n);
-	for (int64_t i = 0; i < n; i++) bytes[i] = (char)((const int32_t *)results[0].data)[i];
-	return bytes;
+	for (int k = 0; k < 2; k++)
+		if (at[k] >= 0) layout_load(layout, p, at[k], block, as_stored(arena, results[k])), filled++;
+	return filled;
 }
 
 void quantized_block(const Quantized *q, const Program *p, const Layout *layout, char *block) {
+	int filled = 0;
 	for (int i = 0; i < p->persistent.length; i++) {
-		const char *name = p->persistent.data[i].path;
-		int from = program_find(q->original, name, i);
-		const void *dense = from >= 0 ? original_tensor(q, from) : NULL;
-		for (int k = 0; k < q->pass.tensors.length && !dense; k++) {
-			const QuantTensor *t = &q->pass.tensors.data[k];
-			if (!strcmp(t->weights, name)) dense = made_tensor(q, t, 0);
-			else if (!strcmp(t->scales, name)) dense = made_tensor(q, t, 1);
-		}
-		if (!dense) die("quantize: nothing makes '%s'", name);
-		layout_load(layout, p, i, block, dense);
+		int from = program_find(q->original, p->persistent.data[i].path, i);
+		if (from >= 0) layout_load(layout, p, i, block, original_tensor(q, from)), filled++;
 	}
+	for (int i = 0; i < q->pass.tensors.length; i++) filled += fill_made(q, &q->pass.tensors.data[i], p, layout, block);
+	if (filled != p->persistent.length) die("quantize: %d of %d tensors made", filled, p->persistent.length);
 }
 
 /* ---- ranges ---- */
@@ -220,11 +224,8 @@ static bool load_sets(Session *s, Sets *sets, bool figures) {
 	if (!(sets->data = load(s, t, false))) return false;
 	bool split = !own && t->validate_fraction > 0;
 	if (split && figures && !any_held_out(s->diag, t, sets->data->samples)) return false;
-	sets->samples = sets->learnt = samples_all(sets->data);
-	if (split) {
-		sets->learnt = samples_split(sets->data, t->validate_fraction, seed, false);
-		sets->samples = samples_split(sets->data, t->validate_fraction, seed, true);
-	}
+	sets->learnt = samples_learnt(t, sets->data, seed);
+	sets->samples = split ? samples_split(sets->data, t->validate_fraction, seed, true) : samples_all(sets->data);
 	if (!own || !figures) return true;
 	if (!(sets->validate = load(s, t, true))) return false;
 	sets->samples = samples_all(sets->validate);

@@ -48,10 +48,10 @@ class Quiet:
         self.others = max(0.0, (all_busy - mine) / (wall * os.cpu_count()))
 
 
-def peak_program():
+def peak_program(cpu="native"):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="nnc-peak-"))
     cc = os.environ.get("CC", "cc")
-    subprocess.run([*shlex.split(cc), "-O3", "-march=native", "-ffast-math", "-pthread", HERE / "peak.c", "-o", folder / "peak", "-lm"], check=True)
+    subprocess.run([*shlex.split(cc), "-O3", f"-march={cpu}", "-ffast-math", "-pthread", HERE / "peak.c", "-o", folder / "peak", "-lm"], check=True)
     return folder / "peak"
 
 
@@ -59,8 +59,8 @@ def peak(program, threads):
     return json.loads(run([program, threads]))
 
 
-def bench(nnc, file, threads):
-    return json.loads(run([nnc, "bench", file, "--threads", threads, "--json"]))
+def bench(nnc, file, threads, cpu="native"):
+    return json.loads(run([nnc, "bench", file, "--threads", threads, "--cpu", cpu, "--json"]))
 
 
 def cache(level, otherwise):

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """How fast nnc trains the nets p1.nn to p8b.nn, beside the machine's limit and other systems.
 
-    speed.py NNC [--nets p1,p2] [--rounds 3] [--peers FOLDER [--python EXE]] [--pause SECONDS] [--log FILE]
+    speed.py NNC [--nets p1,p2] [--rounds 3] [--peers FOLDER [--python EXE]] [--cpu C] [--pause SECONDS] [--log FILE]
 
 A round measures the machine (peak.c) and each net at 1 and 2 threads one after the other, so that what else a shared machine
 does hits all; a ratio is taken within a round, and the figure is the median over rounds.  --peers: a folder whose
 `peers.py --case P3 --system jax-scan --threads 1` prints a JSON line with "median_us"; it runs in turn with ours.
 "At its clock" takes the peak that `nnc bench` measures between the steps: wide arithmetic beside memory traffic can lower a
 processor's clock by a fifth, where a short loop on registers alone keeps it.  Limits stand against the peak that peak.c finds alone.
+--cpu x86-64-v3 compiles the step and peak.c for vectors of 256 bits, so that both have the arithmetic of a processor with half as wide multipliers.
 Exit code 1 when a limit is missed.
 """
 import argparse
@@ -53,7 +54,7 @@ def round_of(args, program, say, number):
         for threads in 1, 2:
             with Quiet() as quiet:
                 bar = peak(program, threads)
-                ours = bench(args.nnc, HERE / f"{net}.nn", threads)
+                ours = bench(args.nnc, HERE / f"{net}.nn", threads, args.cpu)
             limit, hot = bound_of(work, bar), bound_of(work, slowed(bar, ours["peak_gflops"]))
             assert ours["mflop_per_step"] * 1e6 / work[0] > 1 - 1e-4, "another net than the one the bound is of"
             theirs = peer(args.peers, args.python, net, system, threads) if args.peers else None
@@ -73,11 +74,12 @@ def main():
     a.add_argument("--rounds", type=int, default=3)
     a.add_argument("--peers", help="folder of a peers.py")
     a.add_argument("--python", default=sys.executable, help="the interpreter for peers.py")
+    a.add_argument("--cpu", default="native", help="as for nnc bench and the C compiler's -march")
     a.add_argument("--pause", type=float, default=0, help="seconds to leave to others after each timing")
     a.add_argument("--log", help="appended to; speed.log beside NNC otherwise")
     args = a.parse_args()
-    say = Log(args.log or pathlib.Path(args.nnc).resolve().parent / "speed.log", "speed")
-    program = peak_program()
+    say = Log(args.log or pathlib.Path(args.nnc).resolve().parent / "speed.log", f"speed, --cpu {args.cpu}")
+    program = peak_program(args.cpu)
     rounds = [round_of(args, program, say, i + 1) for i in range(args.rounds)]
     missed = 0
 

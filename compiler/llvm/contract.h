@@ -57,8 +57,8 @@ typedef void ContractEpilogue(Emit *e, void *context, const ContractTile *tile);
 typedef struct ContractSum { int64_t extent, a, b; } ContractSum;
 enum { MAX_AROUND = 8 };
 
-/* More products with the same B, done in turn within each pass: A and C stand `a` and `c` floats further for each. */
-typedef struct ContractTurns { int64_t extent, a, c; } ContractTurns;
+/* More products with the same A or B, done in turn within each pass: each finds A, B and C `a`, `b` and `c` floats further. */
+typedef struct ContractTurns { int64_t extent, a, b, c; } ContractTurns;
 
 typedef struct Contract {
 	int64_t m, n, k;
@@ -69,7 +69,7 @@ typedef struct Contract {
 	int bounded;             /* the loop around k, counted from 1, of which some turns are run, never none; 0: none is */
 	ContractBound bound;
 	ContractOperand a, b;
-	ContractTurns turns;     /* extent 0: none; only with A in memory */
+	ContractTurns turns;     /* extent 0: none; only with A in memory, and B if it moves */
 	int64_t c_row;           /* floats from one row of C to the next; columns are adjacent */
 	int64_t c_pad;           /* floats past column n of every row of C that may be overwritten with anything */
 	bool c_dropped;          /* C is not stored: only the epilogue sees it, in scratch */

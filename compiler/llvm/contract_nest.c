@@ -361,6 +361,7 @@ static void run_pass(Nest *n) {
 	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), emit_index(e, n->c->turns.extent), 1);
 	n->turn = loop.i;
 	n->a = emit_at(e, n->a, contract_element(e, &n->c->a), emit_mul(e, loop.i, emit_index(e, n->c->turns.a)));
+	if (n->c->turns.b) n->b = emit_at(e, n->b, contract_element(e, &n->c->b), emit_mul(e, loop.i, emit_index(e, n->c->turns.b)));
 	if (!n->x.outside) set_bounds(n, loop.i);
 	bounded_tiles(n);
 	emit_loop_end(e, &loop);

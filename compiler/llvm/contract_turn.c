@@ -1,8 +1,8 @@
 /* contract_turn.c: a product computed the other way round, the transpose of C as that of B times that of A.
  *
- * Where rows are adjacent in A (the gradient of a weight: A is the batch, read down) and columns fill their vectors badly, lanes
- * run along the rows, and elements of B are what is broadcast.  The transpose of C comes about in scratch; pieces of it are
- * turned to where C belongs, and handed to the epilogue.
+ * Where rows are adjacent in A (the gradient of a weight: A is the batch, read down, or images under windows) and columns fill
+ * their vectors badly, lanes run along the rows, and elements of B are what is broadcast.  The transpose of C comes about in
+ * scratch; pieces of it are turned to where C belongs, and handed to the epilogue.
  * In: a Contract and its plan.  Out: code for all rows and columns.  Guarantees: each output is the chain that it always is. */
 #include "contract_parts.h"
 
@@ -10,24 +10,38 @@ enum { PIECE = 32, SQUARE = 4 };   /* rows handed to the epilogue at once; eleme
 
 bool contract_may_turn(const Contract *c) {
 	const ContractOperand *a = &c->a, *b = &c->b;
-	bool plain = !a->fill && !b->fill && !contract_is_short(a) && !contract_is_short(b) && !a->wide_within && !b->wide_within;
+	bool plain = !a->fill && !b->fill && !contract_is_short(a) && !contract_is_short(b);
 	bool lies = a->row == 1 && !a->group && b->column == 1 && c->m >= PIECE && c->n <= PIECE;
-	return plain && lies && !c->dot && !c->never_turned && !c->naround && !c->turns.extent && !c->nrow_counts;
+	return plain && lies && !c->dot && !c->never_turned && !c->nrow_counts;
+}
+
+/* The operand with what were its rows as columns. */
+static ContractOperand across(ContractOperand x) {
+	int64_t row = x.row;
+	x.row = x.column, x.column = row;
+	return x;
 }
 
 Contract contract_turned(const Contract *c) {
 	int64_t row = round_up(c->m, CONTRACT_LANES);
 	if (row % 512 == 0) row += CONTRACT_LANES;   /* rows on the same lines of the cache */
-	return (Contract){.m = c->n,
-	                  .n = c->m,
-	                  .k = c->k,
-	                  .cut = c->cut,
-	                  .per_block = c->per_block,
-	                  .a = {.row = 1, .column = c->b.row},
-	                  .b = {.row = c->a.column, .column = 1},
-	                  .c_row = row,
-	                  .c_pad = row - c->m,
-	                  .never_turned = true};
+	Contract turned = {.m = c->n,
+	                   .n = c->m,
+	                   .k = c->k,
+	                   .naround = c->naround,
+	                   .cut = c->cut,
+	                   .per_block = c->per_block,
+	                   .bounded = c->bounded,
+	                   .bound = c->bound,
+	                   .a = across(c->b),
+	                   .b = across(c->a),
+	                   .turns = {c->turns.extent, c->turns.b, c->turns.a, row * c->n},
+	                   .c_row = row,
+	                   .c_pad = row - c->m,
+	                   .never_turned = true};
+	turned.a.pad = 0, turned.b.pad = c->a.copier ? CONTRACT_LANES : 0;   /* there is room behind a copy */
+	for (int i = 0; i < c->naround; i++) turned.around[i] = (ContractSum){c->around[i].extent, c->around[i].b, c->around[i].a};
+	return turned;
 }
 
 double contract_turning_cycles(const Contract *c) { return 0.3 * (double)round_up(c->n, SQUARE) * (double)c->m; }
@@ -44,8 +58,9 @@ ContractPlan contract_turned_plan(const Target *target, const Contract *c) {
 	plan.panel_block = 1, plan.row_block = c->m, plan.epilogue_columns = plan.panel_columns;
 	plan.run = c->c_dropped && c->c_run;
 	plan.c_stride = plan.run ? c->n : c->c_dropped ? round_up(c->n, CONTRACT_LANES) : c->c_row;
+	plan.chained = inner.chained, plan.inside = inner.inside;
 	plan.chain_at = inner.scratch_bytes;
-	plan.c_at = plan.chain_at + whole_lines((size_t)(turned.c_row * turned.m * 4));
+	plan.c_at = plan.chain_at + whole_lines((size_t)(turned.c_row * turned.m * MAX(1, c->turns.extent) * 4));
 	plan.scratch_bytes = plan.c_at + (c->c_dropped ? whole_lines((size_t)(plan.c_stride * PIECE * 4)) + 64 : 0);
 	return plan;
 }
@@ -102,23 +117,40 @@ static Value turner(Emit *e, int64_t n, int64_t from_row, int64_t to_row) {
 	return function;
 }
 
-void contract_emit_turned(Emit *e, const Contract *c, const ContractPlan *plan, ContractArguments x) {
-	Contract turned = contract_turned(c);
-	ContractPlan inner = contract_plan(e->target, &turned);
-	Value across = emit_at_constant(e, x.scratch, e->i8, (int64_t)plan->chain_at), zero = emit_index(e, 0);
-	EmitIf branch;
-	if (x.panels) branch = emit_if(e, LLVMBuildICmp(e->builder, LLVMIntSLT, zero, x.panels, ""));   /* it has one panel */
-	contract_emit(e, &turned, &inner, (ContractArguments){.a = x.b, .b = x.a, .c = across, .scratch = x.scratch});
-	EmitLoop loop = emit_loop_begin(e, zero, emit_index(e, c->m), PIECE);
-	Value rows = emit_min(e, emit_sub(e, emit_index(e, c->m), loop.i), emit_index(e, PIECE));
-	Value to = c->c_dropped ? emit_at_constant(e, x.scratch, e->i8, (int64_t)plan->c_at)
-	                        : emit_at(e, x.c, e->f32, emit_mul(e, loop.i, emit_index(e, c->c_row)));
-	Value from = emit_at(e, across, e->f32, loop.i);
-	emit_call(e, turner(e, c->n, turned.c_row, plan->c_stride), 3, (Value[]){to, from, rows});
+/* Pieces of the transpose that stands at `from`, turned to where C (of this turn, or NULL) belongs. */
+static void turn_pieces(Emit *e, const Contract *c, const ContractPlan *plan, ContractArguments x, Value from, Value turn) {
+	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), emit_index(e, c->m), PIECE);
+	Value rows = emit_min(e, emit_sub(e, emit_index(e, c->m), loop.i), emit_index(e, PIECE)), to;
+	if (c->c_dropped) {
+		to = emit_at_constant(e, x.scratch, e->i8, (int64_t)plan->c_at);
+	} else {
+		to = emit_at(e, x.c, e->f32, emit_mul(e, loop.i, emit_index(e, c->c_row)));
+		if (turn) to = emit_at(e, to, e->f32, emit_mul(e, turn, emit_index(e, c->turns.c)));
+	}
+	int64_t row = contract_turned(c).c_row;
+	emit_call(e, turner(e, c->n, row, plan->c_stride), 3, (Value[]){to, emit_at(e, from, e->f32, loop.i), rows});
 	if (c->epilogue) {
-		ContractTile tile = {to, plan->c_stride, loop.i, rows, zero, emit_index(e, c->n), NULL};
+		ContractTile tile = {to, plan->c_stride, loop.i, rows, emit_index(e, 0), emit_index(e, c->n), turn};
 		c->epilogue(e, c->context, &tile);
 	}
 	emit_loop_end(e, &loop);
+}
+
+void contract_emit_turned(Emit *e, const Contract *c, const ContractPlan *plan, ContractArguments x) {
+	Contract turned = contract_turned(c);
+	ContractPlan inner = contract_plan(e->target, &turned);
+	Value sums = emit_at_constant(e, x.scratch, e->i8, (int64_t)plan->chain_at), zero = emit_index(e, 0);
+	EmitIf branch;
+	if (x.panels) branch = emit_if(e, LLVMBuildICmp(e->builder, LLVMIntSLT, zero, x.panels, ""));   /* it has one panel */
+	ContractArguments y = {.a = x.b, .b = x.a, .c = sums, .scratch = x.scratch, .outside = x.outside, .wide_a = x.wide_b,
+	                       .wide_b = x.wide_a, .copied_a = x.copied_b, .copied_b = x.copied_a};
+	contract_emit(e, &turned, &inner, y);
+	if (c->turns.extent > 1) {
+		EmitLoop turns = emit_loop_begin(e, zero, emit_index(e, c->turns.extent), 1);
+		turn_pieces(e, c, plan, x, emit_at(e, sums, e->f32, emit_mul(e, turns.i, emit_index(e, turned.turns.c))), turns.i);
+		emit_loop_end(e, &turns);
+	} else {
+		turn_pieces(e, c, plan, x, sums, NULL);
+	}
 	if (x.panels) emit_end_if(e, &branch);
 }

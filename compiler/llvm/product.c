@@ -198,7 +198,7 @@ static Contract contract_of(const Target *target, const KernelProgram *kp, const
 	/* turns that say how long a loop around them is */
 	bool depends = c->outer[turns].bounded && contract.naround - contract.bounded >= plan.inside;
 	if (plan.chained && !depends)
-		contract.turns = (ContractTurns){c->outer[turns].extent, c->outer[turns].a, c->outer[turns].y};
+		contract.turns = (ContractTurns){c->outer[turns].extent, c->outer[turns].a, 0, c->outer[turns].y};
 	return contract;
 }
 

@@ -273,16 +273,22 @@ static void turned(void **unused) {
 	(void)unused;
 	Arena *arena = arena_new();
 	const Target *target = target_host(arena);
-	int count = 0;
-	for (int round = 0; round < 40; round++) {
+	int count = 0, with_sums = 0;
+	for (int round = 0; round < 60; round++) {
 		Case x = make(1, pick(30, 300), pick(2, 33), pick(1, round % 8 ? 200 : 5000), pick(0, 3));
 		x.epilogue = pick(0, 1), x.whole = true;
 		x.c.c_dropped = x.epilogue && pick(0, 1);
 		x.c.c_run = pick(0, 1);
-		count += contract_plan(target, &x.c).turned;
+		x.c.naround = round % 8 ? (int)pick(0, 4) % 3 : 0;
+		for (int i = 0; i < x.c.naround; i++)
+			x.c.around[i] = (ContractSum){pick(1, 7), pick(0, 1) ? pick(0, 900) : x.c.a.column, pick(0, 100)};
+		if (x.c.naround) x.c.cut = (int)pick(0, x.c.naround);
+		if (x.c.naround) x.c.per_block = pick(1, x.c.cut == x.c.naround ? x.c.k : x.c.around[x.c.cut].extent);
+		bool turned = contract_plan(target, &x.c).turned;
+		count += turned, with_sums += turned && x.c.naround;
 		over_targets(x);
 	}
-	if (target->lanes >= 8) assert_true(count >= 10);
+	if (target->lanes >= 8) assert_true(count >= 20 && with_sums >= 8);
 	Case gradient = make(1, 784, 10, 32, 0), full = make(1, 784, 16, 32, 0);
 	if (target->lanes == 16) assert_true(contract_plan(target, &gradient.c).turned && !contract_plan(target, &full.c).turned);
 	arena_free(arena);

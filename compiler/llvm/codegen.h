@@ -15,6 +15,8 @@ typedef struct Target {
 	bool has_fma, has_fma64;               /* of f32, of f64; false: fma is a separate multiplication and addition */
 	bool has_round, has_round64;           /* floor and rint are instructions */
 	bool has_mask;                         /* masked loads and stores are instructions */
+	bool has_dot, has_dot_mixed;           /* vectors of sums of four products: of i8 with i8, of u8 with i8 */
+	bool has_dot_pairs;                    /* sums of two products of 16 bits, in a register of 32 */
 	int pointer_bits;
 	int lanes;                             /* f32 lanes of a vector register; 1: scalar machine */
 	int vector_bytes;                      /* lanes * 4 */

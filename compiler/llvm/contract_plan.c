@@ -7,14 +7,22 @@
  * multiple of 2048 bytes apart, and past about 5e8 products; packing A only when its rows are so, or when a small tile reads it
  * down its columns. */
 #include "contract_parts.h"
+#include "lower.h"
 
 enum { MOST_VECTORS = 8, MOST_HEIGHT = 28, WANTED_CHAINS = 8 };
 static const double big_product = 5e8;
 
+/* Registers for sums and operands.  Words of a scalar machine are in those of integers, where addresses and counts are too. */
+static int registers(const Target *target, const Contract *c) {
+	if (!c->words || target->lanes > 1) return target->vector_registers;
+	return MIN(target->vector_registers, target->pointer_bits == 32 ? 8 : 16);
+}
 
-/* Rows that fit the registers beside `vectors` of B, for each tap, and a broadcast element of A. */
-static int most_rows(const Target *target, int vectors, int64_t taps) {
-	int rows = (target->vector_registers - vectors * (int)taps - 2) / vectors;
+/* Rows that fit the registers beside `vectors` of B, for each tap, and a broadcast element of A.  Lifted sums of words have a
+ * row of their own, and a constant. */
+static int most_rows(const Target *target, const Contract *c, const ContractPlan *plan, int vectors, int64_t taps) {
+	bool lifted = c->words && words_are_lifted(target, c->words, c->words_b, plan->lanes);
+	int rows = (registers(target, c) - vectors * (int)taps - 2 - (lifted ? vectors + 1 : 0)) / vectors;
 	return MAX(1, MIN(rows, MOST_HEIGHT));
 }
 
@@ -123,8 +131,10 @@ static double choose_tile(const Target *target, const Contract *c, ContractPlan 
 		if (plan->vectors != vectors) continue; /* the same panels as a smaller number gives */
 		int64_t taps = plan->taps ? c->k : 1;
 		if (vectors > 1 && plan->unit * vectors + 2 > MAX_CARRIED) break;
-		if (plan->taps && vectors > 1 && vectors * (taps + 1) + 2 > target->vector_registers) break;
-		for (int height = plan->unit; height <= MAX(plan->unit, most_rows(target, vectors, taps)); height += plan->unit) {
+		bool tight = plan->taps || c->words;
+		if (tight && vectors > 1 && vectors * (taps + 1) + 2 > registers(target, c)) break;
+		int most = MAX(plan->unit, most_rows(target, c, plan, vectors, taps));
+		for (int height = plan->unit; height <= most; height += plan->unit) {
 			double cost = 0;
 			for (int i = 0; i < c->nrow_counts; i++) cost += row_range_cost(c, target, plan, c->row_counts[i], height);
 			cost *= 1 + 0.02 * kernel_count(c, plan, height);

@@ -44,8 +44,27 @@ static Value zero_sum(Emit *e, const TileShape *s) {
 	return s->words ? LLVMConstNull(emit_vector_type(e, e->i32, s->lanes)) : emit_f32(e, 0, s->lanes);
 }
 
+/* Is there one more row, of zeros?  Its sums are what lifted ones are too large by. */
+static bool is_lifted(Emit *e, const TileShape *s) {
+	return s->words && words_are_lifted(e->target, s->words, s->words_b, s->lanes);
+}
+
+static int sum_count(Emit *e, const TileShape *s) { return (s->rows + is_lifted(e, s)) * s->panel.vectors; }
+
 static Value add_product(Emit *e, const TileShape *s, Value a, Value b, Value sum) {
+	if (is_lifted(e, s)) return lower_words_lifted(e, as(e, a, e->i32), s->words, as(e, b, e->i32), sum);
 	return s->words ? lower_words(e, as(e, a, e->i32), s->words, as(e, b, e->i32), s->words_b, sum) : emit_fma(e, a, b, sum);
+}
+
+/* Adds to the sums of the row of zeros, if there is one. */
+static void add_excess(Emit *e, const TileShape *s, Value b, Value *sum) {
+	if (is_lifted(e, s)) *sum = add_product(e, s, emit_f32(e, 0, s->lanes), b, *sum);
+}
+
+static void subtract_excess(Emit *e, const TileShape *s, Value *sum) {
+	int count = s->rows * s->panel.vectors;
+	for (int i = 0; i < count && is_lifted(e, s); i++)
+		sum[i] = LLVMBuildSub(e->builder, sum[i], sum[count + i % s->panel.vectors], "");
 }
 
 /* The chains so far: *chain when there is one, else zeros. */
@@ -65,6 +84,7 @@ static void load_chain(Emit *e, const TileShape *s, Value chain, Value stride, V
 		LLVMAddIncoming(phi, (Value[]){sum[i], zero}, (LLVMBasicBlockRef[]){inside, branch.otherwise}, 2);
 		sum[i] = phi;
 	}
+	for (int i = count; i < sum_count(e, s); i++) sum[i] = zero;
 }
 
 static void store_rows(Emit *e, const TileShape *s, Value *sum, Value c, Value stride, bool add) {
@@ -110,6 +130,11 @@ static void multiply(Emit *e, const TileShape *s, Value a, Value b, EmitLoop *lo
 			emit_loop_next(e, loop, n, add_product(e, s, x, row[v], loop->phi[n]));
 		}
 	}
+	for (int v = 0; v < s->panel.vectors && is_lifted(e, s); v++) {
+		Value sum = loop->phi[first + s->rows * s->panel.vectors + v];
+		add_excess(e, s, row[v], &sum);
+		emit_loop_next(e, loop, first + s->rows * s->panel.vectors + v, sum);
+	}
 }
 
 /* Asks for what a later turn will read: some k on, or, where k is short, in the next segment.  Of A both ends of a column: the
@@ -137,7 +162,7 @@ static Value fetch_next(Emit *e, const TileShape *s, Value next) {
 /* The loop over k.  next: moved on, if there is one. */
 static void add_products(Emit *e, const TileShape *s, Value a, Value b, Value *sum, Value *next) {
 	Value k = LLVMGetParam(e->function, 2), a_step = LLVMGetParam(e->function, 3), b_step = LLVMGetParam(e->function, 4);
-	int count = s->rows * s->panel.vectors;
+	int count = sum_count(e, s);
 	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), k, 1);
 	a = emit_loop_carry(e, &loop, a);
 	b = emit_loop_carry(e, &loop, b);
@@ -161,6 +186,8 @@ static void add_taps(Emit *e, const TileShape *s, Value a, Value b, Value *sum) 
 	for (int t = 0; t < s->taps; t++)
 		for (int v = 0; v < s->panel.vectors; v++)
 			tap[t][v] = load_vector(e, s, emit_at_constant(e, b, e->f32, t * s->b_step), v);
+	for (int t = 0; t < s->taps; t++)
+		for (int v = 0; v < s->panel.vectors; v++) add_excess(e, s, tap[t][v], &sum[s->rows * s->panel.vectors + v]);
 	for (int i = 0; i < count; i++) {
 		Value x = emit_splat(e, emit_load(e, e->f32, 1, emit_at_constant(e, a, e->f32, at[i])), s->lanes);
 		for (int r = 0; r < s->rows; r++)
@@ -174,7 +201,7 @@ static void add_taps(Emit *e, const TileShape *s, Value a, Value b, Value *sum) 
 
 /* The loops inside, `level` of them left, and k. */
 static void add_segments(Emit *e, const TileShape *s, int level, Value a, Value b, Value *sum, Value *next) {
-	int count = s->rows * s->panel.vectors;
+	int count = sum_count(e, s);
 	if (level == 0) {
 		if (s->taps) add_taps(e, s, a, b, sum);
 		else add_products(e, s, a, b, sum, next);
@@ -200,7 +227,7 @@ static void add_segments(Emit *e, const TileShape *s, int level, Value a, Value 
 static void tile_body(Emit *e, const TileShape *s) {
 	Value a = LLVMGetParam(e->function, 0), b = LLVMGetParam(e->function, 1);
 	Value c = LLVMGetParam(e->function, 5), stride = LLVMGetParam(e->function, 6);
-	int count = s->rows * s->panel.vectors;
+	int count = sum_count(e, s);
 	Value sum[MAX_CARRIED];
 	if (count + 3 > MAX_CARRIED || s->rows > MAX_ROWS || s->panel.vectors > MAX_VECTORS)
 		die("tile %d x %d", s->rows, s->panel.vectors);
@@ -210,6 +237,7 @@ static void tile_body(Emit *e, const TileShape *s) {
 		for (int i = 0; i < count; i++) sum[i] = zero_sum(e, s);
 	Value next = s->next_step ? LLVMGetParam(e->function, LLVMCountParams(e->function) - 1) : NULL;
 	add_segments(e, s, s->inside, a, b, sum, &next);
+	subtract_excess(e, s, sum);
 	if (!s->chained) {
 		store_rows(e, s, sum, c, stride, false);
 	} else {

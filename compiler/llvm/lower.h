@@ -71,6 +71,9 @@ Value lower_constant(Emit *e, DType dtype, double value);
 
 /* words.c: acc and the products of the bytes of x and y, i32s, all scalars or vectors. */
 Value lower_words(Emit *e, Value x, DType of_x, Value y, DType of_y, Value acc);
+/* Lifted sums: those of the next function, which are too large, all by the same, that of x = 0. */
+bool words_are_lifted(const Target *target, DType of_x, DType of_y, int lanes);
+Value lower_words_lifted(Emit *e, Value x, DType of_x, Value y, Value acc);
 
 /* scalar.c: the forward columns of ops.def and math.def as LLVM code; operands scalar or vector alike. */
 Value lower_pointwise(Emit *e, const Val *v, Value *args);

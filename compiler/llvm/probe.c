@@ -62,7 +62,26 @@ static void one_function(Emit *e, const char *name, const char *intrinsic, LLVMT
 	LLVMBuildRetVoid(e->builder);
 }
 
-/* A product of 16 lanes as assembly; NULL: no code can be made. */
+/* Sums of sixteen products of bytes, and bytes taken out of a word two at a time, from which target.c reads what instructions
+ * for them there are. */
+static void byte_functions(Emit *e) {
+	LLVMTypeRef p[] = {e->ptr}, wide = emit_vector_type(e, e->i32, 16);
+	for (int is_signed = 0; is_signed < 2; is_signed++) {
+		emit_function(e, is_signed ? "bytes" : "mixed", e->void_type, 1, p, false);
+		Value to = LLVMGetParam(e->function, 0), x = emit_load(e, e->i8, 16, to);
+		Value y = emit_load(e, e->i8, 16, emit_at_constant(e, to, e->i8, 16));
+		x = (is_signed ? LLVMBuildSExt : LLVMBuildZExt)(e->builder, x, wide, ""), y = LLVMBuildSExt(e->builder, y, wide, "");
+		x = LLVMBuildMul(e->builder, x, y, "");
+		emit_store(e, emit_intrinsic(e, "llvm.vector.reduce.add", wide, 1, &x), to);
+		LLVMBuildRetVoid(e->builder);
+	}
+	emit_function(e, "pairs", e->void_type, 1, p, false);
+	Value to = LLVMGetParam(e->function, 0), word = emit_load(e, e->i32, 1, to);
+	emit_store(e, LLVMBuildAnd(e->builder, word, emit_i32(e, 0xff00ff), ""), to);
+	LLVMBuildRetVoid(e->builder);
+}
+
+/* A product of 16 lanes, and those of bytes, as assembly; NULL: no code can be made. */
 static const char *product_text(Arena *arena, const Target *target) {
 	Emit *e = emit_new(arena, target, "probe");
 	LLVMTypeRef v16 = emit_vector_type(e, e->f32, 16), p[] = {e->ptr};
@@ -71,6 +90,7 @@ static const char *product_text(Arena *arena, const Target *target) {
 	for (int i = 0; i < 2; i++) v[i] = emit_load(e, e->f32, 16, emit_at_constant(e, to, v16, i));
 	emit_store(e, LLVMBuildFMul(e->builder, v[0], v[1], ""), to);
 	LLVMBuildRetVoid(e->builder);
+	byte_functions(e);
 	Object text = emit_assembly(e);
 	emit_free(e);
 	return text.bytes;
@@ -108,5 +128,6 @@ bool target_probe(Arena *arena, Target *t) {
 			break;
 		}
 	probe_functions(arena, t);
+	target_dots(t, assembly);
 	return true;
 }

@@ -14,7 +14,7 @@
 #include "compat.h"
 #include "target.h"
 
-enum { FMA = 1, ROUND = 2, FMA64 = 4, ROUND64 = 8 };
+enum { FMA = 1, ROUND = 2, FMA64 = 4, ROUND64 = 8, PAIRS = 16 };
 static const struct Row {
 	const char *name, *triple, *cpu, *features, *float_abi;
 	int lanes;
@@ -56,6 +56,7 @@ static bool is_x86(const Target *t) { return target_is(t, "x86_64"); }
 static void set_instructions(Target *t, unsigned instructions) {
 	t->has_fma = instructions & FMA, t->has_fma64 = instructions & FMA64;
 	t->has_round = instructions & ROUND, t->has_round64 = instructions & ROUND64;
+	t->has_dot_pairs = instructions & PAIRS;
 }
 
 static bool has_feature(const char *features, const char *feature) {
@@ -63,6 +64,43 @@ static bool has_feature(const char *features, const char *feature) {
 	for (const char *at = features; (at = strstr(at, feature)); at += length)
 		if ((at == features || at[-1] == ',') && (at[length] == ',' || !at[length])) return true;
 	return false;
+}
+
+/* Instructions for sums of products of bytes: the features that they need, and the instruction that the code generator makes of
+ * such a sum where they are there, on a register of this kind. */
+enum { DOT, DOT_MIXED, DOT_PAIRS };
+static const struct Dot {
+	const char *architecture, *features[2], *instruction, *operand;
+	int kind;
+} dots[] = {
+    {"x86_64", {"avxvnni"}, "\tvpdpbusd\t", "%xmm", DOT_MIXED},
+    {"x86_64", {"avx512vnni", "avx512vl"}, "\tvpdpbusd\t", "%xmm", DOT_MIXED},
+    {"aarch64", {"dotprod"}, "\tsdot\t", ".4s", DOT},
+    {"arm64", {"dotprod"}, "\tsdot\t", ".4s", DOT},
+    {"aarch64", {"i8mm"}, "\tusdot\t", ".4s", DOT_MIXED},   /* LLVM 19 makes none by itself */
+    {"arm64", {"i8mm"}, "\tusdot\t", ".4s", DOT_MIXED},
+    {"arm", {"dsp"}, "\tuxtb16\t", "r", DOT_PAIRS},
+    {"thumb", {"dsp"}, "\tuxtb16\t", "r", DOT_PAIRS},
+};
+
+static bool lists(const char *features, const char *name) {
+	char on[32] = "+", off[32] = "-";
+	strncat(on, name, sizeof on - 2);
+	strncat(off, name, sizeof off - 2);
+	return has_feature(features, on) && !has_feature(features, off);
+}
+
+static bool has_dot(const Target *t, const struct Dot *dot, const char *assembly) {
+	bool listed = true;
+	for (size_t i = 0; i < COUNT(dot->features) && dot->features[i]; i++) listed = listed && lists(t->features, dot->features[i]);
+	const char *at = strstr(assembly, dot->instruction), *operand = at ? strstr(at, dot->operand) : NULL;
+	return listed || (operand && operand < at + strcspn(at, "\n"));
+}
+
+void target_dots(Target *t, const char *assembly) {
+	bool *const has[] = {[DOT] = &t->has_dot, [DOT_MIXED] = &t->has_dot_mixed, [DOT_PAIRS] = &t->has_dot_pairs};
+	for (size_t i = 0; i < COUNT(dots); i++)
+		if (target_is(t, dots[i].architecture) && has_dot(t, &dots[i], assembly)) *has[dots[i].kind] = true;
 }
 
 /* The levels of x86-64, and what they need of the host to run there. */
@@ -152,9 +190,11 @@ const Target *target_host(Arena *arena) {
 	if (is_x86(t)) {
 		target_shape(t, has_feature(f, "+avx512f") ? 16 : has_feature(f, "+avx") ? 8 : 4);
 		set_instructions(t, (has_feature(f, "+fma") ? FMAS : 0) | (has_feature(f, "+sse4.1") ? ROUNDS : 0));
+		target_dots(t, "");
 	} else if (target_is(t, "aarch64")) {
 		target_shape(t, 4);
 		set_instructions(t, FMAS | ROUNDS);
+		target_dots(t, "");
 	} else if (!target_probe(arena, t)) {
 		die("LLVM cannot generate code for this machine, '%s'", t->triple);
 	}
@@ -336,7 +376,8 @@ const Target *target_named(Arena *arena, Diag *diag, const char *name, const cha
 
 const char *target_text(Arena *arena, const Target *t) {
 	const char *can =
-	    arena_printf(arena, "fma %d %d round %d %d mask %d", t->has_fma, t->has_fma64, t->has_round, t->has_round64, t->has_mask);
+	    arena_printf(arena, "fma %d %d round %d %d mask %d dot %d %d %d", t->has_fma, t->has_fma64, t->has_round,
+	                 t->has_round64, t->has_mask, t->has_dot, t->has_dot_mixed, t->has_dot_pairs);
 	const char *caches = arena_printf(arena, "%lld %lld %lld %lld", (long long)t->l1, (long long)t->l2, (long long)t->l3,
 	                                  (long long)t->least_cache);
 	return arena_printf(arena, "%s cpu %s features %s %s pointer %d lanes %d at once %d registers %d multipliers %d caches %s",

@@ -11,6 +11,8 @@ LLVMTargetMachineRef target_machine(const Target *target);
  * rest of the description off them; false: no code can be made.  target_shape: registers and masks of so many lanes. */
 bool target_probe(Arena *arena, Target *target);
 void target_shape(Target *target, int lanes);
+/* Which instructions there are for products of words, by the features' names and what the code generator has made of such. */
+void target_dots(Target *target, const char *assembly);
 bool target_is(const Target *target, const char *architecture);   /* the triple begins so */
 
 #endif

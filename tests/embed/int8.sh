@@ -108,7 +108,14 @@ for name in dense conv odd; do
 	grep -q 'right of 9 samples of d: ' summary || fail "$name: no figures: $(cat summary)"
 	grep -q -w avx512bw /proc/cpuinfo && on x86-64-v4 --target x86-64 --cpu x86-64-v4 -- cc "$here/hosted.c" -- run
 	on native --cpu native -- cc "$here/hosted.c" -- run
-	has aarch64-linux-gnu-gcc && has qemu-aarch64 && on aarch64 --target aarch64 -- aarch64-linux-gnu-gcc -static "$here/hosted.c" -- qemu-aarch64
+	grep -q -w avx_vnni /proc/cpuinfo && on x86-64-v3+avxvnni --target x86-64 --features +avxvnni -- cc "$here/hosted.c" -- run
+	if has aarch64-linux-gnu-gcc && has qemu-aarch64; then
+		on aarch64 --target aarch64 -- aarch64-linux-gnu-gcc -static "$here/hosted.c" -- qemu-aarch64
+		for features in +dotprod +dotprod,+i8mm; do
+			on aarch64$features --target aarch64 --features $features -- aarch64-linux-gnu-gcc -static "$here/hosted.c" -- qemu-aarch64 -cpu max
+		done
+	fi
+	has arm-linux-gnueabihf-gcc && has qemu-arm && on armv7 --target armv7 -- arm-linux-gnueabihf-gcc -static "$here/hosted.c" -- qemu-arm -cpu cortex-a7
 	has clang && has ld.lld || continue
 	has qemu-riscv64 && on riscv64 --target riscv64 -- clang --target=riscv64-linux-gnu -march=rv64gc $alone "$here/bare/linux.c" -- qemu-riscv64
 	has qemu-system-arm && on cortex-m4 --target cortex-m4 -- clang --target=thumbv7em-none-eabihf -mcpu=cortex-m4 -mfpu=fpv4-sp-d16 -mfloat-abi=hard $alone \

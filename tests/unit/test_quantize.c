@@ -65,6 +65,7 @@ static const Case cases[] = {
     {"conv, many", {DTYPE_F32, 4, {3, 5, 5, 16}}, {DTYPE_F32, 4, {3, 3, 16, 33}}, conv, 0, 9},
     {"depthwise", {DTYPE_F32, 4, {2, 7, 9, 5}}, {DTYPE_F32, 3, {3, 3, 5}}, depthwise, -2, 2},
     {"to one", {DTYPE_F32, 2, {7, 33}}, {DTYPE_F32, 1, {33}}, to_one, -1, 1},
+    {"dense, two columns", {DTYPE_F32, 2, {5, 37}}, {DTYPE_F32, 2, {37, 2}}, dense, -1, 2},
 };
 
 static float *numbers(Arena *arena, Type t, double low, double high) {

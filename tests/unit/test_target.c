@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -24,26 +25,36 @@ static void what_they_can_do(void **unused) {
 		int lanes, registers;
 		bool fma, mask;
 		int at_once;
+		const char *dot;   /* products of bytes: i8 with i8, mixed, pairs of 16 bits */
 	} known[] = {
-	    {"x86-64", NULL, NULL, 8, 16, true, false, 16},
-	    {"x86_64-linux-gnu", "x86-64", NULL, 4, 16, false, false, 16},
-	    {"x86-64", "x86-64-v2", NULL, 4, 16, false, false, 16},
-	    {"x86-64", "x86-64-v3", NULL, 8, 16, true, false, 16},
-	    {"x86-64", "x86-64-v4", NULL, 16, 32, true, true, 16},
-	    {"x86-64", "haswell", NULL, 8, 16, true, false, 16},
-	    {"x86-64", "sandybridge", NULL, 8, 16, false, false, 16},
-	    {"x86-64", "skylake-avx512", NULL, 16, 32, true, true, 16},
-	    {"x86-64", "x86-64", "+avx2,+fma", 8, 16, true, false, 16},
-	    {"aarch64", NULL, NULL, 4, 32, true, false, 16},
-	    {"aarch64", "neoverse-n1", NULL, 4, 32, true, false, 16},
-	    {"riscv64", NULL, "+v", 4, 32, true, false, 16},
-	    {"riscv64-linux-gnu", NULL, NULL, 1, 32, true, false, 16},
-	    {"wasm32", NULL, NULL, 4, 15, false, false, 4},
-	    {"wasm32", NULL, "-simd128", 1, 15, false, false, 16},
-	    {"armv7", NULL, "+neon", 4, 16, true, false, 16},
-	    {"thumbv7em-none-eabi", NULL, NULL, 1, 32, true, false, 16},
-	    {"thumbv7m-none-eabi", "cortex-m3", NULL, 1, 8, false, false, 16},
-	    {"thumbv8.1m.main-none-eabihf", "cortex-m55", NULL, 4, 8, true, false, 16},
+	    {"x86-64", NULL, NULL, 8, 16, true, false, 16, ""},
+	    {"x86_64-linux-gnu", "x86-64", NULL, 4, 16, false, false, 16, ""},
+	    {"x86-64", "x86-64-v2", NULL, 4, 16, false, false, 16, ""},
+	    {"x86-64", "x86-64-v3", NULL, 8, 16, true, false, 16, ""},
+	    {"x86-64", "x86-64-v4", NULL, 16, 32, true, true, 16, ""},
+	    {"x86-64", "haswell", NULL, 8, 16, true, false, 16, ""},
+	    {"x86-64", "sandybridge", NULL, 8, 16, false, false, 16, ""},
+	    {"x86-64", "skylake-avx512", NULL, 16, 32, true, true, 16, ""},
+	    {"x86-64", "x86-64", "+avx2,+fma", 8, 16, true, false, 16, ""},
+	    {"aarch64", NULL, NULL, 4, 32, true, false, 16, ""},
+	    {"aarch64", "neoverse-n1", NULL, 4, 32, true, false, 16, "s"},
+	    {"riscv64", NULL, "+v", 4, 32, true, false, 16, ""},
+	    {"riscv64-linux-gnu", NULL, NULL, 1, 32, true, false, 16, ""},
+	    {"wasm32", NULL, NULL, 4, 15, false, false, 4, ""},
+	    {"wasm32", NULL, "-simd128", 1, 15, false, false, 16, ""},
+	    {"armv7", NULL, "+neon", 4, 16, true, false, 16, "p"},
+	    {"thumbv7em-none-eabi", NULL, NULL, 1, 32, true, false, 16, "p"},
+	    {"thumbv7m-none-eabi", "cortex-m3", NULL, 1, 8, false, false, 16, ""},
+	    {"thumbv8.1m.main-none-eabihf", "cortex-m55", NULL, 4, 8, true, false, 16, "p"},
+	    {"x86-64", "cascadelake", NULL, 16, 32, true, true, 16, "m"},
+	    {"x86-64", "x86-64-v3", "+avxvnni", 8, 16, true, false, 16, "m"},
+	    {"x86-64", "x86-64-v4", "+avx512vnni", 16, 32, true, true, 16, "m"},
+	    {"x86-64", "x86-64", "+avx512vnni", 16, 32, true, true, 16, ""},   /* not for short registers */
+	    {"aarch64", NULL, "+dotprod", 4, 32, true, false, 16, "s"},
+	    {"aarch64", NULL, "+dotprod,+i8mm", 4, 32, true, false, 16, "sm"},
+	    {"aarch64", "neoverse-n1", "-dotprod", 4, 32, true, false, 16, ""},
+	    {"cortex-m33", "cortex-m33", "-dsp", 1, 32, true, false, 16, ""},
+	    {"cortex-m4", NULL, NULL, 1, 32, true, false, 16, "p"},
 	};
 	for (size_t i = 0; i < COUNT(known); i++) {
 		const Target *t = named(arena, diag, known[i].name, known[i].cpu, known[i].features);
@@ -53,6 +64,9 @@ static void what_they_can_do(void **unused) {
 		assert_int_equal(t->has_fma, known[i].fma);
 		assert_int_equal(t->has_mask, known[i].mask);
 		assert_int_equal(t->at_once, known[i].at_once);
+		char dot[4];
+		snprintf(dot, sizeof dot, "%s%s%s", t->has_dot ? "s" : "", t->has_dot_mixed ? "m" : "", t->has_dot_pairs ? "p" : "");
+		if (strcmp(dot, known[i].dot) != 0) fail_msg("%s %s: products of bytes: '%s'", known[i].name, t->cpu, dot);
 		bool wide = strstr(t->triple, "64") != NULL;
 		assert_true(t->l1 > 0 && t->l2 > 0 && t->pointer_bits == (wide ? 64 : 32));
 	}
@@ -73,6 +87,7 @@ static void the_table(void **unused) {
 		}
 		Target probed = *t;
 		probed.lanes = 1, probed.at_once = 0, probed.has_fma = probed.has_fma64 = probed.has_round = probed.has_round64 = false;
+		probed.has_dot = probed.has_dot_mixed = probed.has_dot_pairs = false;
 		assert_true(target_probe(arena, &probed));
 		assert_string_equal(target_text(arena, t), target_text(arena, &probed));
 	}

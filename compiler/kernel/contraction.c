@@ -12,6 +12,7 @@
 #include <string.h>
 
 enum { MOST_WIDENED = 1 << 16 };   /* bytes */
+enum { MOST_SWEPT = 1 << 16 };     /* floats of the result between two parts of a row */
 
 static bool has_both(const Val *v, int64_t label) {
 	return label_axis(v->list[0], label) >= 0 && label_axis(v->list[1], label) >= 0;
@@ -68,6 +69,16 @@ static bool has_images(const Contraction *c, const ContractLoop *l) {
 
 static bool is_row(const ContractLoop *l) { return l->in_a && !l->in_b && !l->bounded && !l->images; }
 
+/* Would rows of loops i - 1 and i together be so long that, where a loop within makes a part of each row, the rest of a row has
+ * left the cache when it is made? */
+static bool leaves_parts(const Contraction *c, int i) {
+	const ContractLoop *rows = &c->outer[i];
+	for (int k = i + 1; k < c->nouter; k++)
+		if (c->outer[k].extent > 1 && c->outer[k].y < rows->y && !is_row(&c->outer[k]))
+			return c->outer[i - 1].extent * rows->extent * rows->y > MOST_SWEPT;
+	return false;
+}
+
 /* Columns, then rows, out of the loops over the result's axes; the rest stays around. */
 static void choose_rows(Contraction *c, bool with_columns, bool epilogue) {
 	if (with_columns) {
@@ -75,7 +86,7 @@ static void choose_rows(Contraction *c, bool with_columns, bool epilogue) {
 		while (!epilogue && c->nouter && merge(&c->columns, &c->outer[c->nouter - 1])) c->nouter--;
 	}
 	for (int i = c->nouter - 1; i > 0; i--) {   /* loops of rows that lie alike */
-		if (!is_row(&c->outer[i]) || !merge(&c->outer[i], &c->outer[i - 1])) continue;
+		if (!is_row(&c->outer[i]) || leaves_parts(c, i) || !merge(&c->outer[i], &c->outer[i - 1])) continue;
 		remove_loop(c->outer, &c->nouter, i - 1);
 	}
 	int best = -1;

@@ -69,7 +69,8 @@ typedef struct Contract {
 	int bounded;             /* the loop around k, counted from 1, of which some turns are run, never none; 0: none is */
 	ContractBound bound;
 	ContractOperand a, b;
-	ContractTurns turns;     /* extent 0: none; only with A in memory, and B if it moves */
+	ContractTurns turns;     /* extent 0: none; only with A in memory, and B, not packed, if it moves */
+	int turn_loop;           /* which of the caller's loops that is */
 	int64_t c_row;           /* floats from one row of C to the next; columns are adjacent */
 	int64_t c_pad;           /* floats past column n of every row of C that may be overwritten with anything */
 	bool c_dropped;          /* C is not stored: only the epilogue sees it, in scratch */

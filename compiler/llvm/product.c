@@ -129,13 +129,18 @@ static int64_t turns_per_share(const Kernel *kernel, const ContractLoop *l) {
 	return l->extent / kernel->domain.dim[kernel->partition];
 }
 
-/* The innermost loop around a product of several passes that B does not take part in: done within each pass, it reads B once. -1:
- * none. */
-static int loop_of_turns(const Kernel *kernel) {
+/* The innermost loop around a product of several passes that B does not take part in, or else one over parts of what a term of
+ * the sum has in A and B: done within each pass, it reads B once, or the other parts while they are near. -1: none. */
+static int loop_of_turns(const Kernel *kernel, bool parts) {
 	const Contraction *c = kernel->contraction;
+	const ContractLoop *sum = &c->sum[c->nsum - 1];
 	int first = c->a.piece && c->wide_a.level > c->nouter ? 0 : MAX(c->wide_a.level, 0);   /* a copy serves all turns */
-	for (int i = c->nouter - 1; i >= first && !c->fill; i--)
-		if (c->outer[i].extent > 1 && !c->outer[i].in_b && !turns_per_share(kernel, &c->outer[i])) return i;
+	if (parts && (c->a.piece || c->b.piece || c->wide_b.level >= 0)) return -1;
+	for (int i = c->nouter - 1; i >= first && !c->fill; i--) {
+		const ContractLoop *l = &c->outer[i];
+		bool fits = parts ? l->in_a && l->in_b && l->a < sum->a && l->b < sum->b : !l->in_b;
+		if (l->extent > 1 && fits && !turns_per_share(kernel, l)) return i;
+	}
 	return -1;
 }
 
@@ -153,6 +158,18 @@ static void set_elements(const KernelProgram *kp, const Contraction *c, const Vi
 	if (wide->level < 0) return;
 	x->wide_within = wide->level - c->nouter;
 	x->wide_low = wide->low, x->wide_count = wide->count;
+}
+
+static void choose_turns(const Target *target, const Kernel *kernel, Contract *contract) {
+	contract->turn_loop = -1;
+	int turns = loop_of_turns(kernel, false), parts = turns < 0 ? loop_of_turns(kernel, true) : -1;
+	if (turns < 0 && parts < 0) return;
+	ContractPlan plan = contract_plan(target, contract);
+	if (!plan.chained || (turns < 0 && plan.pack_b)) return;
+	const ContractLoop *l = &kernel->contraction->outer[MAX(turns, parts)];
+	if (l->bounded && contract->naround - contract->bounded >= plan.inside) return;   /* it says how long a loop around it is */
+	contract->turns = (ContractTurns){l->extent, l->a, l->b, l->y};
+	contract->turn_loop = MAX(turns, parts);
 }
 
 /* The contract of a kernel as the nest wants it; pointers and epilogue are added by who emits. */
@@ -192,13 +209,7 @@ static Contract contract_of(const Target *target, const KernelProgram *kp, const
 		contract.row_counts[contract.nrow_counts++] = share * rows;
 		if (rest) contract.row_counts[contract.nrow_counts++] = rest * rows;
 	}
-	int turns = loop_of_turns(kernel);
-	if (turns < 0) return contract;
-	ContractPlan plan = contract_plan(target, &contract);
-	/* turns that say how long a loop around them is */
-	bool depends = c->outer[turns].bounded && contract.naround - contract.bounded >= plan.inside;
-	if (plan.chained && !depends)
-		contract.turns = (ContractTurns){c->outer[turns].extent, c->outer[turns].a, 0, c->outer[turns].y};
+	choose_turns(target, kernel, &contract);
 	return contract;
 }
 
@@ -371,7 +382,7 @@ void write_product(KernelWriter *w) {
 	contract.context = contract.a.context = w;
 	ContractPlan plan = contract_plan(e->target, &contract);
 	w->contraction = c;
-	w->turns = contract.turns.extent ? loop_of_turns(kernel) : -1;
+	w->turns = contract.turn_loop;
 	w->run = plan.run, w->whole = true;
 	for (int i = 0; i < plan.nheights; i++) w->whole = w->whole && plan.heights[i] * c->columns.extent % k->lanes == 0;
 	w->split = needs_split(k, c->columns.extent);

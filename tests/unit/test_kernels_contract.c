@@ -424,6 +424,30 @@ static void taps_last(void **state) {
 		}
 }
 
+/* Groups of channels, each multiplied by itself: parts of the same rows, made and read while these are near. */
+static void groups(void **state) {
+	(void)state;
+	static const struct { int batch, side, groups, channels, out; } cases[] = {
+	    {3, 40, 4, 5, 12}, {2, 41, 2, 16, 24}, {5, 30, 3, 1, 33}, {4, 37, 2, 40, 3}, {2, 40, 5, 2, 1},
+	};
+	for (size_t i = 0; i < COUNT(cases); i++)
+		for (int kind = 0; kind < 7; kind += 3) {
+			int64_t side = cases[i].side, of_x[] = {cases[i].batch, side, side, cases[i].groups, cases[i].channels};
+			int64_t of_w[] = {cases[i].groups, cases[i].channels, cases[i].out};
+			int64_t of_y[] = {cases[i].batch, side, side, cases[i].groups, cases[i].out};
+			Arena *arena = arena_new();
+			Fn *f = fn_new(arena, "groups");
+			Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 5, of_x));
+			Val *w = fn_input(f, "w", INPUT_PARAM, type_make(DTYPE_F32, 3, of_w));
+			Val *g = fn_input(f, "g", INPUT_DATA, type_make(DTYPE_F32, 5, of_y));
+			int64_t in_x[] = {0, 1, 2, 3, 4}, in_w[] = {3, 4, 5}, in_y[] = {0, 1, 2, 3, 5};
+			Val *y = kind & 4 ? ir_contract(f, x, in_x, g, in_y, 3, in_w) : ir_contract(f, x, in_x, w, in_w, 5, in_y);
+			finish(f, y, kind & 3);
+			expect_same(arena, fn_canonical(f), 0, false, arena_printf(arena, "groups %d, %d", (int)i, kind));
+			arena_free(arena);
+		}
+}
+
 /* Padded images that one product alone reads are copied between their borders one by one, for the rows or the columns of the
  * product, in the loop over images around it or in that of the sum. */
 static void padded_images(void **state) {
@@ -562,7 +586,7 @@ static void stored_by_another(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(random_contracts),
-	    cmocka_unit_test(random_bytes), cmocka_unit_test(convolutions),
+	    cmocka_unit_test(random_bytes), cmocka_unit_test(convolutions), cmocka_unit_test(groups),
 	                                   cmocka_unit_test(bounded), cmocka_unit_test(turned_taps), cmocka_unit_test(one_filter),
 	                                   cmocka_unit_test(channel_by_channel), cmocka_unit_test(lone_columns),
 	                                   cmocka_unit_test(short_factors), cmocka_unit_test(short_convolutions),

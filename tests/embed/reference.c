@@ -70,16 +70,24 @@ static void run(const Reference *r, const char *how, const Executable *init, con
 	pool_free(pool);
 }
 
-static void run_compiled(const Reference *r, int workers, int steps, bool share) {
-	CompileOptions one = {.target = target_host(r->arena), .workers = 1, .no_cache = true}, options = one;
-	options.workers = workers;
-	options.always_share = share;
-	Compiled init = compile_fn(r->arena, r->init, r->p, &r->layout, &one),
-	         step = compile_fn(r->arena, r->step, r->p, &r->layout, &options);
-	if (!init.executable.entry || !step.executable.entry) die("the program cannot be compiled");
-	run(r, share ? "shared" : "jit", &init.executable, &step.executable, workers, steps);
-	compiled_free(&init);
+/* The code of init does not depend on who runs it: compiled once. */
+static void run_compiled(const Reference *r, const Executable *init, int workers, const int *steps, int nsteps, bool share) {
+	CompileOptions options = {.target = target_host(r->arena), .workers = workers, .no_cache = true, .always_share = share};
+	Compiled step = compile_fn(r->arena, r->step, r->p, &r->layout, &options);
+	if (!step.executable.entry) die("the program cannot be compiled");
+	for (int i = 0; i < nsteps; i++) run(r, share ? "shared" : "jit", init, &step.executable, workers, steps[i]);
 	compiled_free(&step);
+}
+
+static void run_all_compiled(const Reference *r) {
+	static const int workers[] = {2, 3, 8}, steps[] = {SHORT_STEPS, LONG_STEPS};
+	CompileOptions options = {.target = target_host(r->arena), .workers = 1, .no_cache = true};
+	Compiled init = compile_fn(r->arena, r->init, r->p, &r->layout, &options);
+	if (!init.executable.entry) die("the program cannot be compiled");
+	run_compiled(r, &init.executable, 1, steps, 2, false);
+	for (size_t i = 0; i < COUNT(workers); i++) run_compiled(r, &init.executable, workers[i], steps + 1, 1, false);
+	for (int team = 2; team <= 3; team++) run_compiled(r, &init.executable, team, steps + 1, 1, true);
+	compiled_free(&init);
 }
 
 static const char *c_type(DType d) {
@@ -184,10 +192,7 @@ int main(int argc, char **argv) {
 		run(&r, "interpreter", exec_interpret(arena, r.init, r.p, &r.layout), exec_interpret(arena, r.step, r.p, &r.layout), 0,
 		    only < 0 ? SHORT_STEPS : only);
 	if (only >= 0) return 0;
-	run_compiled(&r, 1, SHORT_STEPS, false);
-	static const int workers[] = {1, 2, 3, 8};
-	for (size_t i = 0; i < COUNT(workers); i++) run_compiled(&r, workers[i], LONG_STEPS, false);
-	for (int workers = 2; workers <= 3; workers++) run_compiled(&r, workers, LONG_STEPS, true);
+	run_all_compiled(&r);
 	files_close(files);
 	arena_free(arena);
 	return 0;

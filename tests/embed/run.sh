@@ -27,9 +27,9 @@ build() {
 header_is_clean() {
 	echo "#include \"$1.h\"" >"$work/include.c"
 	cp "$work/include.c" "$work/include.cpp"
-	"$CC" -std=c99 -Wall -Wextra -Wpedantic -Werror -c "$work/include.c" -o "$work/include.o" &&
-		"$CC" -std=c11 -Wall -Wextra -Wpedantic -Werror -c "$work/include.c" -o "$work/include.o" &&
-		"$CXX" -std=c++11 -Wall -Wextra -Wpedantic -Werror -c "$work/include.cpp" -o "$work/include.o"
+	"$CC" -std=c99 -Wall -Wextra -Wpedantic -Werror -fsyntax-only "$work/include.c" &&
+		"$CC" -std=c11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only "$work/include.c" &&
+		"$CXX" -std=c++11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only "$work/include.cpp"
 }
 
 # object CPU-OR-TARGET option..: $work/EXAMPLE.o and .h, of $file

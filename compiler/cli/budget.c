@@ -46,7 +46,7 @@ size_t object_flash(const ObjectUnit *u) { return u->made.code_bytes + u->made.d
 static const int64_t tight[] = {64 << 10, 16 << 10, 4 << 10, 1 << 10};
 
 /* The object made for the first of these that is within `most`, or for the one that needs least. */
-static void make_within(ObjectUnit *u, size_t most) {
+static void make_blocks_smaller(ObjectUnit *u, size_t most) {
 	const Target *whole = u->target, *best = whole;
 	bool small = false;
 	size_t least = object_ram(u);
@@ -63,6 +63,28 @@ static void make_within(ObjectUnit *u, size_t most) {
 	u->target = best;
 	u->embed.small = small;
 	object_generate(u);
+}
+
+/* The same made of values that are computed again, as few as will do, instead of being kept.  Other code may need another stack:
+ * scratch has to be smaller still then. */
+static void compute_again(ObjectUnit *u, size_t most) {
+	enum { TURNS = 3 };
+	size_t before = object_ram(u);
+	for (int turn = 1; turn <= TURNS && object_ram(u) > most; turn++) {
+		size_t rest = object_ram(u) - most_scratch(&u->made), scratch = turn == TURNS || rest > most ? 0 : most - rest;
+		u->embed.recompute = true;
+		u->embed.most_scratch = scratch;
+		if (!object_generate(u)) return;
+		if (most_scratch(&u->made) > scratch) break;   /* it is as small as it can be */
+	}
+	if (!u->embed.recompute || object_ram(u) < before) return;
+	u->embed.recompute = false;
+	object_generate(u);
+}
+
+static void make_within(ObjectUnit *u, size_t most) {
+	make_blocks_smaller(u, most);
+	if (!u->s->diag->errors) compute_again(u, most);
 }
 
 /* ---- what would help ---- */

@@ -8,6 +8,7 @@
 static const char *const hold_text[HOLD_KINDS] = {
     [HOLD_ACTIVATION] = "kept for the backward pass",
     [HOLD_INTERMEDIATE] = "on the way to a result",
+    [HOLD_AGAIN] = "computed again",
     [HOLD_DERIVATIVE] = "a derivative",
     [HOLD_SCAN] = "what a turn of the scan works with",
     [HOLD_WORKING] = "packed operands, tiles, rows of one kernel at a time; this one has most",
@@ -38,6 +39,26 @@ static bool same_place(const Holding *a, const Holding *b) {
 	return a->kind == b->kind && x.source == y.source && x.begin == y.begin && x.end == y.end;
 }
 
+/* What keeping them would take, by place. */
+static void print_again(const Session *s, const KernelProgram *kp) {
+	if (!kp->again.length) return;
+	printf("computed again where it is read, and not kept until then:\n");
+	bool *done = NEW_ARRAY(s->arena, bool, kp->again.length);
+	for (int i = 0; i < kp->again.length; i++) {
+		const Span here = kp->again.data[i].val->span;
+		size_t bytes = 0;
+		int values = 0;
+		for (int k = i; k < kp->again.length; k++) {
+			const Span other = kp->again.data[k].val->span;
+			if (done[k] || here.source != other.source || here.begin != other.begin || here.end != other.end) continue;
+			bytes += kp->again.data[k].bytes;
+			values++;
+			done[k] = true;
+		}
+		if (values) print_row(bytes, place_text(s, here), values > 1 ? arena_printf(s->arena, "%d values", values) : "");
+	}
+}
+
 /* Holdings of one kind and place are one row. */
 static void print_scratch(const Session *s, const KernelProgram *kp, const char *what) {
 	Holdings list = kernel_memory(kp);
@@ -64,6 +85,7 @@ static void print_scratch(const Session *s, const KernelProgram *kp, const char 
 		if (values > 1) why = arena_printf(s->arena, "%s (%d values)", why, values);
 		print_row(bytes, h->val ? place_text(s, h->val->span) : "", why);
 	}
+	print_again(s, kp);
 }
 
 static void print_tensors(const ObjectUnit *u, bool slots) {

@@ -424,6 +424,8 @@ Val *ir_project(Fn *f, Val *scan, int index) {
 	return build_axis(f, OpProject, type, scan, index);
 }
 
+Val *ir_again(Fn *f, Val *a, Val *after) { return build(f, OpAgain, a->type, 2, (Val *[]){a, after}, NULL, 0); }
+
 /* ---- between elaboration and grad ---- */
 
 Val *ir_mark(Fn *f, Val *a) { return build_axis(f, OpMark, a->type, a, f->next_mark); }

@@ -28,7 +28,8 @@ double op_cost(const Val *v) {
 	case OpSlice:
 	case OpBroadcast:
 	case OpFlip:
-	case OpWindow: return 0;
+	case OpWindow:
+	case OpAgain: return 0;
 	default: return 1;
 	}
 }

@@ -148,7 +148,7 @@ bool eval_moving(const Val *v, const Tensor *arg, Element element, void *y) {
 	switch (v->op) {
 	case OpConst: eval_fill(element, v->number, 1, y); return true;
 	case OpIota: make_iota(v, y); return true;
-	case OpReshape: case OpMark: case OpCustom: case OpStop:
+	case OpReshape: case OpAgain: case OpMark: case OpCustom: case OpStop:
 		memcpy(y, arg[0].data, bytes * (size_t)type_count(v->type));
 		return true;
 	case OpTranspose: case OpBroadcast: case OpSlice: case OpFlip: case OpWindow: move_view(v, arg, bytes, y); return true;

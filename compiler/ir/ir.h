@@ -235,13 +235,15 @@ Val *ir_project(Fn *f, Val *scan, int index);
 /* How many carries a scan has, and how many turns. */
 static inline int scan_carries(const Val *scan) { return (int)scan->list[0].data[0]; }
 static inline int64_t scan_count(const Val *scan) { return scan->list[2].data[0]; }
+Val *ir_again(Fn *f, Val *a, Val *after);                               /* kernels only; `after`: any tensor */
 Val *ir_mark(Fn *f, Val *a);                                            /* a new variable each time */
 Val *ir_grad(Fn *f, Val *loss, Val *by);
 Val *ir_cotangent(Fn *f, Type type, int64_t *id);                       /* sets *id */
 Val *ir_custom(Fn *f, int64_t id, Val *y, int n, Val **inputs, Val **adjoints);
 /* Does the op only change where elements lie by strides, whatever the operand's are? */
 static inline bool is_strided_view(const Val *v) {
-	return v->op == OpTranspose || v->op == OpSlice || v->op == OpBroadcast || v->op == OpFlip || v->op == OpWindow;
+	return v->op == OpTranspose || v->op == OpSlice || v->op == OpBroadcast || v->op == OpFlip || v->op == OpWindow ||
+	       v->op == OpAgain;
 }
 /* Only changes the index of what it reads? */
 static inline bool is_view(const Val *v) { return v->op == OpReshape || is_strided_view(v); }

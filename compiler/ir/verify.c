@@ -392,6 +392,7 @@ static const char *problem_structural(const Val *v) {
 	case OpSumBuckets: return problem_sum_buckets(a, b, y);
 	case OpScan: return problem_scan(v);
 	case OpProject: return problem_project(v);
+	case OpAgain: return type_equal(a, y) ? NULL : "the result has another type";
 	case OpMark:
 		if (!type_equal(a, y)) return "the result has another type";
 		return first->data[0] >= 0 && first->data[0] < INT32_MAX ? NULL : "id out of range";

@@ -273,13 +273,14 @@ static void store_operands(Fuse *f, Val *contract) {
 /* A constant operand of a scan is read where it lies, unless it is a view whose last axis is no longer adjacent. */
 static bool keeps_last_axis(const Val *v) {
 	int last = v->type.rank - 1;
-	if (last < 0 || v->nargs != 1) return true;
+	if (last < 0 || computed_operands(v) != 1) return true;
 	switch (v->op) {
 	case OpTranspose: if (v->list[0].data[last] != last) return false; break;
 	case OpBroadcast: if (!v->list[0].length || v->list[0].data[v->list[0].length - 1] != last) return false; break;
 	case OpSlice: if (v->list[1].data[last] != 1) return false; break;
 	case OpReshape: if (last_dim(v->arg[0]->type) != v->type.dim[last]) return false; break;
 	case OpWindow: return false;
+	case OpAgain: break;
 	default: return true;
 	}
 	return keeps_last_axis(v->arg[0]);
@@ -310,8 +311,8 @@ static void count_uses(Fuse *f) {
 	for (int i = 0; i < fn->outputs.length; i++) f->uses[fn->outputs.data[i].val->id]++;
 	for (int i = fn->vals.length - 1; i >= 0; i--) {
 		const Val *v = fn->vals.data[i];
-		bool view = v->nargs == 1 && op_cost(v) == 0;
-		for (int k = 0; k < v->nargs; k++) f->uses[v->arg[k]->id] += view ? f->uses[v->id] : 1;
+		bool view = computed_operands(v) == 1 && op_cost(v) == 0;
+		for (int k = 0; k < computed_operands(v); k++) f->uses[v->arg[k]->id] += view ? f->uses[v->id] : 1;
 		if (is_reduce(v) && reduces_last(v)) f->has_reduced_rows[v->arg[0]->id] = true;
 	}
 }
@@ -335,7 +336,7 @@ static void decide(Fuse *f, Val *v) {
 	}
 	double cost = op_cost(v);
 	bool near = false, computed = false;
-	for (int k = 0; k < v->nargs; k++) {
+	for (int k = 0; k < computed_operands(v); k++) {
 		Val *a = v->arg[k];
 		if (kp->buffer_of[a->id] >= 0) {
 			near = near || is_anchor(a);
@@ -549,7 +550,7 @@ static void unstore(Fuse *f) {
 	for (int k = 0; k < kp->kernels.length; k++) {
 		LeafList *leaves = &kp->kernels.data[k].leaves;
 		*leaves = (LeafList){0};
-		kernel_leaves(kp, &kp->kernels.data[k], leaves);
+		kernel_leaves(kp, &kp->kernels.data[k], true, leaves);
 		for (int i = 0; i < leaves->length; i++) {
 			int id = leaves->data[i].val->id;
 			if (f->kernel_of[id] != k || !keeps_index(f, k, &leaves->data[i])) keep[id] = true;
@@ -661,7 +662,7 @@ static KernelProgram *fuse(KernelProgram *kp) {
 		if (k->kind == KERNEL_CONTRACT) kernel_describe_contract(kp, k);
 		if (k->kind == KERNEL_ROWS) rows_plan(kp, k, member, seen);
 		k->leaves = (LeafList){0};
-		kernel_leaves(kp, k, &k->leaves);
+		kernel_leaves(kp, k, false, &k->leaves);
 	}
 	return kp;
 }

@@ -122,6 +122,9 @@ typedef struct Kernel {
 	int position;
 } Kernel;
 
+/* A value that is computed again instead of being kept, and what keeping it would take. */
+typedef struct Recomputed { const Val *val; size_t bytes; } Recomputed;
+
 typedef struct KernelProgram {
 	Arena *arena;
 	Fn *fn;                          /* the Fn as prepared for kernels; buffers and roots refer to it */
@@ -136,6 +139,7 @@ typedef struct KernelProgram {
 	size_t scratch_offset;
 	const Kernel *scratch_kernel;    /* that needs so much; NULL: none needs any */
 	int nio;
+	VEC(Recomputed) again;           /* recompute.c */
 	/* The body of a scan: */
 	struct KernelProgram *parent;    /* NULL: not one */
 	const Val *scan;
@@ -211,10 +215,17 @@ bool kernel_crosses(const KernelProgram *kp, const Kernel *first, const Kernel *
 void kernel_run_together(KernelProgram *kp, int64_t cache, bool eager);
 /* plan.c: offsets in the arena.  Scratch is asked of the code generator by kernel. */
 void kernel_plan(KernelProgram *kp, size_t scratch_bytes);
+/* By kernel: when it runs: buffers that are alive at the same time do not overlap. */
+int *kernel_times(const KernelProgram *kp);
+/* recompute.c: a planned program of at most so many bytes, if there is one: it computes values again instead of keeping them.
+ * Else the one that needs least; kp itself where nothing is won.  plan: a prepared Fn from start to plan. */
+typedef struct Planner { KernelProgram *(*plan)(void *context, Fn *f); void *context; } Planner;
+KernelProgram *kernel_recompute(KernelProgram *kp, size_t most, const Planner *planner);
 /* memory.c: what the arena of a planned program holds where it is fullest; all bytes together are arena_bytes. */
 typedef enum HoldKind {
 	HOLD_ACTIVATION,   /* a value of the forward pass that the backward pass reads */
 	HOLD_INTERMEDIATE, /* one that it does not */
+	HOLD_AGAIN,        /* one that was not kept, and has been computed again */
 	HOLD_DERIVATIVE,   /* a value of the backward pass, or of the update */
 	HOLD_SCAN,         /* what is between the kernels of a scan's turn */
 	HOLD_WORKING,      /* packed operands, tiles, rows, of one kernel after the other */
@@ -268,9 +279,10 @@ Val *padded_below(const KernelProgram *kp, Val *v);
 /* The same as view_resolve() for what a product reads. */
 bool operand_resolve(const KernelProgram *kp, Val *v, View *out);
 /* All leaves of computing `root` (root itself is not a leaf) in a kernel with that partition axis.  rank: of the domain of a
- * kernel of rows, or -1. */
+ * kernel of rows, or -1.  With what it is only computed after (`again`). */
 void value_leaves(const KernelProgram *kp, Val *root, int partition, int rank, LeafList *out);
-void kernel_leaves(const KernelProgram *kp, const Kernel *k, LeafList *out);
+/* Of all that the kernel computes; order: with what it only runs after. */
+void kernel_leaves(const KernelProgram *kp, const Kernel *k, bool order, LeafList *out);
 /* How many windows reach an element of the result of a fold, at most. */
 static inline int64_t fold_terms(const Val *v) {
 	const Val *a = v->arg[0];
@@ -279,8 +291,12 @@ static inline int64_t fold_terms(const Val *v) {
 }
 /* Is this op computed element by element from its operands at the same index? */
 static inline bool is_pointwise(const Val *v) {
-	return op_info[v->op].pointwise || v->op == OpCast || v->op == OpMark || v->op == OpCustom;
+	return op_info[v->op].pointwise || v->op == OpCast || v->op == OpMark || v->op == OpCustom ||
+	       v->op == OpAgain;
 }
+/* Of how many of its operands is `v` computed?  The others of a custom value belong to its derivative; the second of `again`
+ * only says when. */
+static inline int computed_operands(const Val *v) { return v->op == OpCustom || v->op == OpAgain ? 1 : v->nargs; }
 /* What `v` is a view of in the end. */
 static inline const Val *view_base(const Val *v) {
 	while (is_view(v)) v = v->arg[0];

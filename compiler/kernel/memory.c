@@ -55,6 +55,12 @@ static const Val *held_value(const KernelProgram *kp, int buffer, int time) {
 	return held;
 }
 
+static bool is_again(const KernelProgram *kp, const Val *v) {
+	for (int i = 0; i < kp->again.length; i++)
+		if (kp->again.data[i].val == v) return true;
+	return false;
+}
+
 static Holding hold_buffer(const KernelProgram *kp, int buffer, int time, const bool *forward) {
 	Holding h = {.bytes = kp->buffers.data[buffer].bytes};
 	for (int i = 0; i < kp->kernels.length; i++)
@@ -73,6 +79,7 @@ static Holding hold_buffer(const KernelProgram *kp, int buffer, int time, const 
 		backward_reads |= !forward[computed->id];
 	}
 	h.kind = !is_forward ? HOLD_DERIVATIVE : backward_reads ? HOLD_ACTIVATION : HOLD_INTERMEDIATE;
+	if (is_again(kp, h.val)) h.kind = HOLD_AGAIN;
 	return h;
 }
 

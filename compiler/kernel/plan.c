@@ -19,13 +19,23 @@ static void join_turns(KernelProgram *kp, int last) {
 	}
 }
 
-static void set_lifetimes(KernelProgram *kp) {
-	int stretch = 0, first = 0, together = 0;
+int *kernel_times(const KernelProgram *kp) {
+	int stretch = 0, first = 0, together = 0, *time = NEW_ARRAY(kp->arena, int, kp->kernels.length + 1);
 	for (int i = 0; i < kp->kernels.length; i++) {
-		Kernel *k = &kp->kernels.data[i];
+		const Kernel *k = &kp->kernels.data[i];
 		if (k->barrier_before) stretch++;
 		if (i >= first + together) first = i, together = k->together;
-		int now = kp->workers > 1 ? stretch : first;
+		time[i] = kp->workers > 1 ? stretch : first;
+	}
+	return time;
+}
+
+static void set_lifetimes(KernelProgram *kp) {
+	const int *time = kernel_times(kp);
+	int n = kp->kernels.length;
+	for (int i = 0; i < n; i++) {
+		Kernel *k = &kp->kernels.data[i];
+		int now = time[i];
 		for (int w = 0; w < k->writes.length; w++) {
 			Buffer *b = &kp->buffers.data[whole_buffer(kp, k->writes.data[w])];
 			if (b->first < 0) b->first = now;
@@ -37,7 +47,7 @@ static void set_lifetimes(KernelProgram *kp) {
 			b->last = MAX(b->last, now);
 		}
 	}
-	if (kp->parent && kp->workers > 1 && !kp->barrier_between) join_turns(kp, stretch);
+	if (kp->parent && kp->workers > 1 && !kp->barrier_between && n) join_turns(kp, time[n - 1]);
 }
 
 static bool overlap(const Buffer *a, const Buffer *b) { return a->first <= b->last && b->first <= a->last; }

@@ -181,7 +181,7 @@ static bool comes_from_inputs(const Val *v, const int *uses, int depth) {
 	if (v->op == OpInput || is_splat(v, &value)) return true;
 	if (depth == 0 || uses[v->id] > 1) return false;
 	if (v->op == OpReshape) return comes_from_inputs(v->arg[0], uses, depth - 1);
-	if (!is_pointwise(v) || v->op == OpMark || v->op == OpCustom) return false;
+	if (!is_pointwise(v) || v->op == OpMark || v->op == OpCustom || v->op == OpAgain) return false;
 	for (int k = 0; k < v->nargs; k++)
 		if (!comes_from_inputs(v->arg[k], uses, depth - 1)) return false;
 	return true;
@@ -279,7 +279,7 @@ static Fn *widen_last(Fn *from) {
 		Val *v = from->vals.data[i], *small[4];
 		if (v->op == OpInput) continue;
 		Val **args = operands(f, v, now, small);
-		bool moves = is_view(v) || (v->op == OpPad && v->number == 0);
+		bool moves = (is_view(v) && v->op != OpAgain) || (v->op == OpPad && v->number == 0);
 		if (v->op == OpScan) now[i] = shorten_scan(f, v, args);
 		else if (v->op == OpGather && is_widening(args[0])) now[i] = gather_below(f, v, args);
 		else now[i] = moves && is_widening(args[0]) ? view_below(f, v, args[0]) : fn_rebuild(f, v, args);

@@ -21,8 +21,6 @@ static void see(Plan *p, const Val *v, int what) {
 	p->seen[v->id] = what;
 }
 
-static int operands(const Val *v) { return v->op == OpCustom ? 1 : v->nargs; }
-
 /* The first pass in which `v` can be read. */
 static int first_pass(Plan *p, const Val *v) {
 	int m = p->member[v->id], pass = 0;
@@ -32,7 +30,7 @@ static int first_pass(Plan *p, const Val *v) {
 		return 0;
 	}
 	if (p->seen[v->id]) return p->seen[v->id] - 1;
-	for (int i = 0; i < operands(v); i++) pass = MAX(pass, first_pass(p, v->arg[i]));
+	for (int i = 0; i < computed_operands(v); i++) pass = MAX(pass, first_pass(p, v->arg[i]));
 	if (is_wide(p->kernel, v)) p->cost += op_cost(v);
 	see(p, v, pass + 1);
 	return pass;
@@ -47,7 +45,7 @@ static void want(Plan *p, const Val *v, int pass, int reader) {
 	}
 	if (p->kp->buffer_of[v->id] >= 0 || p->seen[v->id] == reader) return;
 	see(p, v, reader);
-	for (int i = 0; i < operands(v); i++) want(p, v->arg[i], pass, reader);
+	for (int i = 0; i < computed_operands(v); i++) want(p, v->arg[i], pass, reader);
 }
 
 static void forget(Plan *p) {
@@ -66,7 +64,7 @@ void rows_plan(const KernelProgram *kp, Kernel *k, int *member, int *seen) {
 		if (comes_first(m->val)) {
 			p.cost += m->val->op == OpArgMax ? (double)k->width : 0;   /* one by one */
 		} else {
-			for (int a = 0; a < operands(m->val); a++) m->pass = MAX(m->pass, first_pass(&p, m->val->arg[a]));
+			for (int a = 0; a < computed_operands(m->val); a++) m->pass = MAX(m->pass, first_pass(&p, m->val->arg[a]));
 			p.cost += is_reduce(m->val) ? 1 : is_wide(k, m->val) ? op_cost(m->val) : 0;
 		}
 		cost[i] = p.cost - before;
@@ -83,7 +81,7 @@ void rows_plan(const KernelProgram *kp, Kernel *k, int *member, int *seen) {
 		if (is_wide(k, v) && kp->buffer_of[v->id] >= 0) p.last[i] = k->passes - 1;
 		m->kept = is_wide(k, v) && p.last[i] > m->pass && cost[i] >= DEAR && k->width > LANES;
 		int until = is_reduce(v) || m->kept ? m->pass : p.last[i];
-		for (int a = 0; a < operands(v); a++) want(&p, v->arg[a], until, i + 1);
+		for (int a = 0; a < computed_operands(v); a++) want(&p, v->arg[a], until, i + 1);
 	}
 	forget(&p);
 	for (int i = 0; i < n; i++) member[k->members.data[i].val->id] = 0;

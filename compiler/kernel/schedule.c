@@ -78,7 +78,7 @@ static void add_copy(KernelProgram *kp, Val *root, int writer, const Val *old, R
 	Kernel k = {.kind = KERNEL_MAP, .domain = root->type, .partition = root->type.rank ? 0 : -1};
 	vec_push(kp->arena, &k.roots, copy);
 	vec_push(kp->arena, &k.after, writer);
-	kernel_leaves(kp, &k, &k.leaves);
+	kernel_leaves(kp, &k, false, &k.leaves);
 	vec_push(kp->arena, &kp->kernels, k);
 	add_readers(kp, kp->kernels.length - 1, readers);
 	if (!overwrite(kp, kp->kernels.length - 1, old, readers, answer)) die("a copy at the end cannot be too early");
@@ -221,7 +221,7 @@ static double tree_cost(const KernelProgram *kp, const Val *v, bool top, double 
 	double turns = turns_of(v);
 	own *= turns;
 	if (is_product(v)) return 0;
-	for (int i = 0; i < (v->op == OpCustom ? 1 : v->nargs); i++) {
+	for (int i = 0; i < computed_operands(v); i++) {
 		double below = tree_cost(kp, v->arg[i], false, known);
 		own += turns > 1 || v->arg[i]->type.rank ? below * turns : 0;
 	}

@@ -81,7 +81,7 @@ static void print_attributes(Text *out, const Names *n, const Val *v) {
 /* The inline values that `v` needs, operands first, each once per kernel. */
 static void print_value(Text *out, Names *n, const Val *v, bool top) {
 	if ((!top && n->kp->buffer_of[v->id] >= 0) || n->value[v->id]) return;
-	int nargs = v->op == OpCustom ? 1 : v->nargs;
+	int nargs = computed_operands(v);
 	for (int i = 0; i < nargs; i++) print_value(out, n, v->arg[i], false);
 	vec_push(n->kp->arena, &n->printed, v->id);
 	n->value[v->id] = (uint32_t)n->printed.length;

@@ -126,7 +126,7 @@ static bool reads_unowned(Search *s, const Val *v, bool below) {
 	if (!*mark) s->marked[s->count++] = v->id;
 	*mark |= bit;
 	below = below || !(is_pointwise(v) || is_view(v) || is_reduce(v) || v->op == OpContract);
-	for (int i = 0; i < (v->op == OpCustom ? 1 : v->nargs); i++)
+	for (int i = 0; i < computed_operands(v); i++)
 		if (reads_unowned(s, v->arg[i], below)) return true;
 	return false;
 }

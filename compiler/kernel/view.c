@@ -65,6 +65,7 @@ static bool resolve(const KernelProgram *kp, const Val *v, bool pieces, View *ou
 	*out = in;
 	memset(out->stride, 0, sizeof out->stride);
 	switch (v->op) {
+	case OpAgain: memcpy(out->stride, in.stride, sizeof out->stride); return true;
 	case OpTranspose:
 		for (int i = 0; i < v->type.rank; i++) out->stride[i] = in.stride[v->list[0].data[i]];
 		return true;
@@ -189,6 +190,7 @@ typedef struct Walk {
 	const KernelProgram *kp;
 	LeafList *out;
 	int rank;          /* of the rows' domain, or -1 */
+	bool order;        /* what has to run before counts as well */
 	VEC(int) marked;   /* whose marks in kp->walked are to be cleared */
 } Walk;
 
@@ -237,25 +239,30 @@ static void walk(Walk *w, Val *v, Kept kept, int axis) {
 	w->out->index = w->out->index || v->op == OpInput;   /* of all inputs, only the turn's index is not stored */
 	if (v->nargs == 0 || walked_before(w, v, kept, axis)) return;
 	Kept below = kept_below(w, v, kept);
-	/* of a custom value only the value itself is computed; its inputs and adjoints belong to the derivative */
-	int nargs = v->op == OpCustom ? 1 : v->nargs;
+	int nargs = computed_operands(v);
 	for (int k = 0; k < nargs; k++) walk(w, v->arg[k], below, axis_below(v, k, axis));
+	if (v->op == OpAgain && w->order) walk(w, v->arg[1], NOTHING, -1);
 }
 
-void value_leaves(const KernelProgram *kp, Val *root, int partition, int rank, LeafList *out) {
-	Walk w = {.kp = kp, .out = out, .rank = rank};
+static void leaves_of(const KernelProgram *kp, Val *root, int partition, int rank, bool order, LeafList *out) {
+	Walk w = {.kp = kp, .out = out, .rank = rank, .order = order};
 	Kept below = kept_below(&w, root, ALL);
 	bool picks = rank >= 0 && root->type.rank == rank && picks_from_rows(root);   /* a member of its own */
-	int nargs = root->op == OpCustom ? 1 : root->nargs;
+	int nargs = computed_operands(root);
 	for (int k = 0; k < nargs; k++)
 		walk(&w, root->arg[k], !picks ? below : k == 0 ? ITS_ROW : ALL, axis_below(root, k, partition));
+	if (root->op == OpAgain && order) walk(&w, root->arg[1], NOTHING, -1);
 	if (root->op == OpInput) add_leaf(&w, root, ALL, partition);
 	for (int i = 0; i < w.marked.length; i++) kp->walked[w.marked.data[i]] = 0;
 }
 
-void kernel_leaves(const KernelProgram *kp, const Kernel *k, LeafList *out) {
+void value_leaves(const KernelProgram *kp, Val *root, int partition, int rank, LeafList *out) {
+	leaves_of(kp, root, partition, rank, true, out);
+}
+
+void kernel_leaves(const KernelProgram *kp, const Kernel *k, bool order, LeafList *out) {
 	int rank = k->kind == KERNEL_ROWS ? k->domain.rank : -1;
-	for (int i = 0; i < k->members.length; i++) value_leaves(kp, k->members.data[i].val, k->partition, rank, out);
-	for (int i = 0; i < k->roots.length; i++) value_leaves(kp, k->roots.data[i], k->partition, rank, out);
-	if (k->anchor) value_leaves(kp, k->anchor, k->partition, rank, out);
+	for (int i = 0; i < k->members.length; i++) leaves_of(kp, k->members.data[i].val, k->partition, rank, order, out);
+	for (int i = 0; i < k->roots.length; i++) leaves_of(kp, k->roots.data[i], k->partition, rank, order, out);
+	if (k->anchor) leaves_of(kp, k->anchor, k->partition, rank, order, out);
 }

@@ -18,8 +18,11 @@ typedef struct Call { Abi *abi; const Part *part; Value frame, io; Team team; } 
 
 static Part make_part(Abi *abi, Fn *f, const char *name, int workers) {
 	Emit *e = abi->e;
-	CompileOptions options = {
-	    .target = e->target, .workers = workers, .always_share = abi->embed->small && workers == 1};
+	CompileOptions options = {.target = e->target,
+	                          .workers = workers,
+	                          .always_share = abi->embed->small && workers == 1,
+	                          .recompute = abi->embed->recompute,
+	                          .most_bytes = abi->embed->most_scratch};
 	Part part = {.kp = compile_kernels(e->arena, f, abi->embed->program, abi->embed->layout, &options)};
 	lower_entry(e, part.kp, name);
 	part.entry = LLVMGetNamedFunction(e->module, name);

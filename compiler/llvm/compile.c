@@ -18,7 +18,13 @@ static size_t most_scratch(const Target *t, KernelProgram *kp) {
 	return most;
 }
 
-KernelProgram *compile_kernels(Arena *arena, Fn *f, const Program *p, const Layout *layout, const CompileOptions *options) {
+typedef struct Plan { Arena *arena; const Program *program; const Layout *layout; const CompileOptions *options; } Plan;
+
+static KernelProgram *plan(void *context, Fn *prepared) {
+	const Plan *of = context;
+	Arena *arena = of->arena;
+	const Layout *layout = of->layout;
+	const CompileOptions *options = of->options;
 	const Target *t = options->target;
 	Machine machine = {.lanes = t->lanes,
 	                   .own_cache = t->l2,
@@ -26,12 +32,11 @@ KernelProgram *compile_kernels(Arena *arena, Fn *f, const Program *p, const Layo
 	                   .always_share = options->always_share,
 	                   .panels = kernel_panels,
 	                   .target = t};
-	Fn *prepared = kernel_prepare(f);
 	InputPlace *places = NEW_ARRAY(arena, InputPlace, prepared->inputs.length + 1);
 	for (int i = 0, next = 0; i < prepared->inputs.length; i++) {
 		Input *in = &prepared->inputs.data[i];
 		if (in->kind != INPUT_PARAM && in->kind != INPUT_STATE && in->kind != INPUT_SLOT) continue;
-		int number = program_find(p, in->name, next);
+		int number = program_find(of->program, in->name, next);
 		if (number < 0) die("no persistent tensor '%s'", in->name);
 		places[i] = (InputPlace){layout->places[number].offset, layout->places[number].row};
 		next = number + 1;
@@ -40,6 +45,12 @@ KernelProgram *compile_kernels(Arena *arena, Fn *f, const Program *p, const Layo
 	kernel_schedule(kp, MAX(options->workers, 1), &machine);
 	kernel_plan(kp, most_scratch(t, kp));
 	return kp;
+}
+
+KernelProgram *compile_kernels(Arena *arena, Fn *f, const Program *p, const Layout *layout, const CompileOptions *options) {
+	Plan of = {arena, p, layout, options};
+	KernelProgram *kp = plan(&of, kernel_prepare(f));
+	return options->recompute ? kernel_recompute(kp, options->most_bytes, &(Planner){plan, &of}) : kp;
 }
 
 static Compiled make(Arena *arena, Fn *f, const Program *p, const Layout *layout, const CompileOptions *options, bool link) {

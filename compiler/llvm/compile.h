@@ -11,6 +11,8 @@ typedef struct CompileOptions {
 	int workers;               /* at most so many; fewer where more would not help */
 	WorkerCosts costs;         /* of the machine that it is for; zeros: not known */
 	bool always_share;         /* workers share whatever they can, even where that is slower: for tests */
+	bool recompute;            /* values, until the arena has at most most_bytes */
+	size_t most_bytes;
 	bool no_cache;
 } CompileOptions;
 

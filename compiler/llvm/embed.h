@@ -78,6 +78,8 @@ typedef struct Embed {
 	uint64_t params_id, train_id;          /* of an nnc_head; of the whole training block, which stands at id_offset */
 	size_t params_bytes, id_offset;
 	EmbedBytes *constants; int nconstants;
+	bool recompute;                        /* values, so that scratch has at most most_scratch bytes */
+	size_t most_scratch;
 	bool small;                            /* kernels run together, on few rows, wherever they can: less scratch, more calls */
 } Embed;
 

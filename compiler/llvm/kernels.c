@@ -36,7 +36,7 @@ static bool tree_is_dense(const KernelProgram *kp, const Val *v, bool top) {
 	case OpGather: case OpFold: case OpSumBuckets: return true;
 	default: break;
 	}
-	for (int i = 0; i < (v->op == OpCustom ? 1 : v->nargs); i++)
+	for (int i = 0; i < computed_operands(v); i++)
 		if (tree_is_dense(kp, v->arg[i], false)) return true;
 	return false;
 }
@@ -57,7 +57,7 @@ static bool tree_is_run(const KernelProgram *kp, const Kernel *kernel, const Val
 	if (b && v != kernel->anchor && !dense) return false;
 	if ((b && !top) || v == kernel->anchor || v->op == OpConst || (v->op == OpBroadcast && v->list[0].length == 0)) return true;
 	if (!is_pointwise(v) || depth == 0) return false;
-	for (int i = 0; i < (v->op == OpCustom ? 1 : v->nargs); i++)
+	for (int i = 0; i < computed_operands(v); i++)
 		if (!tree_is_run(kp, kernel, v->arg[i], false, depth - 1)) return false;
 	return true;
 }

@@ -13,7 +13,7 @@ static void hoist_below(Lower *k, Val *v, IdList *walked) {
 		lower_value(k, v, &none, NULL);
 		return;
 	}
-	for (int i = 0; i < (v->op == OpCustom ? 1 : v->nargs); i++) hoist_below(k, v->arg[i], walked);
+	for (int i = 0; i < computed_operands(v); i++) hoist_below(k, v->arg[i], walked);
 }
 
 /* Scalars of the roots' trees, which do not depend on the tile, before the loops over tiles; each value is walked over once. */

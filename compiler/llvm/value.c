@@ -585,12 +585,12 @@ static Value random_value(Lower *k, Val *v, const At *at, Value mask) {
 
 static Value pointwise_value(Lower *k, Val *v, const At *at, Value mask) {
 	Value args[4];
-	int lanes = 1, nargs = v->op == OpCustom ? 1 : v->nargs;
+	int lanes = 1, nargs = computed_operands(v);
 	for (int i = 0; i < nargs; i++) {
 		args[i] = lower_value(k, v->arg[i], at, mask);
 		lanes = MAX(lanes, emit_lanes(args[i]));
 	}
-	if (v->op == OpMark || v->op == OpCustom) return args[0];
+	if (v->op == OpMark || v->op == OpCustom || v->op == OpAgain) return args[0];
 	if (v->op == OpCast) return lower_cast(k->e, args[0], v->arg[0]->type.dtype, v->type.dtype);
 	for (int i = 0; i < nargs && lanes > 1; i++) args[i] = lower_as_lanes(k, args[i]);
 	/* LLVM 19 takes 0 / 0 for 0 in lanes that it knows: those past a short row, and pads of it; they would be let into sums */
@@ -605,7 +605,7 @@ static bool is_read_flat(const Lower *k, const Val *v, int depth) {
 	if (k->kp->buffer_of[v->id] >= 0 || v->op == OpConst) return true;
 	if (v->op == OpRandom) return v->nargs < 4 || (depth > 0 && is_read_flat(k, v->arg[3], depth - 1));
 	if (depth == 0 || (v->op != OpReshape && !is_pointwise(v))) return v->op == OpBroadcast && v->list[0].length == 0;
-	for (int i = 0; i < v->nargs; i++)
+	for (int i = 0; i < computed_operands(v); i++)
 		if (!is_read_flat(k, v->arg[i], depth - 1)) return false;
 	return true;
 }
@@ -681,7 +681,7 @@ bool reads_tile(const Lower *k, const Val *v) {
 	}
 	if (!k->of_tile[v->id]) {
 		bool reads = false;
-		for (int i = 0; i < (v->op == OpCustom ? 1 : v->nargs) && !reads; i++) reads = reads_tile(k, v->arg[i]);
+		for (int i = 0; i < computed_operands(v) && !reads; i++) reads = reads_tile(k, v->arg[i]);
 		k->of_tile[v->id] = reads ? TILE_READ : TILE_FREE;
 	}
 	return k->of_tile[v->id] == TILE_READ;

@@ -2,12 +2,13 @@
 # Objects within a budget of memory: tests/embed/budget.sh NNC SOURCE
 # Five nets, from all the memory they would like to what cannot be: every object that is made keeps to the budget, trains to the same bits with that much
 # scratch and no more, and the refusal says to the byte what is missing: with one byte more it is made.
+# The smallest compute values again, the largest none.
 set -u
 nnc=$(realpath "$1")
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
-failed=0 made=0 smaller=0
+failed=0 made=0 smaller=0 again=0
 fail() { echo "FAILED: $*"; failed=1; }
 
 # net NAME X Y MODEL: fields of X floats and a class for each of Y places
@@ -67,7 +68,7 @@ END
 macro() { sed -n "s/.*_$1 = \([0-9]*\).*/\1/p" "$name.h"; }
 # within BUDGET: makes it, sets needs
 within() {
-	"$nnc" compile "$name.nn" -o "$name.o" --budget "$1" >out 2>log || { fail "$name: --budget $1: $(head -1 log)"; return 1; }
+	"$nnc" compile "$name.nn" -o "$name.o" --budget "$1" --explain-memory >out 2>log || { fail "$name: --budget $1: $(head -1 log)"; return 1; }
 	scratch=$(macro SCRATCH_TRAIN)
 	[ "$(macro SCRATCH_INFER)" -gt "$scratch" ] && scratch=$(macro SCRATCH_INFER)
 	needs=$(($(macro TRAIN_BYTES) + scratch + $(macro STACK_MAX)))
@@ -81,12 +82,14 @@ for name in dense conv recurrent norm attend; do
 	expected=
 	within 1000000000 || continue
 	whole=$needs
+	grep -q "computed again" out && fail "$name: there is memory enough, and values are computed again"
 	"$nnc" compile "$name.nn" -o refused.o --budget 1 >out 2>log && fail "$name is made in one byte"
 	[ ! -e refused.o ] || fail "$name: refused, and written"
 	least=$(sed -n 's/.* needs \([0-9]*\) bytes of memory, .*/\1/p' log)
 	[ "$(sed -n 's/.* memory, \([0-9]*\) more than .*/\1/p' log)" = $((least - 1)) ] || fail "$name: $(head -1 log)"
 	grep -q "batch 1" log || fail "$name: no word of a smaller batch"
 	for part in 3 2 1 0; do within $((least + (whole - least) * part / 4)) || continue; done
+	grep -q "computed again where" out && again=$((again + 1))
 	[ "$needs" = "$least" ] || fail "$name: it said that it needs $least, and needs $needs"
 	"$nnc" compile "$name.nn" -o refused.o --budget $((least - 1)) >out 2>log && fail "$name is made with a byte less"
 	grep -q ' memory, 1 more than ' log || fail "$name: $(head -1 log)"
@@ -102,4 +105,5 @@ for name in dense conv recurrent norm attend; do
 done
 [ $made -ge 20 ] || fail "only $made objects"
 [ $smaller -ge 3 ] || fail "only $smaller nets became smaller"
+[ $again -ge 4 ] || fail "only $again nets compute values again"
 exit $failed

@@ -48,7 +48,7 @@ static void run_entry(const Executable *exe, Frame *frame) {
 }
 
 /* dense[i]: bytes for f->inputs[i].  NULL: all outputs agree in every bit and nothing outside was touched; else what differs. */
-static const char *compare_compiled(Arena *arena, Fn *f, char *const *dense, const Target *target, int workers, Compiled *out) {
+static const char *compare_compiled_with(Arena *arena, Fn *f, char *const *dense, const CompileOptions *options, Compiled *out) {
 	Program program = {.arena = arena};
 	int *index = NEW_ARRAY(arena, int, f->inputs.length + 1);
 	for (int i = 0; i < f->inputs.length; i++) {
@@ -59,8 +59,7 @@ static const char *compare_compiled(Arena *arena, Fn *f, char *const *dense, con
 		vec_push(arena, &program.persistent, ((Persistent){.path = in->name, .kind = in->kind, .type = in->type, .train = -1}));
 	}
 	Layout layout = layout_program(arena, &program);
-	CompileOptions options = {.target = target, .workers = workers, .always_share = true, .no_cache = true};
-	Compiled c = compile_fn(arena, f, &program, &layout, &options);
+	Compiled c = compile_fn(arena, f, &program, &layout, options);
 	if (out) *out = c;
 	if (c.unsupported) return arena_printf(arena, "cannot compile %s", op_info[c.unsupported->op].text);
 	if (c.error) return c.error;
@@ -119,6 +118,11 @@ static const char *compare_compiled(Arena *arena, Fn *f, char *const *dense, con
 	guarded_free(&guards);
 	if (!out) compiled_free(&c);
 	return problem;
+}
+
+static const char *compare_compiled(Arena *arena, Fn *f, char *const *dense, const Target *target, int workers, Compiled *out) {
+	CompileOptions options = {.target = target, .workers = workers, .always_share = true, .no_cache = true};
+	return compare_compiled_with(arena, f, dense, &options, out);
 }
 
 #endif

@@ -248,7 +248,9 @@ static void check_row(Op op, int order, uint64_t seed) {
 }
 
 /* Scans have a test of their own; buckets are made after all derivatives. */
-static bool is_elsewhere(int op) { return op == OpScan || op == OpProject || op == OpBuckets || op == OpSumBuckets; }
+static bool is_elsewhere(int op) {
+	return op == OpScan || op == OpProject || op == OpAgain || op == OpBuckets || op == OpSumBuckets;
+}
 
 static void test_rows(void **state) {
 	(void)state;

@@ -152,6 +152,7 @@ static const Case cases[] = {
 	 {3, 4, 0, 0, 6, 8}},
 	{OpSumBuckets, "f32[2,2] sum_buckets %0, %1",
 	 {{"f32[2,2,2]", {1, 2, 3, 4, 5, 6, 7, 8}}, {"i32[2,7]", {0, 2, 4, 0, 3, 1, 2, 0, 0, 1, 3}}}, {5, 5, 0, 8}},
+	{OpAgain, "f32[2] again %0, %1", {{"f32[2]", {1, 2}}, {"i32[1,1]", {5}}}, {1, 2}},
 	{OpMark, "f32[2] mark %0 {id=0}", {{"f32[2]", {1, 2}}}, {1, 2}},
 	{OpCustom, "f32[2] custom %0, %1, %2 {id=0}", {{"f32[2]", {1, 2}}, {"f32[]", {3}}, {"f32[]", {5}}}, {1, 2}},
 };
@@ -297,6 +298,7 @@ static const Broken broken[] = {
 	         "fn f { %0 = i32[] input \"t\" data %1 = f32[] input \"c\" data return \"c\" %0 }",
 	 {"f32[]"}, "a carry changes its type"},
 	{OpProject, "f32[] project %0 {index=0}", {"f32[]"}, "the operand is not a scan"},
+	{OpAgain, "f32[2] again %0, %1", {"f32[]", "f32[2]"}, "the result has another type"},
 	{OpMark, "f32[] mark %0 {id=-1}", {"f32[]"}, "id out of range"},
 	{OpGrad, "f32[] grad %0, %0", {"f32[2]"}, "the loss is not a float scalar"},
 	{OpGrad, "f32[2] grad %0, %1", {"f32[]", "i32[2]"}, "a derivative by something that is not float"},

@@ -8,7 +8,8 @@
 #include "target.h"
 
 /* What the assembly of a product of many lanes has in it, for each kind of vector register: the first that is found holds.
- * at_once: WebAssembly is sent over networks, and its code generator takes the bits of masks of more than four lanes apart. */
+ * at_once: WebAssembly is sent over networks, and its code generator takes the bits of masks of more than four lanes apart.
+ * Without vectors, elements side by side only make code longer: as many instructions are executed. */
 static const struct Family {
 	const char *architecture, *text;
 	int lanes, registers, at_once;
@@ -20,14 +21,14 @@ static const struct Family {
     {"aarch64", ".4s", 4, 32, 16, false},
     {"arm64", ".4s", 4, 32, 16, false},
     {"arm", "vmul.f32\tq", 4, 16, 16, false},
-    {"arm", "vmul.f32\ts", 1, 32, 16, false},
+    {"arm", "vmul.f32\ts", 1, 32, 1, false},
     {"thumb", "vmul.f32\tq", 4, 8, 16, false},
-    {"thumb", "vmul.f32\ts", 1, 32, 16, false},
+    {"thumb", "vmul.f32\ts", 1, 32, 1, false},
     {"riscv", "vfmul.v", 4, 32, 16, false},
-    {"riscv", "fmul.s", 1, 32, 16, false},
+    {"riscv", "fmul.s", 1, 32, 1, false},
     {"wasm", "f32x4.mul", 4, 15, 4, false},   /* those of x86-64 less one that engines keep for themselves */
-    {"wasm", "f32.mul", 1, 15, 16, false},
-    {"", "", 1, 8, 16, false},             /* floats in registers of integers */
+    {"wasm", "f32.mul", 1, 15, 1, false},
+    {"", "", 1, 8, 1, false},              /* floats in registers of integers */
 };
 
 bool target_is(const Target *t, const char *architecture) { return !strncmp(t->triple, architecture, strlen(architecture)); }

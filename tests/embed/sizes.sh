@@ -5,7 +5,7 @@
 #   python3), arm-none-eabi-gcc and libnewlib-arm-none-eabi.  COMMIT: onnx2c's, if its own output does not say it.
 # Prints bytes of code, of constants (weights included), of memory that is written (nnc: scratch; onnx2c: its static tensors) and of stack (nnc: what
 # the header promises; onnx2c: gcc's -fstack-usage, entry and the deepest node), at batch 1.  Both are run on this machine and must give the same
-# numbers.  --table: writes the table into runtime/EMBEDDING.md.
+# numbers.  int8: the same with --quantize int8, the ranges taken from pictures made of random bytes; sizes do not depend on them.  --table: writes the table into runtime/EMBEDDING.md.
 set -eu
 nnc=$1 onnx2c=$2 root=$3 table=${4:-}
 python=${PYTHON:-python3}
@@ -25,11 +25,18 @@ macro() { sed -n "s/^\t${net}_$1 = \([0-9]*\),.*/\1/p" "$net.h"; }
 
 row() { echo "| $net | \`$target\` | $1 | $2 | $3 | $4 | $5 |" | tee -a rows; }
 
+# ours BY OPTIONS..
 ours() {
-	"$nnc" compile "$file" --entry infer --batch 1 --weights "$net.safetensors" --target "$target" -o "$net.o" >/dev/null
+	by=$1
+	shift
+	"$nnc" compile "$file" --entry infer --batch 1 --weights "$net.safetensors" --target "$target" -o "$net.o" "$@" >/dev/null
 	# shellcheck disable=SC2046
 	set -- $(sections "$net.o")
-	row nnc "$1" "$2" "$(($3 + $(macro SCRATCH_INFER)))" "$(macro STACK_MAX)"
+	row "$by" "$1" "$2" "$(($3 + $(macro SCRATCH_INFER)))" "$(macro STACK_MAX)"
+}
+all_ours() {
+	ours nnc
+	ours "nnc, int8" --quantize int8 --data-dir .
 }
 
 # theirs COMPILER..
@@ -80,6 +87,18 @@ compare() {
 	./both || fail "$net: not the same function"
 }
 
+"$python" - <<END
+import gzip, struct
+import numpy as np
+images, labels = np.random.default_rng(1).integers(0, 256, (512, 28, 28), np.uint8), np.zeros(512, np.uint8)
+np.save("images.npy", images)
+np.save("labels.npy", labels)
+for part in "train", "t10k":
+    with gzip.open(part + "-images-idx3-ubyte.gz", "wb") as out:
+        out.write(struct.pack(">IIII", 0x803, *images.shape) + images.tobytes())
+    with gzip.open(part + "-labels-idx1-ubyte.gz", "wb") as out:
+        out.write(struct.pack(">II", 0x801, len(labels)) + labels.tobytes())
+END
 : >rows
 for file in "$root/examples/embed/cortex-m/online.nn" "$root/examples/convnet.nn"; do
 	net=$(basename "$file" .nn)
@@ -89,10 +108,10 @@ for file in "$root/examples/embed/cortex-m/online.nn" "$root/examples/convnet.nn
 	"$onnx2c" "$net.onnx" >"$net.onnx.c" 2>log || { cat log; fail "onnx2c on $net"; }
 	compare
 	target=cortex-m4
-	ours
+	all_ours
 	theirs arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16
 	target=x86-64
-	ours
+	all_ours
 	theirs gcc -march=x86-64-v3
 done
 commit=${COMMIT:-$(sed -n 's,^// Git Commit: ,,p' "$net.onnx.c" | head -n 1)}

@@ -39,12 +39,12 @@ static void what_they_can_do(void **unused) {
 	    {"aarch64", NULL, NULL, 4, 32, true, false, 16, ""},
 	    {"aarch64", "neoverse-n1", NULL, 4, 32, true, false, 16, "s"},
 	    {"riscv64", NULL, "+v", 4, 32, true, false, 16, ""},
-	    {"riscv64-linux-gnu", NULL, NULL, 1, 32, true, false, 16, ""},
+	    {"riscv64-linux-gnu", NULL, NULL, 1, 32, true, false, 1, ""},
 	    {"wasm32", NULL, NULL, 4, 15, false, false, 4, ""},
-	    {"wasm32", NULL, "-simd128", 1, 15, false, false, 16, ""},
+	    {"wasm32", NULL, "-simd128", 1, 15, false, false, 1, ""},
 	    {"armv7", NULL, "+neon", 4, 16, true, false, 16, "p"},
-	    {"thumbv7em-none-eabi", NULL, NULL, 1, 32, true, false, 16, "p"},
-	    {"thumbv7m-none-eabi", "cortex-m3", NULL, 1, 8, false, false, 16, ""},
+	    {"thumbv7em-none-eabi", NULL, NULL, 1, 32, true, false, 1, "p"},
+	    {"thumbv7m-none-eabi", "cortex-m3", NULL, 1, 8, false, false, 1, ""},
 	    {"thumbv8.1m.main-none-eabihf", "cortex-m55", NULL, 4, 8, true, false, 16, "p"},
 	    {"x86-64", "cascadelake", NULL, 16, 32, true, true, 16, "m"},
 	    {"x86-64", "x86-64-v3", "+avxvnni", 8, 16, true, false, 16, "m"},
@@ -53,8 +53,8 @@ static void what_they_can_do(void **unused) {
 	    {"aarch64", NULL, "+dotprod", 4, 32, true, false, 16, "s"},
 	    {"aarch64", NULL, "+dotprod,+i8mm", 4, 32, true, false, 16, "sm"},
 	    {"aarch64", "neoverse-n1", "-dotprod", 4, 32, true, false, 16, ""},
-	    {"cortex-m33", "cortex-m33", "-dsp", 1, 32, true, false, 16, ""},
-	    {"cortex-m4", NULL, NULL, 1, 32, true, false, 16, "p"},
+	    {"cortex-m33", "cortex-m33", "-dsp", 1, 32, true, false, 1, ""},
+	    {"cortex-m4", NULL, NULL, 1, 32, true, false, 1, "p"},
 	};
 	for (size_t i = 0; i < COUNT(known); i++) {
 		const Target *t = named(arena, diag, known[i].name, known[i].cpu, known[i].features);

@@ -29,9 +29,15 @@ static bool static_int(Elab *e, Scope *scope, const TrainItem *item, int64_t low
 	Dim d;
 	int64_t n;
 	if (!eval_int(e, scope, item->value, arena_printf(e->arena, "`%s`", item->name.text), &d)) return false;
-	if (!dim_known(d, &n) || n < low || (low > 0 && n > INT32_MAX)) {
-		elab_error(e, item->value->span, "`%s` is %s, it must be at least %lld", item->name.text, dim_text(e->arena, d),
+	const char *name = item->name.text;
+	if (!dim_known(d, &n) || n < low) {
+		elab_error(e, item->value->span, "`%s` is %s, it must be at least %lld", name, dim_text(e->arena, d),
 		           (long long)low);
+		return false;
+	}
+	if (low > 0 && n > INT32_MAX) {
+		elab_error(e, item->value->span, "`%s` is %s, it must be at most %lld", name, dim_text(e->arena, d),
+		           (long long)INT32_MAX);
 		return false;
 	}
 	*out = n;

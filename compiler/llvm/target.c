@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <llvm-c/Target.h>
@@ -202,24 +204,32 @@ const Target *target_host(Arena *arena) {
 	return t;
 }
 
-/* Unknown CPU and feature names: LLVM says so on stderr only, goes on with a default, and has no other way to ask. */
-static bool machine_complains(Target *t) {
-	int ends[2];
-	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK)) return false;
-	fflush(stderr);
-	int saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-	bool caught = saved >= 0 && dup2(ends[1], STDERR_FILENO) >= 0;
-	if (caught) {
-		LLVMDisposeTargetMachine(target_machine(t));
-		fflush(stderr);
-		dup2(saved, STDERR_FILENO);
+/* What can be said of a cpu's and features' names only by using them. */
+typedef enum Verdict { WORKS, UNKNOWN, FAILS } Verdict;
+
+/* Of unknown names LLVM says so on stderr, and has no other way to ask; what makes no sense together ends its process.
+ * So another process tries. */
+static Verdict machine_verdict(Arena *arena, const Target *t) {
+	int ends[2], status = 0;
+	if (pipe2(ends, O_CLOEXEC)) return WORKS;
+	fflush(NULL);
+	pid_t child = fork();
+	if (!child) {
+		setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+		Target tried = *t;
+		if (dup2(ends[1], STDERR_FILENO) < 0) _exit(EXIT_SUCCESS);
+		LLVMDisposeTargetMachine(target_machine(&tried));
+		if (write(ends[1], "", 1) != 1) _exit(EXIT_SUCCESS);   /* what comes before it are unknown names */
+		_exit(target_probe(arena, &tried) ? EXIT_SUCCESS : EXIT_FAILURE);
 	}
-	char byte;
-	bool complains = caught && read(ends[0], &byte, 1) > 0;
-	if (saved >= 0) close(saved);
-	close(ends[0]);
 	close(ends[1]);
-	return complains;
+	char byte = 0;
+	bool complains = child > 0 && read(ends[0], &byte, 1) == 1 && byte;
+	char rest[256];
+	while (child > 0 && read(ends[0], rest, sizeof rest) > 0) {}
+	close(ends[0]);
+	bool ended = child > 0 && waitpid(child, &status, 0) == child;
+	return complains ? UNKNOWN : ended && status ? FAILS : WORKS;
 }
 
 /* Do two triples begin with the same architecture? */
@@ -336,7 +346,13 @@ static bool use_native(Arena *arena, Diag *diag, Target *t, const Target *host, 
 /* What triple, cpu and features of `t` can do; false after reporting. */
 static bool describe(Arena *arena, Diag *diag, Target *t, const struct Row *row, bool as_listed) {
 	const struct Level *level = level_of(t);
-	if (!level && !as_listed && machine_complains(t)) {
+	Verdict verdict = level || as_listed ? WORKS : machine_verdict(arena, t);
+	if (verdict == FAILS) {
+		diag_error(diag, (Span){0}, "no code can be made for '%s' with cpu '%s' and features '%s'", t->triple, t->cpu,
+		           t->features);
+		return false;
+	}
+	if (verdict == UNKNOWN) {
 		diag_error(diag, (Span){0}, "'%s' has no cpu '%s' or no such features: '%s'", t->triple, t->cpu, t->features);
 		diag_help(diag,
 		          "names are those of LLVM: x86-64-v2, x86-64-v3, x86-64-v4, znver4, skylake, cortex-a72, neoverse-n1, native");
@@ -368,6 +384,8 @@ const Target *target_named(Arena *arena, Diag *diag, const char *name, const cha
 		diag_help(diag, "`nnc compile --target list` shows what they are made for; the format is ELF, or WebAssembly's");
 		return NULL;
 	}
+	if (is_x86(t) && has_feature(t->features, "+avx512f") && !strstr(t->features, "evex512") && LLVM_VERSION_MAJOR < 22)
+		t->features = join(arena, t->features, "+evex512");   /* or LLVM ends the process where it wants the registers */
 	if (native && !use_native(arena, diag, t, host, name)) return NULL;
 	if (!describe(arena, diag, t, row, row && t->cpu == row->cpu && (!features || !*features))) return NULL;
 	t->is_host = runs_here(host, t);

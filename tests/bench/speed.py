@@ -41,7 +41,7 @@ THREADS_MAY_COST = 1.03
 
 
 def peer(folder, python, net, system, threads):
-    command = [*WRAP, python, "peers.py", "--case", net.upper(), "--system", system, "--threads", str(threads), "--seconds", "2"]
+    command = [*WRAP, python, "peers.py", "--case", net.replace("p", "P"), "--system", system, "--threads", str(threads), "--seconds", "2"]
     out = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600).stdout
     return json.loads(out.splitlines()[-1]).get("median_us") if out.strip() else math.nan   # it said nothing: it failed
 

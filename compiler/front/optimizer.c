@@ -197,7 +197,7 @@ static bool find_targets(Elab *e, const TrainState *t, Update *u, Targets *targe
 		if (!check_rules(e, u, paths.length, paths.data, left_out, first)) return false;
 		if (!targets->all.length) {
 			diag_warning(e->diag, u->span, "nothing is trained: every rule of `optimizer` is `none`");
-			elab_help(e, "`\"*\": adam()` after the others trains the parameters that no rule before it names");
+			elab_help(e, "give one an optimizer; a rule for `\"*\"` after the others has what none before it names");
 		}
 		return true;
 	}

@@ -153,6 +153,7 @@ static void runs_late(void **state) {
 		KernelProgram *kp = compile_kernels(arena, f, &p, &layout, &options);
 		const Kernel *end = &kp->kernels.data[kp->kernels.length - 1];
 		assert_true(end->roots.length == 1 && end->roots.data[0] == kp->fn->outputs.data[0].val);
+		assert_int_equal(end->after.length, 1);   /* it reads inputs alone: the order is that of `again` */
 		int temporaries = 0;
 		for (int i = 0; i < kp->buffers.length; i++)
 			temporaries += kp->buffers.data[i].kind == BUFFER_ARENA && kp->buffers.data[i].first >= 0;

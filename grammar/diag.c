@@ -28,14 +28,12 @@ static void add(Diag *diag, Severity severity, Span span, const char *text) {
 	vec_push(diag->arena, &diag->messages, message);
 }
 
-static bool same_span(Span a, Span b) { return a.source == b.source && a.begin == b.begin && a.end == b.end; }
-
 /* One mistake, one error: an error is dropped when its span was blamed before, a warning also when an error was
  * there first.  Without a place the text decides. */
 static bool blamed(const Diag *diag, Severity severity, Span span, const char *text) {
 	for (int i = 0; i < diag->messages.length; i++) {
 		const Message *m = &diag->messages.data[i];
-		if (m->severity > SEVERITY_WARNING || !same_span(m->span, span)) continue;
+		if (m->severity > SEVERITY_WARNING || !span_equal(m->span, span)) continue;
 		bool same_text = strcmp(m->text, text) == 0;
 		if (span.source ? m->severity == SEVERITY_ERROR || (severity == SEVERITY_WARNING && same_text) : same_text) return true;
 	}

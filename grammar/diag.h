@@ -53,6 +53,7 @@ int diag_exit_code(const Diag *diag);
 void diag_print(const Diag *diag, FILE *out, bool colour);
 /* 1-based line and column (columns count UTF-8 characters). */
 void diag_place(const Diag *diag, Span span, int *line, int *column);
+static inline bool span_equal(Span a, Span b) { return a.source == b.source && a.begin == b.begin && a.end == b.end; }
 static inline Span span_join(Span a, Span b) {
 	if (!a.source) return b;
 	if (b.source == a.source) { a.begin = MIN(a.begin, b.begin); a.end = MAX(a.end, b.end); }

@@ -138,8 +138,7 @@ static void suggest_less_training(const ObjectUnit *u, size_t most) {
 	const Program *p = u->s->program;
 	size_t slots = u->layout.bytes - u->layout.infer_bytes, now = object_ram(u);
 	if (slots)
-		diag_help(diag, "an optimiser without state would need %zu bytes less; frozen layers have none",
-		          slots);
+		diag_help(diag, "an optimiser without state would need %zu bytes less; frozen layers have none", slots);
 	bool f32 = false;
 	for (int i = 0; i < p->trains.length; i++) f32 |= p->trains.data[i].precision == DTYPE_F32;
 	Needs needs = f32 ? needs_with(u, (Change){.bf16 = true}, most) : (Needs){0};

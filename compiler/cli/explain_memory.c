@@ -36,7 +36,7 @@ static void print_row(size_t bytes, const char *place, const char *why) {
 
 static bool same_place(const Holding *a, const Holding *b) {
 	Span x = a->val ? a->val->span : (Span){0}, y = b->val ? b->val->span : (Span){0};
-	return a->kind == b->kind && x.source == y.source && x.begin == y.begin && x.end == y.end;
+	return a->kind == b->kind && span_equal(x, y);
 }
 
 /* What keeping them would take, by place. */
@@ -49,8 +49,7 @@ static void print_again(const Session *s, const KernelProgram *kp) {
 		size_t bytes = 0;
 		int values = 0;
 		for (int k = i; k < kp->again.length; k++) {
-			const Span other = kp->again.data[k].val->span;
-			if (done[k] || here.source != other.source || here.begin != other.begin || here.end != other.end) continue;
+			if (done[k] || !span_equal(here, kp->again.data[k].val->span)) continue;
 			bytes += kp->again.data[k].bytes;
 			values++;
 			done[k] = true;

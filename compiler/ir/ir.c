@@ -224,6 +224,13 @@ int fn_output(Fn *f, const char *name, Val *val, int updates) {
 	return f->outputs.length - 1;
 }
 
+void fn_outputs_of(Fn *to, const Fn *from, Val *const *map) {
+	for (int i = 0; i < from->outputs.length; i++) {
+		const Output *output = &from->outputs.data[i];
+		fn_output(to, output->name, map[output->val->id], output->updates);
+	}
+}
+
 Fn *fn_with_inputs(const Fn *from, Val **map) {
 	Fn *f = fn_new(from->arena, from->name);
 	f->table_size = from->table_size;
@@ -382,10 +389,7 @@ Fn *fn_canonical(Fn *f) {
 	Canonical c = canonical_start(f);
 	Fn *to = c.to = fn_with_inputs(f, c.map);
 	canonical_visit_all(&c, f);
-	for (int i = 0; i < f->outputs.length; i++) {
-		const Output *output = &f->outputs.data[i];
-		fn_output(to, output->name, c.map[output->val->id], output->updates);
-	}
+	fn_outputs_of(to, f, c.map);
 	to->span = f->span;
 	to->precision = f->precision;
 	to->canonical = true;

@@ -130,6 +130,8 @@ Fn *fn_canonical(Fn *f);
 Fn *fn_renumber(Fn *f);
 /* An empty function with the inputs of `from`: map[old id] is the new input.  Room for as many values. */
 Fn *fn_with_inputs(const Fn *from, Val **map);
+/* The outputs of `from`, which map[] stands for by Val.id, become those of `to`. */
+void fn_outputs_of(Fn *to, const Fn *from, Val *const *map);
 /* Has it a value of this op, or the body of one of its scans? */
 bool fn_has(const Fn *f, Op op);
 /* How long it is now, and back to that: what was built in between is forgotten. */

@@ -228,11 +228,8 @@ static bool has_widening(const Fn *f) {
 
 /* `f` with the outputs of `from`, which now[] stands for. */
 static Fn *with_outputs(Fn *f, const Fn *from, Val *const *now) {
-	for (int i = 0; i < from->outputs.length; i++) {
-		const Output *out = &from->outputs.data[i];
-		f->span = out->val->span;
-		fn_output(f, out->name, now[out->val->id], out->updates);
-	}
+	fn_outputs_of(f, from, now);
+	f->span = from->span;
 	return fn_renumber(f);
 }
 

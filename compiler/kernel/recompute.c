@@ -13,7 +13,7 @@
 
 enum { MOST_TRIES = 24, MOST_COPIED = 2000, SMALL_PART = 8 };   /* tries in one place; values; what is kept rather than copied */
 
-typedef struct Choice { int kernel; size_t bytes; double work, worth; } Choice;
+typedef struct Choice { int kernel; size_t bytes; double worth; } Choice;
 
 typedef struct Recompute {
 	const KernelProgram *kp;
@@ -144,7 +144,6 @@ static bool choose(Recompute *r, int k, Choice *out) {
 	if (!out->bytes || r->first_late == kp->kernels.length) return false;
 	for (int i = 0; i < kernel->roots.length; i++)
 		if (waits(r, kernel->roots.data[i]) && !include(r, kernel->roots.data[i])) return false;
-	out->work = r->work;
 	out->worth = (double)out->bytes / (r->work + 1);
 	return true;
 }
@@ -218,13 +217,18 @@ static int kernel_before(const Recompute *r, Val **after) {
 	return -1;
 }
 
-static void add_outputs(Fn *to, const Fn *from, Val *const *now) {
-	for (int i = 0; i < from->outputs.length; i++) {
-		const Output *out = &from->outputs.data[i];
-		to->span = out->val->span;
-		fn_output(to, out->name, now[out->val->id], out->updates);
-	}
+/* What a Fn with copies begins as. */
+static Fn *same_inputs(const Fn *from, Val **now) {
+	Fn *to = fn_with_inputs(from, now);
+	to->next_mark = from->next_mark;
+	to->precision = from->precision;
+	return to;
+}
+
+static Fn *same_outputs(Fn *to, const Fn *from, Val *const *now) {
+	fn_outputs_of(to, from, now);
 	to->span = from->span;
+	return to;
 }
 
 /* Has it not been dropped? */
@@ -243,9 +247,7 @@ static Fn *without_idle(Recompute *r, Fn *f) {
 	}
 	if (!idle) return f;
 	Val **now = NEW_ARRAY(f->arena, Val *, f->vals.length + 1);
-	Fn *to = fn_with_inputs(f, now);
-	to->next_mark = f->next_mark;
-	to->precision = f->precision;
+	Fn *to = same_inputs(f, now);
 	for (int i = 0; i < f->vals.length; i++) {
 		Val *v = f->vals.data[i], *after = v->op == OpAgain ? v->arg[1] : NULL, **args = NEW_ARRAY(f->arena, Val *, v->nargs + 1);
 		if (v->op == OpInput) continue;
@@ -254,7 +256,7 @@ static Fn *without_idle(Recompute *r, Fn *f) {
 		to->span = v->span;
 		now[i] = fn_copy(to, v, args);
 	}
-	add_outputs(to, f, now);
+	same_outputs(to, f, now);
 	for (int i = 0; i < r->kp->fn->vals.length; i++) {   /* what is said of values is said of these */
 		if (is_of(f, r->now[i])) r->now[i] = now[r->now[i]->id];
 		if (is_of(f, r->copy[i])) r->copy[i] = now[r->copy[i]->id];
@@ -272,9 +274,7 @@ static Fn *with_copies(Recompute *r, const Choice *choice) {
 	r->now = NEW_ARRAY(kp->arena, Val *, n);
 	r->late = NEW_ARRAY(kp->arena, Val *, n);
 	r->copy = NEW_ARRAY(kp->arena, Val *, n);
-	r->to = fn_with_inputs(kp->fn, r->now);
-	r->to->next_mark = kp->fn->next_mark;
-	r->to->precision = kp->fn->precision;
+	r->to = same_inputs(kp->fn, r->now);
 	for (int k = 0; k < kp->kernels.length; k++) {
 		const Kernel *kernel = &kp->kernels.data[k];
 		for (int i = 0; i < kernel->roots.length; i++) {
@@ -290,8 +290,7 @@ static Fn *with_copies(Recompute *r, const Choice *choice) {
 			if (waits(r, v)) r->late[v->id] = copy_of(r, v);
 		}
 	}
-	add_outputs(r->to, kp->fn, r->now);
-	return without_idle(r, fn_renumber(r->to));
+	return without_idle(r, fn_renumber(same_outputs(r->to, kp->fn, r->now)));
 }
 
 /* What was computed again before, and what is now, among the values of the new program. */

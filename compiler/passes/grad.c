@@ -261,10 +261,7 @@ static Fn *differentiate(Fn *f) {
 		p.r.to->span = v->span;
 		if (!map[v->id]) map[v->id] = ir_like(p.r.to, map[v->arg[1]->id], 0);
 	}
-	for (int i = 0; i < f->outputs.length; i++) {
-		const Output *output = &f->outputs.data[i];
-		fn_output(p.r.to, output->name, p.r.map[output->val->id], output->updates);
-	}
+	fn_outputs_of(p.r.to, f, p.r.map);
 	return replace_scans(p.r.to, &p.replacements);
 }
 

@@ -138,7 +138,7 @@ static void find_adjoints(const Print *p, const Val **of) {
 		if (g->op != OpContract || !g->span.source || products.length > 4096) continue;
 		for (int n = 0; n < products.length; n++) {
 			const Val *z = products.data[n];
-			if (z->span.source != g->span.source || z->span.begin != g->span.begin || z->span.end != g->span.end) continue;
+			if (!span_equal(z->span, g->span)) continue;
 			for (int k = 0; k < 4; k++) {
 				const Val *shared = z->arg[k & 1], *other = z->arg[!(k & 1)], *dz = g->arg[k >> 1];
 				bool factors = g->arg[!(k >> 1)] == shared && dz != shared;

@@ -22,10 +22,7 @@ Val *rebuild_copy(Rebuild *r, Val *v) {
 }
 
 Fn *rebuild_finish(Rebuild *r) {
-	for (int i = 0; i < r->from->outputs.length; i++) {
-		const Output *output = &r->from->outputs.data[i];
-		fn_output(r->to, output->name, r->map[output->val->id], output->updates);
-	}
+	fn_outputs_of(r->to, r->from, r->map);
 	r->to->span = r->from->span;
 	return fn_renumber(r->to);
 }

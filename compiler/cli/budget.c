@@ -8,13 +8,14 @@
 
 #include "object.h"
 
-/* "64K": K and M are 2^10 and 2^20, "64KB" and "64KiB" the same; 0 when it is none of these. */
+/* "64K": K, M and G are 2^10, 2^20 and 2^30, "64KB" and "64KiB" the same; 0 when it is none of these. */
 static size_t read_size(const char *text) {
 	char *end;
 	if (!isdigit((unsigned char)*text)) return 0;
 	unsigned long long n = strtoull(text, &end, 10), unit = 1;
 	if (*end == 'K' || *end == 'k') unit = 1 << 10, end++;
 	else if (*end == 'M') unit = 1 << 20, end++;
+	else if (*end == 'G') unit = 1 << 30, end++;
 	if (unit > 1 && *end == 'i') end++;
 	if (*end == 'B') end++;
 	return *end || n > SIZE_MAX / 2 / unit ? 0 : (size_t)(n * unit);
@@ -26,7 +27,7 @@ bool read_budget(const Options *o, Budget *budget) {
 	if (o->flash) budget->flash = read_size(o->flash);
 	bool bad_ram = o->budget && !budget->ram, bad_flash = o->flash && !budget->flash;
 	if (bad_ram || bad_flash)
-		fprintf(stderr, "nnc compile: --%s is a number of bytes, 64K or 1M, not '%s'\n", bad_ram ? "budget" : "flash",
+		fprintf(stderr, "nnc compile: --%s is a number of bytes, 64K, 1M or 1G, not '%s'\n", bad_ram ? "budget" : "flash",
 		        bad_ram ? o->budget : o->flash);
 	return !bad_ram && !bad_flash;
 }

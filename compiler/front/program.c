@@ -156,8 +156,8 @@ static Value model_argument(Elab *e, const ModelInfo *m, Scope *scope, const Par
 		elab_help(e, "as in `%s: [B, 3]`: B samples of 3 numbers", p->name.text);
 		return value_poison();
 	}
-	if (p->type->leading_dots || p->type->dims.length > MAX_RANK)
-		return elab_error(e, p->type->span, "an argument of a model needs all its sizes");
+	if (p->type->leading_dots) return elab_error(e, p->type->span, "an argument of a model needs all its sizes");
+	if (p->type->dims.length > MAX_RANK) return elab_error(e, p->type->dims.data[MAX_RANK]->span, "more than %d dims", MAX_RANK);
 	TypeExpr bare = *p->type;
 	bare.dims = (ExprList){0};
 	if (p->type->classes && p->type->classes->kind == EXPR_NAME && !has_const(m->file, p->type->classes->name.text)) {

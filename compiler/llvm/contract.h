@@ -100,7 +100,8 @@ typedef struct ContractPlan {
 	int64_t k_block;                     /* k per pass over C */
 	int cut; int64_t per_block;          /* as in Contract, never 0 */
 	int inside;                          /* so many of the innermost loops around k are run by the microkernel as well */
-	bool taps;                           /* it unrolls k, rows sharing elements of A: an element is loaded once for all of them */
+	bool taps;                           /* it unrolls k, rows sharing elements of A: an element is loaded once for all of them; */
+	bool apart;                          /* or one tap after the other, where registers do not do for all taps of B at once */
 	bool chained;                        /* more than one pass over C */
 	bool waiting;                        /* sums of a block wait in scratch for its next pass */
 	int64_t panel_block;                 /* panels per column block */

@@ -2,10 +2,11 @@
  * these alone: shapes, strides, registers and cache sizes decide, no model does.
  *
  * The register tile is chosen by an estimate of cycles per k over all tiles: multiplications, loads, the latency of a chain and
- * the stream of B from the next cache.  Measured (one core, 32 registers of 16 lanes): 6x4, 8x3 and 14x2 vectors reach 95 to 99 %
- * of the peak wherever the operands stay in L2 or L3; packing B pays when it is transposed, for 16 registers, when its rows are a
- * multiple of 2048 bytes apart, and past about 5e8 products; packing A only when its rows are so, or when a small tile reads it
- * down its columns. */
+ * the stream of B from the next cache.  Measured with 32 registers of 16 lanes: 6x4, 8x3 and 14x2 vectors reach 95 to 99 % of the
+ * peak wherever the operands stay in L2 or L3; packing B pays when it is transposed, when its rows are a multiple of 2048 bytes
+ * apart, and past about 5e8 products; packing A only when its rows are so, or when a small tile reads it down its columns.  With
+ * 16 registers of 8 lanes, a panel being a line of cache wide: 6x2 reaches 88 to 97 %; B is packed for more than 24 tiles as
+ * well (32x1024x256 reaches 79 % packed and 93 % not), and where A is packed too, for more than 4. */
 #include "contract_parts.h"
 #include "lower.h"
 
@@ -38,7 +39,7 @@ int64_t contract_call_terms(const Contract *c, const ContractPlan *plan) { retur
 /* Elements of A that a tile loads for one k, on average. */
 static double elements_of_a(const Contract *c, const ContractPlan *plan, int rows) {
 	int64_t row_at[MOST_ROWS], at[MOST_ROWS * MOST_TAPS];
-	if (!plan->taps) return rows;
+	if (!plan->taps || plan->apart) return rows;
 	for (int r = 0; r < rows; r++) row_at[r] = contract_row_of_a(c->a.row, c->a.group, c->a.group_row, r);
 	return contract_tap_elements(row_at, rows, c->a.column, (int)c->k, at) / (double)c->k;
 }
@@ -129,9 +130,9 @@ static double choose_tile(const Target *target, const Contract *c, ContractPlan 
 	for (int vectors = 1; vectors <= MIN(MOST_VECTORS, divide_up(c->n, plan->lanes)); vectors++) {
 		set_panels(c, plan, vectors);
 		if (plan->vectors != vectors) continue; /* the same panels as a smaller number gives */
-		int64_t taps = plan->taps ? c->k : 1;
+		bool shared = plan->taps && !plan->apart, tight = shared || c->words;
+		int64_t taps = shared ? c->k : 1;
 		if (vectors > 1 && plan->unit * vectors + 2 > MAX_CARRIED) break;
-		bool tight = plan->taps || c->words;
 		if (tight && vectors > 1 && vectors * (taps + 1) + 2 > registers(target, c)) break;
 		int most = MAX(plan->unit, most_rows(target, c, plan, vectors, taps));
 		for (int height = plan->unit; height <= most; height += plan->unit) {
@@ -158,7 +159,8 @@ static void choose_packing(const Target *target, const Contract *c, ContractPlan
 	int64_t tiles = divide_up(rows, plan->height);
 	int tail = (int)(c->n % plan->lanes);
 	bool big = products > big_product && tiles > 4;
-	bool few_registers = target->vector_registers < 32 && tiles > 4 && c->n > plan->panel_columns;
+	bool long_down = c->a.column != 1 && c->k > 256;   /* A is packed as well, and in short passes */
+	bool few_registers = target->vector_registers < 32 && tiles > (long_down ? 4 : 24) && c->n > plan->panel_columns;
 	bool awkward_tail = tail && c->b.pad < plan->lanes - tail && !target->has_mask && tiles > 2;
 	bool aliasing = is_aliasing(c->b.row) && c->k > 128 && tiles > 4;
 	bool short_a = contract_is_short(&c->a), short_b = contract_is_short(&c->b);
@@ -329,6 +331,12 @@ ContractPlan contract_plan(const Target *target, const Contract *given) {
 	}
 	plan = start_plan(target, &c);
 	double cycles = choose_tile(target, &c, &plan);
+	if (plan.taps && target->vector_registers < 32) {
+		ContractPlan apart = start_plan(target, &c);
+		apart.apart = true;
+		double other = choose_tile(target, &c, &apart);
+		if (other < cycles) plan = apart, cycles = other;
+	}
 	if (may_turn && better_turned(target, &c, cycles)) return contract_turned_plan(target, &c);
 	choose_packing(target, &c, &plan, rows);
 	choose_k_block(target, &c, &plan, rows);

@@ -4,8 +4,8 @@
  * broadcasts one element and adds a product to each accumulator.  k is not unrolled: it gains nothing and costs compile time.
  *
  * Unless it is taps: row r of an image's tile reads at tap s what row r + 1 reads at tap s - 1.  Then all taps of B are in
- * registers, and each element of A is broadcast once for all rows and taps: half the loads, or a third.  The order in every sum
- * is the same. */
+ * registers, and each element of A is broadcast once for all rows and taps: half the loads, or a third.  Where few registers
+ * would leave too few sums beside them, the taps are unrolled one after the other.  The order in every sum is the same. */
 #include <string.h>
 
 #include "contract_parts.h"
@@ -177,8 +177,23 @@ static void add_products(Emit *e, const TileShape *s, Value a, Value b, Value *s
 	if (s->next_step) *next = loop.result[2 + count];
 }
 
-/* All taps at one place. */
-static void add_taps(Emit *e, const TileShape *s, Value a, Value b, Value *sum) {
+/* All taps at one place, one after the other. */
+static void add_taps_apart(Emit *e, const TileShape *s, Value a, Value b, Value *sum) {
+	for (int t = 0; t < s->taps; t++) {
+		Value row[MAX_VECTORS], at_b = emit_at_constant(e, b, e->f32, t * s->b_step);
+		for (int v = 0; v < s->panel.vectors; v++) row[v] = load_vector(e, s, at_b, v);
+		for (int r = 0; r < s->rows; r++) {
+			Value x = emit_load(e, e->f32, 1, emit_at_constant(e, a, e->f32, row_of_a(s, r) + t * s->a_step));
+			x = emit_splat(e, x, s->lanes);
+			Value *of_row = &sum[r * s->panel.vectors];
+			for (int v = 0; v < s->panel.vectors; v++) of_row[v] = add_product(e, s, x, row[v], of_row[v]);
+		}
+		for (int v = 0; v < s->panel.vectors; v++) add_excess(e, s, row[v], &sum[s->rows * s->panel.vectors + v]);
+	}
+}
+
+/* All taps at one place, an element of A at a time. */
+static void add_taps_shared(Emit *e, const TileShape *s, Value a, Value b, Value *sum) {
 	Value tap[MOST_TAPS][MAX_VECTORS];
 	int64_t row_at[MAX_ROWS], at[MAX_ROWS * MOST_TAPS];
 	for (int r = 0; r < s->rows; r++) row_at[r] = row_of_a(s, r);
@@ -203,7 +218,7 @@ static void add_taps(Emit *e, const TileShape *s, Value a, Value b, Value *sum) 
 static void add_segments(Emit *e, const TileShape *s, int level, Value a, Value b, Value *sum, Value *next) {
 	int count = sum_count(e, s);
 	if (level == 0) {
-		if (s->taps) add_taps(e, s, a, b, sum);
+		if (s->taps) (s->apart ? add_taps_apart : add_taps_shared)(e, s, a, b, sum);
 		else add_products(e, s, a, b, sum, next);
 		if (s->taps && s->next_step) *next = fetch_next(e, s, *next);
 		return;
@@ -265,7 +280,7 @@ Value contract_tile(Emit *e, TileShape s) {
 	const char *next = s.next_step ? arena_printf(e->arena, "_next%lld", (long long)s.next_step) : "";
 	const char *words = s.words ? arena_printf(e->arena, "%s_%s_", dtype_info[s.words].text, dtype_info[s.words_b].text) : "";
 	const char *inside = s.inside > 1 ? "_inside2" : s.inside ? "_segmented" : "", *taps = "";
-	if (s.taps) taps = arena_printf(e->arena, "_taps%dx%lldx%lld", s.taps, (long long)s.a_step, (long long)s.b_step);
+	if (s.taps) taps = arena_printf(e->arena, "_%s%dx%lldx%lld", s.apart ? "apart" : "taps", s.taps, (long long)s.a_step, (long long)s.b_step);
 	const char *name = arena_printf(e->arena, "tile_%s%dx%dx%d_b%d_c%d_a%lld%s%s%s%s%s%s%s%s", words, s.rows,
 	                                s.panel.vectors, s.lanes, s.panel.b_tail, s.panel.c_tail, (long long)s.a_row, groups,
 	                                inside, taps,

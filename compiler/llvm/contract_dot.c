@@ -6,8 +6,10 @@
  *
  * Along: k is adjacent in memory; the 16 lanes are a vector, or a few.  Across: anything else; there are 16 sums, each
  * a vector over adjacent rows.  Runs: loops around k (windows), together one block; each run of k goes on with the lane after the
- * last one of the run before. */
+ * last one of the run before.
+ * Sums of words are of i32, in lanes just so, and exact: their order is of no account. */
 #include "contract_parts.h"
+#include "lower.h"
 
 enum { ALONG_ROWS = 4 };
 
@@ -56,6 +58,23 @@ typedef struct Dot {
 	Value sum[CONTRACT_LANES * ALONG_ROWS];
 } Dot;
 
+/* ---- sums of floats, or of integers ---- */
+
+static Value zero_sum(const Dot *d, int lanes) {
+	return d->c->words ? LLVMConstNull(emit_vector_type(d->e, d->e->i32, lanes)) : emit_f32(d->e, 0, lanes);
+}
+
+static Value add(const Dot *d, Value a, Value b) {
+	return (d->c->words ? LLVMBuildAdd : LLVMBuildFAdd)(d->e->builder, a, b, "");
+}
+
+static Value add_product(const Dot *d, Value x, Value y, Value sum) {
+	Emit *e = d->e;
+	if (!d->c->words) return emit_fma(e, x, y, sum);
+	x = LLVMBuildBitCast(e->builder, x, LLVMTypeOf(sum), ""), y = LLVMBuildBitCast(e->builder, y, LLVMTypeOf(sum), "");
+	return lower_words(e, x, d->c->words, y, d->c->words_b, sum);
+}
+
 /* Adds the products of k .. k + 16, or of the first n of these. */
 static void add_sixteen(Dot *d, Value k, int n) {
 	Emit *e = d->e;
@@ -66,7 +85,7 @@ static void add_sixteen(Dot *d, Value k, int n) {
 		for (int l = 0; l < n; l++) {
 			Value x = contract_load(e, &d->of_a, d->lanes, emit_at_constant(e, a, in_a, l * d->a_step), d->lanes);
 			Value y = contract_load(e, &d->of_b, 1, emit_at_constant(e, b, in_b, l * d->b_step), 1);
-			d->sum[l] = emit_fma(e, x, emit_splat(e, y, d->lanes), d->sum[l]);
+			d->sum[l] = add_product(d, x, emit_splat(e, y, d->lanes), d->sum[l]);
 		}
 		return;
 	}
@@ -82,7 +101,7 @@ static void add_sixteen(Dot *d, Value k, int n) {
 		}
 		for (int r = 0; r < d->rows; r++) {
 			Value at = emit_at_constant(e, a, in_a, r * d->a_row + p * d->lanes), *sum = &d->sum[r * parts + p];
-			Value next = emit_fma(e, contract_load(e, &d->of_a, d->lanes, at, used), y, *sum);
+			Value next = add_product(d, contract_load(e, &d->of_a, d->lanes, at, used), y, *sum);
 			*sum = mask ? LLVMBuildSelect(e->builder, mask, next, *sum, "") : next;
 		}
 	}
@@ -96,12 +115,12 @@ static Value half(Emit *e, Value v, int first, int n) {
 }
 
 /* The tree over 16 lanes, which are `count` vectors. */
-static Value fold(Emit *e, Value *v, int count, bool across) {
+static Value fold(const Dot *d, Value *v, int count) {
 	for (; count > 1; count /= 2)
-		for (int i = 0; i < count / 2; i++) v[i] = LLVMBuildFAdd(e->builder, v[i], v[i + count / 2], "");
+		for (int i = 0; i < count / 2; i++) v[i] = add(d, v[i], v[i + count / 2]);
 	Value x = v[0];
-	for (int lanes = across ? 1 : emit_lanes(x); lanes > 1; lanes /= 2)
-		x = LLVMBuildFAdd(e->builder, half(e, x, 0, lanes / 2), half(e, x, lanes / 2, lanes / 2), "");
+	for (int lanes = d->across ? 1 : emit_lanes(x); lanes > 1; lanes /= 2)
+		x = add(d, half(d->e, x, 0, lanes / 2), half(d->e, x, lanes / 2, lanes / 2));
 	return x;
 }
 
@@ -110,7 +129,7 @@ static void block_totals(Dot *d, Value k, int tail, Value has_tail, Value *total
 	Emit *e = d->e;
 	Value whole = tail ? LLVMBuildAnd(e->builder, k, emit_index(e, -CONTRACT_LANES), "") : k;
 	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), whole, CONTRACT_LANES);
-	for (int i = 0; i < d->nsums; i++) d->sum[i] = emit_loop_carry(e, &loop, emit_f32(e, 0, d->lanes));
+	for (int i = 0; i < d->nsums; i++) d->sum[i] = emit_loop_carry(e, &loop, zero_sum(d, d->lanes));
 	add_sixteen(d, loop.i, CONTRACT_LANES);
 	for (int i = 0; i < d->nsums; i++) emit_loop_next(e, &loop, i, d->sum[i]);
 	emit_loop_end(e, &loop);
@@ -127,9 +146,9 @@ static void block_totals(Dot *d, Value k, int tail, Value has_tail, Value *total
 		}
 	}
 	int parts = CONTRACT_LANES / d->lanes;
-	if (d->across) total[0] = fold(e, d->sum, CONTRACT_LANES, true);
+	if (d->across) total[0] = fold(d, d->sum, CONTRACT_LANES);
 	else
-		for (int r = 0; r < d->rows; r++) total[r] = fold(e, d->sum + r * parts, parts, false);
+		for (int r = 0; r < d->rows; r++) total[r] = fold(d, d->sum + r * parts, parts);
 }
 
 /* ---- runs ---- */
@@ -167,7 +186,7 @@ static void add_run(Dot *d, Value a, Value b, Value number) {
 		Value mask = masked ? run_mask(d, first) : NULL, y = load_run(d, b, first, mask);
 		for (int r = 0; r < d->rows; r++) {
 			Value x = load_run(d, emit_at_constant(e, a, e->f32, r * d->c->a.row), first, mask), *sum = &d->sum[r * parts + p];
-			Value next = emit_fma(e, x, y, *sum);
+			Value next = add_product(d, x, y, *sum);
 			*sum = mask ? LLVMBuildSelect(e->builder, mask, next, *sum, "") : next;
 		}
 	}
@@ -196,10 +215,10 @@ static void add_runs(Dot *d, int level, Value a, Value b, Value number) {
 static void group_of_runs(Dot *d, ContractArguments x, Value row, Value b, Value to, int64_t stride) {
 	Emit *e = d->e;
 	int parts = CONTRACT_LANES / d->lanes;
-	for (int i = 0; i < d->nsums; i++) d->sum[i] = emit_f32(e, 0, d->lanes);
+	for (int i = 0; i < d->nsums; i++) d->sum[i] = zero_sum(d, d->lanes);
 	add_runs(d, 0, emit_at(e, x.a, e->f32, emit_mul(e, row, emit_index(e, d->c->a.row))), b, emit_index(e, 0));
 	for (int r = 0; r < d->rows; r++)
-		emit_store(e, fold(e, d->sum + r * parts, parts, false), emit_at_constant(e, to, e->f32, r * stride));
+		emit_store(e, fold(d, d->sum + r * parts, parts), emit_at_constant(e, to, e->f32, r * stride));
 }
 
 /* ---- */
@@ -216,7 +235,7 @@ static void group(Dot *d, const ContractPlan *plan, ContractArguments x, Value r
 	Value k = emit_index(e, c->k), size = emit_index(e, CONTRACT_BLOCK), total[ALONG_ROWS];
 	EmitLoop loop = emit_loop_begin(e, emit_index(e, 0), k, CONTRACT_BLOCK);
 	Value before[ALONG_ROWS];
-	for (int i = 0; i < ntotals; i++) before[i] = emit_loop_carry(e, &loop, emit_f32(e, 0, d->across ? d->lanes : 1));
+	for (int i = 0; i < ntotals; i++) before[i] = emit_loop_carry(e, &loop, zero_sum(d, d->across ? d->lanes : 1));
 	Value left = emit_min(e, emit_sub(e, k, loop.i), size);
 	if (plan->pack_a) {
 		d->a = emit_at_constant(e, x.scratch, e->i8, (int64_t)plan->a_at);
@@ -239,7 +258,7 @@ static void group(Dot *d, const ContractPlan *plan, ContractArguments x, Value r
 	block_totals(d, left, tail, has_tail, total);
 	Value first = LLVMBuildICmp(e->builder, LLVMIntEQ, loop.i, emit_index(e, 0), "");
 	for (int i = 0; i < ntotals; i++) {
-		Value sum = LLVMBuildFAdd(e->builder, before[i], total[i], "");
+		Value sum = add(d, before[i], total[i]);
 		emit_loop_next(e, &loop, i, LLVMBuildSelect(e->builder, first, total[i], sum, ""));
 	}
 	emit_loop_end(e, &loop);

@@ -172,6 +172,15 @@ static void choose_turns(const Target *target, const Kernel *kernel, Contract *c
 	contract->turn_loop = MAX(turns, parts);
 }
 
+/* Is a product of words that has one column computed as that of floats is, in lanes along the sum or across rows?  Its sums are
+ * exact in any order, and a column in a vector of its own would be bytes one by one. */
+static bool is_dot_of_words(const Target *target, const Contraction *c, const Contract *contract) {
+	const ContractOperand *a = &contract->a, *b = &contract->b;
+	if (!contract->words || contract->n > 1 || target->lanes == 1 || c->a.piece || c->b.piece) return false;
+	if (contract->naround) return !a->fill && a->column == 1 && b->row == 1 && (contract->k % LANES == 0 || target->has_mask);
+	return a->fill || a->column == 1 || a->row == 1;
+}
+
 /* The contract of a kernel as the nest wants it; pointers and epilogue are added by who emits. */
 static Contract contract_of(const Target *target, const KernelProgram *kp, const Kernel *kernel) {
 	const Contraction *c = kernel->contraction;
@@ -194,6 +203,7 @@ static Contract contract_of(const Target *target, const KernelProgram *kp, const
 	contract.b = (ContractOperand){.row = k->b, .column = c->columns.extent == 1 ? 1 : c->columns.b};
 	set_elements(kp, c, &c->b, &c->wide_b, &contract.b);
 	contract.b.pad = contract.b.column == 1 && !c->dot ? columns_past(&kp->buffers.data[c->b.buffer], c->columns.extent) : 0;
+	contract.dot = c->dot || is_dot_of_words(target, c, &contract);
 	if (c->b.piece) contract.b.pad = contract.b.column == 1 ? LANES : 0;   /* there is room behind a copy */
 	if (out >= 0) {
 		contract.c_row = c->rows.naxes ? c->rows.y : c->columns.extent;

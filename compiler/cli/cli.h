@@ -111,6 +111,11 @@ bool session_vocabs(Session *s);
 /* For EvalJob: compiles the evaluation of train block *context.train for a batch. */
 typedef struct EvalContext { Session *session; int train; } EvalContext;
 const Executable *session_compile_eval(void *context, int64_t batch);
+/* The seed that the weights were trained with, where they say so; else the block's. */
+uint64_t session_seed(const Session *s, const Train *t);
+/* eval.c: the figures of a train block on `samples`, with the tensors of `block`; an exit code. */
+int session_evaluate(Session *s, const Train *t, Samples samples, char *block, CompileEval compile, void *context,
+                     EvalResult *result);
 
 /* main.c: are these two names of one regular file? */
 bool is_same_file(const char *a, const char *b);

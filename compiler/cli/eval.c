@@ -24,6 +24,15 @@ static void print_result(const Train *t, const DataSet *set, const EvalResult *r
 	json_decref(object);
 }
 
+int session_evaluate(Session *s, const Train *t, Samples samples, char *block, CompileEval compile, void *context,
+                     EvalResult *result) {
+	EvalJob job = {.train = t, .pool = session_pool(s), .persistent = block, .samples = samples, .seed = session_seed(s, t),
+	               .compile = compile, .context = context};
+	int code = evaluate(s->arena, &job, result);
+	evaluate_close(&job);
+	return code;
+}
+
 static int eval_program(Session *s) {
 	int number = session_train(s);
 	if (number < 0) return -number;
@@ -31,13 +40,11 @@ static int eval_program(Session *s) {
 	int code;
 	char *block = session_weights(s, &code);
 	if (!block) return code;
-	const WeightsInfo info = s->info;
 	bool own = t->validate >= 0;
 	const DataSet *set = &s->program->data.data[own ? t->validate : t->data];
 	Data *data = data_load(s->arena, s->diag, s->files, set, data_wanted(s->arena, s->program, t, own));
 	code = session_report(s);
 	if (!data || code != EXIT_DONE) return EXIT_INPUT;
-	uint64_t seed = info.has_seed ? info.seed : t->seed;
 	bool split = !own && t->validate_fraction > 0;
 	if (!own && !split)
 		fprintf(stderr, "note: the train block names no validation data; these are figures on its training data, `%s`\n",
@@ -48,16 +55,9 @@ static int eval_program(Session *s) {
 		return session_report(s);
 	}
 	EvalContext context = {s, number};
-	EvalJob job = {.program = s->program,
-	               .train = t,
-	               .pool = session_pool(s),
-	               .persistent = block,
-	               .seed = seed,
-	               .compile = session_compile_eval,
-	               .context = &context,
-	               .samples = split ? samples_split(data, t->validate_fraction, seed, true) : samples_all(data)};
-	EvalResult result = {.metrics = NEW_ARRAY(s->arena, double, t->nmetrics + 1)};
-	code = evaluate(s->arena, &job, &result);
+	Samples samples = split ? samples_split(data, t->validate_fraction, session_seed(s, t), true) : samples_all(data);
+	EvalResult result;
+	code = session_evaluate(s, t, samples, block, session_compile_eval, &context, &result);
 	int reported = session_report(s);
 	if (code == EXIT_DONE && reported == EXIT_DONE && s->options->json) print_result(t, set, &result);
 	else if (code == EXIT_DONE && reported == EXIT_DONE) {
@@ -67,7 +67,6 @@ static int eval_program(Session *s) {
 		for (int i = 0; i < t->nmetrics; i++) printf("  %s %.6g", t->metrics[i].name, result.metrics[i]);
 		putchar('\n');
 	}
-	evaluate_close(&job);
 	data_free(data);
 	block_free(block, s->layout.bytes);
 	return code != EXIT_DONE ? code : reported;

@@ -170,22 +170,13 @@ static const Executable *compile_quantized(void *context, int64_t batch) {
 	return c->executable.entry ? &c->executable : NULL;
 }
 
-static bool evaluate_with(Session *s, const Sets *sets, char *block, CompileEval compile, void *context, EvalResult *result) {
-	EvalJob *job = NEW(s->arena, EvalJob);
-	*job = (EvalJob){.program = s->program, .train = sets->train, .pool = session_pool(s), .persistent = block,
-	                 .seed = s->info.has_seed ? s->info.seed : sets->train->seed, .compile = compile, .context = context,
-	                 .samples = sets->samples};
-	int code = evaluate(s->arena, job, result);
-	evaluate_close(job);
-	return code == EXIT_DONE;
-}
-
 /* The figures of a train block as it is, and quantised. */
 static bool compare(Session *s, Quantized *q, const Sets *sets) {
 	const Train *t = sets->train;
 	EvalResult before, after;
 	EvalContext as_it_is = {s, sets->number};
-	if (!evaluate_with(s, sets, q->original_block, session_compile_eval, &as_it_is, &before)) return false;
+	int code = session_evaluate(s, t, sets->samples, q->original_block, session_compile_eval, &as_it_is, &before);
+	if (code != EXIT_DONE) return false;
 	Fn *raw = program_eval(q->original, sets->number, MAX(1, MIN(t->batch, sets->samples.count)));
 	if (!raw) return false;
 	Fn *f = quantized_fn(q, raw);
@@ -194,9 +185,9 @@ static bool compare(Session *s, Quantized *q, const Sets *sets) {
 	char *block = block_new(layout.bytes);
 	quantized_block(q, p, &layout, block);
 	Evaluation quantised = {s, q, sets->number, p, &layout};
-	bool ok = evaluate_with(s, sets, block, compile_quantized, &quantised, &after);
+	code = session_evaluate(s, t, sets->samples, block, compile_quantized, &quantised, &after);
 	block_free(block, layout.bytes);
-	if (!ok) return false;
+	if (code != EXIT_DONE) return false;
 	const char *of = t->name ? arena_printf(s->arena, "%s ", t->name) : "", *data = sets->samples.data->set->name;
 	Figure loss = {arena_printf(s->arena, "%sloss", of), data, before.samples, before.loss, after.loss};
 	vec_push(s->arena, &q->figures, loss);
@@ -220,7 +211,7 @@ static Data *load(Session *s, const Train *t, bool validate) {
 static bool load_sets(Session *s, Sets *sets, bool figures) {
 	const Train *t = sets->train;
 	bool own = t->validate >= 0;
-	uint64_t seed = s->info.has_seed ? s->info.seed : t->seed;
+	uint64_t seed = session_seed(s, t);
 	if (!(sets->data = load(s, t, false))) return false;
 	bool split = !own && t->validate_fraction > 0;
 	if (split && figures && !any_held_out(s->diag, t, sets->data->samples)) return false;

@@ -229,6 +229,8 @@ char *session_block(Session *s, uint64_t seed) {
 	return block;
 }
 
+uint64_t session_seed(const Session *s, const Train *t) { return s->info.has_seed ? s->info.seed : t->seed; }
+
 const Executable *session_compile_eval(void *context, int64_t batch) {
 	EvalContext *c = context;
 	return session_compile(c->session, program_eval(c->session->program, c->train, batch));

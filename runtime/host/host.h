@@ -193,7 +193,7 @@ void batch_run(Batch *batch, Runner *runner, const Shuffle *order, int64_t first
 typedef const Executable *(*CompileEval)(void *context, int64_t batch);
 
 typedef struct EvalJob {
-	const Program *program; const Train *train;
+	const Train *train;
 	Pool *pool;
 	char *persistent;
 	Samples samples;

@@ -208,7 +208,7 @@ static void make_runner(Loop *l) {
 	runner_seed(l->runner, job->seed);
 	runner_settings(l->runner, t);
 	l->batch = batch_new(job->arena, &job->data, l->runner, t->batch);
-	l->eval = (EvalJob){.program = job->program, .train = t, .pool = job->pool, .persistent = job->persistent,
+	l->eval = (EvalJob){.train = t, .pool = job->pool, .persistent = job->persistent,
 	                    .samples = job->validate, .seed = job->seed, .compile = job->compile, .context = job->context};
 }
 

@@ -196,7 +196,7 @@ static void exact_evaluation(void **state) {
 	for (size_t i = 0; i < COUNT(batches); i++) {
 		w->train->batch = batches[i];
 		w->train->metrics[0].elements = (double)batches[i];
-		EvalJob job = {.program = w->program, .train = w->train, .pool = w->pool, .persistent = w->block,
+		EvalJob job = {.train = w->train, .pool = w->pool, .persistent = w->block,
 		               .samples = samples_all(w->data), .seed = 1, .compile = compile_eval, .context = w};
 		EvalResult result;
 		assert_int_equal(evaluate(w->arena, &job, &result), EXIT_DONE);

@@ -1,6 +1,7 @@
 /* prepare.c: in: a Fn after all passes; out: the same function with
- *   - the operands of each contract in the order batch, m, k and batch, k, n; a dot of anything but windows having at most one
- *     axis of each (several are merged by transpose + reshape), the batch being the first axis of the result;
+ *   - the operands of each contract in the order batch, m, k and batch, k, n, copied where they are small beside it and only a
+ *     copy has the summed axes as one; a dot of anything but windows having at most one axis of each (several are merged by
+ *     transpose + reshape), the batch being the first axis of the result;
  *   - scatter_add as a sort of the numbers and a sum of rows;
  *   - reshapes of what is computed element by element from inputs standing at the inputs;
  *   - what a product reads padded and others read as it is stored once, padded: the others read a slice;
@@ -83,18 +84,54 @@ static Val *order_operand(Fn *f, Val *v, IntList labels, const int *groups[3], c
 	return ir_transpose(f, v, perm);
 }
 
+enum { WORTH_COPYING = 100 };   /* multiplications for each element */
+
+/* Operand `v`, or a copy of it in which the summed axes, of which there are several, are one: sums of one loop are packed, or
+ * read in long runs.  ordered: the labels of its axes then. */
+static Val *merge_summed(Fn *f, Val *v, IntList labels, const Groups *g, double products, int64_t *ordered) {
+	int64_t perm[MAX_RANK];
+	int place[MAX_RANK], axis[MAX_RANK], n = 0;
+	bool together = true;
+	for (int i = 0; i < labels.length; i++) ordered[i] = labels.data[i], place[i] = i;
+	for (const Val *below = v; below->op == OpTranspose; below = below->arg[0])
+		for (int i = 0; i < v->type.rank; i++) place[i] = (int)below->list[0].data[place[i]];
+	for (int i = 0; i < labels.length; i++) axis[place[i]] = i;   /* of v, by where it lies */
+	for (int k = 1; k < g->nk; k++)
+		together = together && place[label_axis(labels, g->k[k])] == place[label_axis(labels, g->k[k - 1])] + 1;
+	if (together || reads_windows(v) || products < WORTH_COPYING * (double)type_count(v->type)) return v;
+	int first = label_axis(labels, g->k[0]);
+	for (int k = 1; k < g->nk; k++) {
+		int other = label_axis(labels, g->k[k]);
+		if (place[other] < place[first]) first = other;
+	}
+	for (int i = 0; i < labels.length; i++) {   /* the summed axes where the first of them lies */
+		int64_t label = labels.data[axis[i]];
+		for (int k = 0; k < g->nk && axis[i] == first; k++) perm[n++] = label_axis(labels, g->k[k]);
+		bool summed = false;
+		for (int k = 0; k < g->nk; k++) summed = summed || label == g->k[k];
+		if (!summed) perm[n++] = axis[i];
+	}
+	for (int i = 0; i < n; i++) ordered[i] = labels.data[perm[i]];
+	return ir_mark(f, ir_transpose(f, v, perm));
+}
+
 /* The operand that gives the result's columns ends with them, the other one with the summed axes. */
 static Val *order_contract(Fn *f, const Val *v, Val **args, const Groups *g) {
 	int64_t la[MAX_RANK], lb[MAX_RANK];
 	bool swapped = contract_is_swapped(v);
 	const int *rows = swapped ? g->n : g->m, *columns = swapped ? g->m : g->n;
 	int nrows = swapped ? g->nn : g->nm, ncolumns = swapped ? g->nm : g->nn, first = swapped ? 1 : 0;
-	int64_t *l[2] = {swapped ? lb : la, swapped ? la : lb};
-	Val *to[2];
-	to[0] = order_operand(f, args[first], v->list[first], (const int *[]){g->batch, rows, g->k}, (int[]){g->nbatch, nrows, g->nk},
-	                      l[0]);
-	to[1] = order_operand(f, args[!first], v->list[!first], (const int *[]){g->batch, g->k, columns},
-	                      (int[]){g->nbatch, g->nk, ncolumns}, l[1]);
+	int64_t *l[2] = {swapped ? lb : la, swapped ? la : lb}, merged[2][MAX_RANK];
+	Val *to[2] = {args[first], args[!first]};
+	IntList labels[2] = {v->list[first], v->list[!first]};
+	double products = (double)type_count(v->type) * (double)contract_order(v).terms;
+	for (int i = 0; i < 2 && g->nk > 1 && v->type.dtype == DTYPE_F32; i++) {
+		to[i] = merge_summed(f, to[i], labels[i], g, products, merged[i]);
+		labels[i].data = merged[i];
+	}
+	to[0] = order_operand(f, to[0], labels[0], (const int *[]){g->batch, rows, g->k}, (int[]){g->nbatch, nrows, g->nk}, l[0]);
+	to[1] = order_operand(f, to[1], labels[1], (const int *[]){g->batch, g->k, columns}, (int[]){g->nbatch, g->nk, ncolumns},
+	                      l[1]);
 	const int64_t *within = v->list[3].length ? v->list[3].data : NULL;
 	return ir_contract_within(f, to[first], la, to[!first], lb, v->list[2].length, v->list[2].data, within);
 }

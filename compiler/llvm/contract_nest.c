@@ -96,8 +96,8 @@ static void choose_by_rows(Nest *n, const int64_t *counts, int ncounts) {
 				PanelShape panel = contract_panel_shape(n->c, plan, kind);
 				TileShape shape = {.rows = height, .lanes = plan->lanes, .panel = panel, .a_row = contract_a_row(n->c, plan),
 				                   .group_row = n->c->a.group_row, .group = (int)n->c->a.group,
-				                   .inside = plan->inside, .taps = plan->taps ? (int)n->c->k : 0, .apart = plan->apart, .a_step = n->c->a.column,
-				                   .b_step = n->c->b.row, .next_step = next_step(n),
+				                   .inside = plan->inside, .taps = plan->taps ? (int)n->c->k : 0, .apart = plan->apart,
+				                   .a_step = n->c->a.column, .b_step = n->c->b.row, .next_step = next_step(n),
 				                   .words = n->c->words, .words_b = n->c->words_b,
 				                   .chained = plan->chained, .a_ahead = a_ahead, .b_ahead = b_ahead, .by_segment = by_segment};
 				Value kernel = contract_tile(e, shape);

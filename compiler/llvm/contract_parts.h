@@ -15,8 +15,8 @@ PanelShape contract_panel_shape(const Contract *c, const ContractPlan *plan, Pan
  * A's rows are a_row apart (a constant), or those of a group are, and the groups group_row.  `a_ahead`, `b_ahead` fetch A, B
  * some k early, `by_segment` in the next segment: the machine does not foresee long strides.  Chained kernels start from *chain
  * (NULL: zeros) and, with add, put C + sum into C.  Those with loops inside run over k in each of `segments` places, for each of
- * as many loops, innermost first.  taps: k, unrolled (apart: one after the other); steps are then a_step and b_step here.  next_step: > 0: each turn of the
- * innermost loop asks for so many floats of what will be read after this. */
+ * as many loops, innermost first.  taps: k, unrolled (apart: one after the other); steps are then a_step and b_step here.
+ * next_step: > 0: each turn of the innermost loop asks for so many floats of what will be read after this. */
 typedef struct TileShape {
 	int rows, lanes;
 	PanelShape panel;

@@ -280,7 +280,8 @@ Value contract_tile(Emit *e, TileShape s) {
 	const char *next = s.next_step ? arena_printf(e->arena, "_next%lld", (long long)s.next_step) : "";
 	const char *words = s.words ? arena_printf(e->arena, "%s_%s_", dtype_info[s.words].text, dtype_info[s.words_b].text) : "";
 	const char *inside = s.inside > 1 ? "_inside2" : s.inside ? "_segmented" : "", *taps = "";
-	if (s.taps) taps = arena_printf(e->arena, "_%s%dx%lldx%lld", s.apart ? "apart" : "taps", s.taps, (long long)s.a_step, (long long)s.b_step);
+	const char *how = s.apart ? "apart" : "taps";
+	if (s.taps) taps = arena_printf(e->arena, "_%s%dx%lldx%lld", how, s.taps, (long long)s.a_step, (long long)s.b_step);
 	const char *name = arena_printf(e->arena, "tile_%s%dx%dx%d_b%d_c%d_a%lld%s%s%s%s%s%s%s%s", words, s.rows,
 	                                s.panel.vectors, s.lanes, s.panel.b_tail, s.panel.c_tail, (long long)s.a_row, groups,
 	                                inside, taps,

@@ -239,12 +239,49 @@ static Val *sum_of_products(Fn *f, Val *a, const int64_t *la, Val *b, const int6
 }
 
 /* The order of the operands decides the order of the sums: what may carry the batch comes first. */
+/* The places of v's axes in what `v` is a transpose of, which is no view of windows; false: it is one. */
+static bool places_below(const Val *v, int *place) {
+	for (int i = 0; i < v->type.rank; i++) place[i] = i;
+	for (; v->op == OpTranspose; v = v->arg[0])
+		for (int i = 0; i < v->type.rank; i++) place[i] = (int)v->list[0].data[place[i]];
+	while (v->op == OpTranspose || v->op == OpReshape || v->op == OpSlice || v->op == OpPad || v->op == OpFlip) v = v->arg[0];
+	return v->op != OpWindow;
+}
+
+/* `a` with its axes, whose labels are la, in an order in which those that are summed go as they lie below the transposes of dy:
+ * there they are one axis, as in what a scan gives, over its turns and the batch; `a`, as a rule the smaller one, can be copied.
+ * Sizes have no say in that: a sample is to have the same bits in any batch.  ordered: its labels then. */
+static Val *in_order_of(Fn *f, Val *a, const int64_t *la, const Val *dy, const int64_t *ly, const int64_t *lb, int nb,
+                        int64_t *ordered) {
+	int place[MAX_RANK], of_a[MAX_RANK], axis[MAX_RANK], at[MAX_RANK], n = 0;
+	int64_t perm[MAX_RANK];
+	bool plain = places_below(dy, place) && places_below(a, of_a);
+	for (int i = 0; i < a->type.rank; i++) {
+		perm[i] = i, ordered[i] = la[i];
+		int other = label_at(ly, dy->type.rank, la[i]);
+		if (label_at(lb, nb, la[i]) >= 0 || other < 0) continue;
+		plain = plain && (n == 0 || of_a[i] > of_a[axis[n - 1]]);
+		axis[n] = i, at[n++] = place[other];
+	}
+	if (!plain) return a;
+	for (int i = 0; i < n; i++) {
+		int rank = 0;
+		for (int k = 0; k < n; k++) rank += at[k] < at[i];
+		perm[axis[rank]] = axis[i];
+	}
+	for (int i = 0; i < a->type.rank; i++) ordered[i] = la[perm[i]];
+	return ir_transpose(f, a, perm);
+}
+
 void grad_contract(Sweep *s, Val *y, Adjoint g) {
 	Val *a = y->arg[0], *b = y->arg[1];
 	const int64_t *la = y->list[0].data, *lb = y->list[1].data, *ly = y->list[2].data;
 	Val *dy = whole(s, g);
 	if (wanted(s, a)) give(s, a, plain(sum_of_products(s->f, dy, ly, b, lb, a, la)));
-	if (wanted(s, b)) give(s, b, plain(sum_of_products(s->f, a, la, dy, ly, b, lb)));
+	if (!wanted(s, b)) return;
+	int64_t ordered[MAX_RANK];
+	Val *x = in_order_of(s->f, a, la, dy, ly, lb, b->type.rank, ordered);
+	give(s, b, plain(sum_of_products(s->f, x, ordered, dy, ly, b, lb)));
 }
 
 /* One index per row and nothing behind it: a comparison finds the element, no scatter. */

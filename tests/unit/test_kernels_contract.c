@@ -584,6 +584,38 @@ static void stored_by_another(void **state) {
 	arena_free(arena);
 }
 
+/* A weight's gradient over the turns of a scan and the batch, one factor in the other's order: where it is small beside the
+ * product it is copied, so that the sum is one loop. */
+static void summed_as_one(void **state) {
+	(void)state;
+	for (int k = 0; k < 8; k++) {
+		Arena *arena = arena_new();
+		Fn *f = fn_new(arena, "gradient");
+		bool small = k & 1, turned = k & 2, middle = k & 4;
+		int64_t columns = small ? 20 : 130;
+		Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 3, middle ? (int64_t[]){7, 9, 5} : (int64_t[]){7, 5, 9}));
+		Val *z = fn_input(f, "z", INPUT_DATA, type_make(DTYPE_F32, 3, (int64_t[]){5, 7, columns}));
+		int64_t lx[] = {0, middle ? 2 : 1, middle ? 1 : 2}, lz[] = {1, 0, 3}, ly[] = {2, 3};
+		/* the order of z, as pass_sums has it */
+		Val *in_order = ir_transpose(f, x, middle ? (int64_t[]){2, 0, 1} : (int64_t[]){1, 0, 2});
+		int64_t ordered[] = {1, 0, 2};
+		Val *y = turned ? ir_contract(f, z, lz, x, lx, 2, ly) : ir_contract(f, in_order, ordered, z, lz, 2, ly);
+		fn_output(f, "y", ir_Tanh(f, y), -1);
+		f = fn_canonical(f);
+		expect_same(arena, f, 0, false, "summed as one");
+		char *dense[2];
+		for (int i = 0; i < 2; i++) dense[i] = random_input(arena, f->inputs.data[i].type, 0, false);
+		Compiled c;
+		assert_null(compare_compiled(arena, f, dense, target_host(arena), 1, &c));
+		for (int i = 0; i < c.kernels->kernels.length; i++) {
+			const Kernel *kernel = &c.kernels->kernels.data[i];
+			if (kernel->kind == KERNEL_CONTRACT) assert_int_equal(kernel->contraction->nsum, small ? 2 : 1);
+		}
+		compiled_free(&c);
+		arena_free(arena);
+	}
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(random_contracts),
 	    cmocka_unit_test(random_bytes), cmocka_unit_test(convolutions), cmocka_unit_test(groups),
@@ -592,6 +624,6 @@ int main(void) {
 	                                   cmocka_unit_test(short_factors), cmocka_unit_test(short_convolutions),
 	                                   cmocka_unit_test(dealt_parts), cmocka_unit_test(taps_last), cmocka_unit_test(steps),
 	                                   cmocka_unit_test(stored_by_another), cmocka_unit_test(padded_images),
-	                                   cmocka_unit_test(borders)};
+	                                   cmocka_unit_test(borders), cmocka_unit_test(summed_as_one)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

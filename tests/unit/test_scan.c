@@ -362,11 +362,38 @@ static void test_random_steps(void **unused) {
 	arena_free(arena);
 }
 
+/* The gradient of a weight before the scan sums in the order of what the scan gives, over its turns and then the batch, and reads
+ * that as it lies. */
+static void test_order_of_gradient(void **state) {
+	(void)state;
+	static const char text[] =
+		DATA "model m(x: [B, T, k]) -> [B, 4] { param w: [k, 4] = glorot_uniform(shape); let z = x @ w\n"
+		     "  scan t < T carry h = zeros(B, 4) { h = tanh(z[0..B, t, 0..4] + h * h) }\n"
+		     "  return h }\n" TRAIN;
+	Arena *arena = arena_new();
+	Fn *f = run_passes(program_loss(read_program(arena, text), 0, 3, true), 0, pass_count);
+	int found = 0;
+	for (int i = 0; i < f->vals.length; i++) {
+		const Val *v = f->vals.data[i];
+		if (v->op != OpContract || v->type.rank != 2 || v->arg[0]->type.rank != 3) continue;
+		const Val *x = v->arg[0], *dz = v->arg[1];
+		found++;
+		assert_int_equal(x->op, OpTranspose);                                        /* (T, B, k) */
+		assert_true(x->type.dim[0] == 5 && x->type.dim[1] == 3);
+		while (dz->op == OpTranspose) dz = dz->arg[0];
+		assert_int_equal(dz->op, OpProject);
+		assert_int_equal(dz->type.dim[0], 5);
+	}
+	assert_int_equal(found, 1);
+	arena_free(arena);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_written_out), cmocka_unit_test(test_rows), cmocka_unit_test(test_kept),
 		        cmocka_unit_test(test_states),
 		cmocka_unit_test(test_random),      cmocka_unit_test(test_random_steps),
+		cmocka_unit_test(test_order_of_gradient),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

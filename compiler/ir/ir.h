@@ -249,6 +249,14 @@ static inline bool is_strided_view(const Val *v) {
 }
 /* Only changes the index of what it reads? */
 static inline bool is_view(const Val *v) { return v->op == OpReshape || is_strided_view(v); }
+/* What `v` is, transposed any number of times (or not): axis i of v is axis place[i] of that. */
+static inline const Val *transposes_of(const Val *v, int *place) {
+	int rank = v->type.rank;
+	for (int i = 0; i < rank; i++) place[i] = i;
+	for (; v->op == OpTranspose; v = v->arg[0])
+		for (int i = 0; i < rank; i++) place[i] = (int)v->list[0].data[place[i]];
+	return v;
+}
 static inline bool is_const(const Val *v, double value) { return v->op == OpConst && v->number == value; }
 /* A constant, or a broadcast of one. */
 bool is_splat(const Val *v, double *value);

@@ -91,25 +91,17 @@ enum { WORTH_COPYING = 100 };   /* multiplications for each element */
 static Val *merge_summed(Fn *f, Val *v, IntList labels, const Groups *g, double products, int64_t *ordered) {
 	int64_t perm[MAX_RANK];
 	int place[MAX_RANK], axis[MAX_RANK], n = 0;
-	bool together = true;
-	for (int i = 0; i < labels.length; i++) ordered[i] = labels.data[i], place[i] = i;
-	for (const Val *below = v; below->op == OpTranspose; below = below->arg[0])
-		for (int i = 0; i < v->type.rank; i++) place[i] = (int)below->list[0].data[place[i]];
-	for (int i = 0; i < labels.length; i++) axis[place[i]] = i;   /* of v, by where it lies */
+	bool together = true, placed = false;
+	transposes_of(v, place);
+	for (int i = 0; i < labels.length; i++) ordered[i] = labels.data[i], axis[place[i]] = i;   /* of v, by where it lies */
 	for (int k = 1; k < g->nk; k++)
 		together = together && place[label_axis(labels, g->k[k])] == place[label_axis(labels, g->k[k - 1])] + 1;
 	if (together || reads_windows(v) || products < WORTH_COPYING * (double)type_count(v->type)) return v;
-	int first = label_axis(labels, g->k[0]);
-	for (int k = 1; k < g->nk; k++) {
-		int other = label_axis(labels, g->k[k]);
-		if (place[other] < place[first]) first = other;
-	}
 	for (int i = 0; i < labels.length; i++) {   /* the summed axes where the first of them lies */
-		int64_t label = labels.data[axis[i]];
-		for (int k = 0; k < g->nk && axis[i] == first; k++) perm[n++] = label_axis(labels, g->k[k]);
-		bool summed = false;
-		for (int k = 0; k < g->nk; k++) summed = summed || label == g->k[k];
+		bool summed = contains(g->k, g->nk, (int)labels.data[axis[i]]);
+		for (int k = 0; k < g->nk && summed && !placed; k++) perm[n++] = label_axis(labels, g->k[k]);
 		if (!summed) perm[n++] = axis[i];
+		placed = placed || summed;
 	}
 	for (int i = 0; i < n; i++) ordered[i] = labels.data[perm[i]];
 	return ir_mark(f, ir_transpose(f, v, perm));

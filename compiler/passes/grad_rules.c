@@ -238,14 +238,9 @@ static Val *sum_of_products(Fn *f, Val *a, const int64_t *la, Val *b, const int6
 	return align(f, sum, left, &x->type, lx);
 }
 
-/* The order of the operands decides the order of the sums: what may carry the batch comes first. */
-/* The places of v's axes in what `v` is a transpose of, which is no view of windows; false: it is one. */
-static bool places_below(const Val *v, int *place) {
-	for (int i = 0; i < v->type.rank; i++) place[i] = i;
-	for (; v->op == OpTranspose; v = v->arg[0])
-		for (int i = 0; i < v->type.rank; i++) place[i] = (int)v->list[0].data[place[i]];
+static bool reads_windows(const Val *v) {
 	while (v->op == OpTranspose || v->op == OpReshape || v->op == OpSlice || v->op == OpPad || v->op == OpFlip) v = v->arg[0];
-	return v->op != OpWindow;
+	return v->op == OpWindow;
 }
 
 /* `a` with its axes, whose labels are la, in an order in which those that are summed go as they lie below the transposes of dy:
@@ -255,7 +250,7 @@ static Val *in_order_of(Fn *f, Val *a, const int64_t *la, const Val *dy, const i
                         int64_t *ordered) {
 	int place[MAX_RANK], of_a[MAX_RANK], axis[MAX_RANK], at[MAX_RANK], n = 0;
 	int64_t perm[MAX_RANK];
-	bool plain = places_below(dy, place) && places_below(a, of_a);
+	bool plain = !reads_windows(transposes_of(dy, place)) && !reads_windows(transposes_of(a, of_a));
 	for (int i = 0; i < a->type.rank; i++) {
 		perm[i] = i, ordered[i] = la[i];
 		int other = label_at(ly, dy->type.rank, la[i]);
@@ -273,6 +268,7 @@ static Val *in_order_of(Fn *f, Val *a, const int64_t *la, const Val *dy, const i
 	return ir_transpose(f, a, perm);
 }
 
+/* The order of the operands decides the order of the sums: what may carry the batch comes first. */
 void grad_contract(Sweep *s, Val *y, Adjoint g) {
 	Val *a = y->arg[0], *b = y->arg[1];
 	const int64_t *la = y->list[0].data, *lb = y->list[1].data, *ly = y->list[2].data;

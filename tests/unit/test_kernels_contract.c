@@ -596,7 +596,7 @@ static void summed_as_one(void **state) {
 		Val *x = fn_input(f, "x", INPUT_DATA, type_make(DTYPE_F32, 3, middle ? (int64_t[]){7, 9, 5} : (int64_t[]){7, 5, 9}));
 		Val *z = fn_input(f, "z", INPUT_DATA, type_make(DTYPE_F32, 3, (int64_t[]){5, 7, columns}));
 		int64_t lx[] = {0, middle ? 2 : 1, middle ? 1 : 2}, lz[] = {1, 0, 3}, ly[] = {2, 3};
-		/* the order of z, as pass_sums has it */
+		/* in the order of z, as its derivative has it */
 		Val *in_order = ir_transpose(f, x, middle ? (int64_t[]){2, 0, 1} : (int64_t[]){1, 0, 2});
 		int64_t ordered[] = {1, 0, 2};
 		Val *y = turned ? ir_contract(f, z, lz, x, lx, 2, ly) : ir_contract(f, in_order, ordered, z, lz, 2, ly);

@@ -43,49 +43,77 @@ size_t object_flash(const ObjectUnit *u) { return u->made.code_bytes + u->made.d
 
 /* ---- in less memory ---- */
 
-/* Cache sizes to make it for: what is packed or computed at a time becomes ever smaller. */
-static const int64_t tight[] = {64 << 10, 16 << 10, 4 << 10, 1 << 10};
+/* Cache sizes to make it for: what is packed or computed at a time becomes ever smaller.  0: the processor's own. */
+static const int64_t caches[] = {0, 64 << 10, 16 << 10, 4 << 10, 1 << 10};
 
-/* The object made for the first of these that is within `most`, or for the one that needs least. */
-static void make_blocks_smaller(ObjectUnit *u, size_t most) {
-	const Target *whole = u->target, *best = whole;
-	bool small = false;
-	size_t least = object_ram(u);
-	for (size_t i = 0; i < COUNT(tight) && least > most; i++) {
-		u->target = target_within(u->s->arena, whole, tight[i]);
-		u->embed.small = true;
-		if (!object_generate(u)) return;
-		if (object_ram(u) >= least) continue;
-		least = object_ram(u);
-		best = u->target;
-		small = true;
-	}
-	if (u->target == best) return;
-	u->target = best;
-	u->embed.small = small;
-	object_generate(u);
+/* One way to make the object. */
+typedef struct Way {
+	const Target *target;
+	bool small;
+	bool recompute; size_t most_scratch;   /* as in Embed */
+	size_t least;                          /* bytes that it needs at least: code may keep more on the stack */
+	size_t needs;                          /* and with its code; 0: none has been made */
+} Way;
+
+/* Makes it; without code only what it needs at least becomes known, in a fraction of the time. */
+static bool make(ObjectUnit *u, Way *way, bool code) {
+	u->target = way->target;
+	u->embed.small = way->small;
+	u->embed.recompute = way->recompute;
+	u->embed.most_scratch = way->most_scratch;
+	u->embed.sizes_only = !code;
+	bool ok = object_generate(u);
+	u->embed.sizes_only = false;
+	if (code) way->needs = object_ram(u);
+	else way->least = object_ram(u);
+	if (ok && code && way->needs < way->least) die("%zu bytes, where %zu are the least", way->needs, way->least);
+	return ok;
 }
 
-/* The same made of values that are computed again, as few as will do, instead of being kept.  Other code may need another stack:
- * scratch has to be smaller still then. */
-static void compute_again(ObjectUnit *u, size_t most) {
-	enum { TURNS = 3 };
-	size_t before = object_ram(u);
-	for (int turn = 1; turn <= TURNS && object_ram(u) > most; turn++) {
-		size_t rest = object_ram(u) - most_scratch(&u->made), scratch = turn == TURNS || rest > most ? 0 : most - rest;
-		u->embed.recompute = true;
-		u->embed.most_scratch = scratch;
-		if (!object_generate(u)) return;
-		if (most_scratch(&u->made) > scratch) break;   /* it is as small as it can be */
+/* Computes values again, as few as will do, instead of keeping them.  `stack` is a guess; code that needs more has to do with
+ * less scratch. */
+static bool compute_again(ObjectUnit *u, Way *way, size_t stack, size_t most) {
+	enum { TURNS = 4 };
+	for (int turn = 1; turn <= TURNS; turn++) {
+		size_t rest = block_bytes(u) + stack;
+		way->most_scratch = turn == TURNS || rest > most ? 0 : most - rest;
+		if (!make(u, way, true)) return false;
+		if (way->needs <= most || most_scratch(&u->made) > way->most_scratch) break;   /* it is as small as it can be */
+		stack = u->made.stack_bytes;
 	}
-	if (!u->embed.recompute || object_ram(u) < before) return;
-	u->embed.recompute = false;
-	object_generate(u);
+	return true;
 }
 
-static void make_within(ObjectUnit *u, size_t most) {
-	make_blocks_smaller(u, most);
-	if (!u->s->diag->errors) compute_again(u, most);
+/* The object in the first way that is within `most`, or in the one that needs least; false after an error. */
+static bool make_within(ObjectUnit *u, size_t most) {
+	Way ways[COUNT(caches) + 1], *last = NULL;
+	const Target *whole = u->target;
+	int n = 0;
+	for (size_t i = 0; i < COUNT(caches); i++) {
+		ways[n] = (Way){.target = caches[i] ? target_within(u->s->arena, whole, caches[i]) : whole, .small = caches[i]};
+		if (!make(u, &ways[n], false)) return false;
+		if (n && ways[n].least >= ways[n - 1].least) continue;   /* no gain */
+		last = &ways[n++];
+		if (last->least > most) continue;
+		if (!make(u, last, true)) return false;
+		if (last->needs <= most) return true;
+	}
+	Way *again = &ways[n];
+	*again = *last;
+	again->recompute = true, again->needs = 0;
+	if (!make(u, again, false)) return false;
+	if (again->least < last->least) {
+		n++, last = again;
+		if (!compute_again(u, again, u->made.stack_bytes, most)) return false;
+		if (again->needs <= most) return true;
+	}
+	/* for what is said of it: none needs less than the one that is left */
+	Way *best = last, *made = again->needs ? again : NULL;
+	for (int i = n; i-- > 0;) {
+		if (!ways[i].needs && (!best->needs || ways[i].least < best->needs) && !make(u, made = &ways[i], true)) return false;
+		if (ways[i].needs && ways[i].needs < best->needs) best = &ways[i];
+	}
+	return made == best || make(u, best, true);
 }
 
 /* ---- what would help ---- */
@@ -105,10 +133,9 @@ static Needs needs_with(const ObjectUnit *u, Change change, size_t most) {
 	if (!s) return needs;
 	ObjectUnit own = {.s = s};
 	own.target = target_named(s->arena, s->diag, o.target, o.cpu, o.features);
-	if (own.target && choose_entries(&own) == EXIT_DONE && object_describe(&own) && object_generate(&own)) {
-		if (most) make_within(&own, most);
+	if (own.target && choose_entries(&own) == EXIT_DONE && object_describe(&own) &&
+	    (most ? make_within(&own, most) : object_generate(&own)))
 		needs = (Needs){object_ram(&own), object_flash(&own)};
-	}
 	session_close(s);
 	return needs;
 }
@@ -173,9 +200,9 @@ static void refuse_flash(const ObjectUnit *u, size_t most) {
 	if (other.flash && other.flash < needs) diag_help(diag, "--batch 1 has %zu bytes", other.flash);
 }
 
-void keep_budget(ObjectUnit *u, Budget budget) {
-	if (budget.ram && object_ram(u) > budget.ram) make_within(u, budget.ram);
-	if (u->s->diag->errors) return;
+bool object_within(ObjectUnit *u, Budget budget) {
+	if (!(budget.ram ? make_within(u, budget.ram) : object_generate(u))) return false;
 	if (budget.ram && object_ram(u) > budget.ram) refuse_ram(u, budget.ram);
 	else if (budget.flash && object_flash(u) > budget.flash) refuse_flash(u, budget.flash);
+	return !u->s->diag->errors;
 }

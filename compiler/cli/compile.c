@@ -133,7 +133,7 @@ static bool add_step(ObjectUnit *u, int number) {
 	e->fn = fn;
 	e->inputs = NEW_ARRAY(arena, EmbedArray, fn->inputs.length + 1);
 	if (s->options->workers) {
-		e->workers = (int)s->options->workers;
+		e->most_workers = (int)s->options->workers;
 		e->workers_symbol = take_name(u, arena_printf(arena, "step%s_workers", suffix), "the workers' step", t->span);
 		take_name(u, arena_printf(arena, "WORKERS%s", suffix), "their number", t->span);
 	}
@@ -391,12 +391,10 @@ static int compile_program(Session *s) {
 	u.target = target_named(s->arena, s->diag, o->target, o->cpu, o->features);
 	bool ok = u.target && object_describe(&u);
 	u.embed.text = form == FORM_ASSEMBLY ? EMBED_ASSEMBLY : form == FORM_IR ? EMBED_IR : EMBED_NO_TEXT;
-	if (!ok || !object_generate(&u)) {
+	if (!ok || !object_within(&u, budget)) {
 		session_report(s);
 		return EXIT_INPUT;
 	}
-	keep_budget(&u, budget);
-	if (s->diag->errors) return session_report(s);
 	const char *header = form == FORM_HEADER ? o->output : header_path(s->arena, o->output);
 	if (form != FORM_HEADER && strcmp(header, o->output) == 0) {
 		fprintf(stderr, "nnc compile: -o names the object file; its header would be '%s' as well\n", header);

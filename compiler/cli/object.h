@@ -64,8 +64,8 @@ int choose_entries(ObjectUnit *u);
 /* budget.c: --budget and --flash as numbers; false after a message. */
 typedef struct Budget { size_t ram, flash; } Budget;   /* 0: none is given */
 bool read_budget(const Options *o, Budget *budget);
-/* Makes the object anew in less memory until it is within the budget; reports where it cannot be. */
-void keep_budget(ObjectUnit *u, Budget budget);
+/* object_generate() in as little memory as the budget asks for; reports where it cannot be. */
+bool object_within(ObjectUnit *u, Budget budget);
 /* What the object needs in memory that is written, and in all that is only read. */
 size_t object_ram(const ObjectUnit *u);
 size_t object_flash(const ObjectUnit *u);

@@ -277,7 +277,7 @@ static void meet(Call *c) {
  * returns before that.  The losses lie behind the scratch, where all see them. */
 static void emit_step_workers(Abi *abi, EmbedStep *s) {
 	Emit *e = abi->e;
-	StepFunction f = begin_step(abi, s, s->workers_symbol, s->workers, true);
+	StepFunction f = begin_step(abi, s, s->workers_symbol, s->most_workers, true);
 	const KernelProgram *kp = f.part.kp;
 	s->workers = kp->workers;
 	abi->out->scratch_workers = MAX(abi->out->scratch_workers, whole_lines(kp->arena_bytes + 8 * (size_t)count_losses(s->fn)));
@@ -404,9 +404,14 @@ Embedded embed_compile(Arena *arena, Embed *embed, const Target *target) {
 		if (embed->steps[i].workers_symbol) emit_step_workers(&abi, &embed->steps[i]);
 	for (int i = 0; i < embed->nconstants; i++)
 		emit_constant(e, embed->constants[i].symbol, embed->constants[i].bytes, embed->constants[i].size);
+	StackMeasure *measure = stack_measure(e);
+	if (embed->sizes_only) {
+		out.stack_bytes = stack_least(measure);
+		emit_free(e);
+		return out;
+	}
 	if (embed->text == EMBED_IR) out.text.bytes = emit_text(e), out.text.size = strlen(out.text.bytes);
 	if (embed->text == EMBED_ASSEMBLY) out.text = emit_assembly(e);
-	StackMeasure *measure = stack_measure(e);
 	out.object = emit_object(e, false);
 	out.stack_bytes = stack_deepest(measure);
 	emit_free(e);

@@ -57,7 +57,8 @@ typedef struct EmbedStep {
 	EmbedSetting *settings;
 	int nsettings;
 	const char *workers_symbol;            /* of the entry for several workers; NULL: none */
-	int workers;                           /* in: at most so many; out (embed_compile): so many must call it */
+	int most_workers;                      /* at most so many call it */
+	int workers;                           /* set by embed_compile: so many must */
 } EmbedStep;
 
 /* Read-only bytes under a name. */
@@ -81,6 +82,7 @@ typedef struct Embed {
 	bool recompute;                        /* values, so that scratch has at most most_scratch bytes */
 	size_t most_scratch;
 	bool small;                            /* kernels run together, on few rows, wherever they can: less scratch, more calls */
+	bool sizes_only;                       /* no object is made: scratch_.. are worked out, stack_bytes is the least it can be */
 } Embed;
 
 typedef struct Embedded {

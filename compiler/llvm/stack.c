@@ -2,7 +2,8 @@
  *
  * LLVM's C API has no option for the stack size section, but every function with the attribute "warn-stack-size"="0" is
  * reported to the context's diagnostic handler together with the size of its frame.  The calls are read from the module: of a
- * function, or of one of several by a select (tiles of a product); there is no recursion. */
+ * function, or of one of several by a select (tiles of a product); there is no recursion.  A frame has at least the function's
+ * own arrays, which can be read before there is code. */
 #include "stack.h"
 
 #include <stdlib.h>
@@ -15,7 +16,7 @@
 /* A call; pushed: bytes of arguments on the stack, which are not part of the caller's frame. */
 typedef struct Edge { int callee; size_t pushed; } Edge;
 /* align: of what it has on the stack, where that is more than the stack's own. */
-typedef struct Function { const char *name; size_t frame, align, deepest; Edge *calls; int ncalls; } Function;
+typedef struct Function { const char *name; size_t arrays, frame, align, deepest; Edge *calls; int ncalls; } Function;
 
 struct StackMeasure {
 	Arena *arena;
@@ -56,11 +57,19 @@ static void note_callee(StackMeasure *m, Edges *calls, Value called, size_t push
 	if (number >= 0) vec_push(m->arena, calls, ((Edge){number, pushed}));
 }
 
-static void note_calls(StackMeasure *m, Function *f, Value function) {
+static size_t array_bytes(const Emit *e, Value array) {
+	size_t one = LLVMABISizeOfType(LLVMGetModuleDataLayout(e->module), LLVMGetAllocatedType(array));
+	return one * LLVMConstIntGetZExtValue(LLVMGetOperand(array, 0));
+}
+
+static void note_body(StackMeasure *m, const Emit *e, Function *f, Value function) {
 	Edges calls = {0};
 	for (LLVMBasicBlockRef b = LLVMGetFirstBasicBlock(function); b; b = LLVMGetNextBasicBlock(b))
 		for (Value i = LLVMGetFirstInstruction(b); i; i = LLVMGetNextInstruction(i)) {
-			if (LLVMGetInstructionOpcode(i) == LLVMAlloca) f->align = MAX(f->align, LLVMGetAlignment(i));
+			if (LLVMGetInstructionOpcode(i) == LLVMAlloca) {
+				f->align = MAX(f->align, LLVMGetAlignment(i));
+				f->arrays += array_bytes(e, i);
+			}
 			if (LLVMGetInstructionOpcode(i) != LLVMCall) continue;
 			unsigned n = LLVMGetNumArgOperands(i);
 			size_t pushed = m->in_registers && n > m->in_registers ? ((n - m->in_registers) * 8 + 15) / 16 * 16 : 0;
@@ -91,7 +100,7 @@ StackMeasure *stack_measure(Emit *e) {
 	}
 	n = 0;
 	for (Value f = LLVMGetFirstFunction(e->module); f; f = LLVMGetNextFunction(f))
-		if (LLVMCountBasicBlocks(f)) note_calls(m, &m->functions[n++], f);
+		if (LLVMCountBasicBlocks(f)) note_body(m, e, &m->functions[n++], f);
 	LLVMContextSetDiagnosticHandler(e->context, note_frame, m);
 	return m;
 }
@@ -115,6 +124,11 @@ size_t stack_deepest(StackMeasure *m) {
 		most = MAX(most, one);
 	}
 	return (most + 15) / 16 * 16;
+}
+
+size_t stack_least(StackMeasure *m) {
+	for (int i = 0; i < m->count; i++) m->functions[i].frame = m->functions[i].arrays;
+	return stack_deepest(m);
 }
 
 /* WebAssembly's linker makes these; their names are followed by what happens to stand there, a byte that is no text first. */

@@ -9,6 +9,8 @@ typedef struct StackMeasure StackMeasure;
 StackMeasure *stack_measure(Emit *e);
 /* An upper bound for a call of any exported function, its return address included. */
 size_t stack_deepest(StackMeasure *measure);
+/* Without code: no bound above is smaller. */
+size_t stack_least(StackMeasure *measure);
 
 /* The symbols that the object uses and does not define, but for what a linker itself makes.  name: the module's, which stands in
  * the object too. */

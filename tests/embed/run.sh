@@ -11,7 +11,7 @@ shift 3
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 here=$root/tests/embed
-failed=0
+failed=0 objects=0
 CC=${CC:-cc} CXX=${CXX:-c++} ARM=${ARM_CC:-aarch64-linux-gnu-gcc}
 
 fail() { echo "FAILED: $*"; failed=1; false; }
@@ -41,10 +41,13 @@ object() {
 	readelf -SW "$work/$example.o" | grep -E ' WA|\.(data|bss|tdata)' && fail "$example, $what: a writable section"
 	[ "$(size -A "$work/$example.o" | awk '/^\.text/ { n += $2 } END { print n + 0 }')" = "$(awk '$1 == "code" { print $2 }' "$work/summary")" ] ||
 		fail "$example, $what: the size of the code is not what was printed"
-	cp "$work/$example.o" "$work/first.o"
-	cp "$work/$example.h" "$work/first.h"
-	"$nnc" compile "$file" -o "$work/$example.o" "$@" >/dev/null
-	cmp -s "$work/$example.o" "$work/first.o" && cmp -s "$work/$example.h" "$work/first.h" || fail "$example, $what: compiled again, the files differ"
+	objects=$((objects + 1))
+	if [ $((objects % 3)) = 0 ]; then   # every third: all programs and targets have their turn
+		cp "$work/$example.o" "$work/first.o"
+		cp "$work/$example.h" "$work/first.h"
+		"$nnc" compile "$file" -o "$work/$example.o" "$@" >/dev/null
+		cmp -s "$work/$example.o" "$work/first.o" && cmp -s "$work/$example.h" "$work/first.h" || fail "$example, $what: compiled again, the files differ"
+	fi
 	header_is_clean "$example" || fail "$example, $what: the header has warnings"
 }
 

@@ -19,6 +19,8 @@ Value emit_function(Emit *e, const char *name, LLVMTypeRef result, int nparams, 
 	LLVMTypeRef type = LLVMFunctionType(result, (LLVMTypeRef *)params, (unsigned)nparams, false);
 	Value function = LLVMAddFunction(e->module, name, type);
 	emit_attribute(e, function, "nounwind");
+	/* nothing below the stack pointer: frames say all that is used, and interrupts of a kernel or a board may come */
+	emit_attribute(e, function, "noredzone");
 	if (local) {
 		LLVMSetLinkage(function, LLVMInternalLinkage);
 		emit_attribute(e, function, "noinline");

@@ -66,7 +66,11 @@ static int same(const void *a, const void *b, size_t n) {
 
 #ifdef HAS_STACK
 static unsigned char *volatile called_at;             /* the stack when the object was called */
+#ifdef __x86_64__
+#define NOTE_STACK __asm__ volatile("mov %%rsp, %0" : "=r"(called_at))
+#else
 #define NOTE_STACK __asm__ volatile("mov %0, sp" : "=r"(called_at))
+#endif
 #else
 #define NOTE_STACK (void)0
 #endif

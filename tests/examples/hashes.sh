@@ -11,9 +11,7 @@ nnc=$1
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-NNC_CACHE=$work/cache
-NNC_FORCE_THREADS=1   # more workers than processors are meant here
-export NNC_CACHE NNC_FORCE_THREADS
+export NNC_FORCE_THREADS=1   # more workers than processors are meant here
 failed=0
 compared=0
 
@@ -22,13 +20,13 @@ hash() {
 	file=$root/examples/$1.nn
 	small=$(sed -n "s/^$1 //p" "$root/tests/examples/small.txt")
 	shift
-	rm -rf "$work/run"
+	rm -rf "$group/run"
 	# shellcheck disable=SC2086
-	"$nnc" train "$file" $small --seed 7 --quiet --out "$work/run" "$@" >"$work/out" 2>&1 || { cat "$work/out" >&2; exit 1; }
-	header=$(od -An -tu8 -N8 "$work/run/weights.safetensors" | tr -d ' ')
-	tail -c "+$((header + 9))" "$work/run/weights.safetensors" >"$work/tensors"
-	[ -s "$work/tensors" ] || { echo "no tensors in the weights of $file" >&2; exit 1; }
-	sha256sum <"$work/tensors" | cut -c 1-16
+	"$nnc" train "$file" $small --seed 7 --quiet --out "$group/run" "$@" >"$group/out" 2>&1 || { cat "$group/out" >&2; exit 1; }
+	header=$(od -An -tu8 -N8 "$group/run/weights.safetensors" | tr -d ' ')
+	tail -c "+$((header + 9))" "$group/run/weights.safetensors" >"$group/tensors"
+	[ -s "$group/tensors" ] || { echo "no tensors in the weights of $file" >&2; exit 1; }
+	sha256sum <"$group/tensors" | cut -c 1-16
 }
 
 # same WHAT HASH HASH
@@ -37,17 +35,19 @@ same() {
 	[ "$2" = "$3" ] || { echo "$1: $3, not $2"; failed=1; }
 }
 
-for example in xor houses mixture pinn pendulum recommender gan charlm gpt tutorial1 tutorial2 fashion deep_sigmoid; do
-	one=$(hash $example --steps 200 --threads 1)
-	for threads in 2 3 8; do
-		same "$example, 200 steps, $threads threads" "$one" "$(hash $example --steps 200 --threads $threads)"
+sequences() {
+	for example in xor houses mixture pinn pendulum recommender gan charlm gpt tutorial1 tutorial2 fashion deep_sigmoid; do
+		one=$(hash $example --steps 200 --threads 1)
+		for threads in 2 3 8; do
+			same "$example, 200 steps, $threads threads" "$one" "$(hash $example --steps 200 --threads $threads)"
+		done
+		same "$example, 200 steps, from the cache" "$one" "$(hash $example --steps 200 --threads 1)"
+		short=$(hash $example --steps 20 --threads 2)
+		same "$example, 20 steps, interpreted" "$short" "$(hash $example --steps 20 --threads 1 --interpret)"
+		[ "$one" != "$short" ] || { echo "$example: 200 steps and 20 give the same weights"; failed=1; }
+		echo "$example: $one after 200 steps, $short after 20"
 	done
-	same "$example, 200 steps, from the cache" "$one" "$(hash $example --steps 200 --threads 1)"
-	short=$(hash $example --steps 20 --threads 2)
-	same "$example, 20 steps, interpreted" "$short" "$(hash $example --steps 20 --threads 1 --interpret)"
-	[ "$one" != "$short" ] || { echo "$example: 200 steps and 20 give the same weights"; failed=1; }
-	echo "$example: $one after 200 steps, $short after 20"
-done
+}
 
 # small FILE MAGIC BYTES DIMS: 32 samples of BYTES bytes below MOST as an IDX file; MAGIC and DIMS in octal.
 small() {
@@ -65,19 +65,36 @@ for part in train t10k; do
 done
 processors=x86-64-v3
 grep -q avx512bw /proc/cpuinfo && processors="$processors x86-64-v4"
-for example in convnet autoencoder vae unet resnet; do
-	one=$(hash $example --data-dir "$work/data" --batch 8 --steps 6 --threads 1)
-	for threads in 2 3; do
-		same "$example, $threads threads" "$one" "$(hash $example --data-dir "$work/data" --batch 8 --steps 6 --threads $threads)"
+images() {
+	for example in convnet autoencoder vae unet resnet; do
+		one=$(hash $example --data-dir "$work/data" --batch 8 --steps 6 --threads 1)
+		for threads in 2 3; do
+			same "$example, $threads threads" "$one" "$(hash $example --data-dir "$work/data" --batch 8 --steps 6 --threads $threads)"
+		done
+		same "$example, from the cache" "$one" "$(hash $example --data-dir "$work/data" --batch 8 --steps 6 --threads 1)"
+		for cpu in $processors; do
+			same "$example, $cpu" "$one" "$(hash $example --data-dir "$work/data" --batch 8 --steps 6 --threads 2 --cpu "$cpu")"
+		done
+		same "$example, interpreted" "$one" "$(hash $example --data-dir "$work/data" --batch 8 --steps 6 --threads 1 --interpret)"
+		short=$(hash $example --data-dir "$work/data" --batch 8 --steps 5 --threads 1)
+		[ "$one" != "$short" ] || { echo "$example: 6 steps and 5 give the same weights"; failed=1; }
+		echo "$example: $one after 6 steps of 8 pictures"
 	done
-	same "$example, from the cache" "$one" "$(hash $example --data-dir "$work/data" --batch 8 --steps 6 --threads 1)"
-	for cpu in $processors; do
-		same "$example, $cpu" "$one" "$(hash $example --data-dir "$work/data" --batch 8 --steps 6 --threads 2 --cpu "$cpu")"
-	done
-	same "$example, interpreted" "$one" "$(hash $example --data-dir "$work/data" --batch 8 --steps 6 --threads 1 --interpret)"
-	short=$(hash $example --data-dir "$work/data" --batch 8 --steps 5 --threads 1)
-	[ "$one" != "$short" ] || { echo "$example: 6 steps and 5 give the same weights"; failed=1; }
-	echo "$example: $one after 6 steps of 8 pictures"
-done
-echo "$compared comparisons"
+}
+
+# in_group NAME: with files and a cache of its own
+in_group() {
+	group=$work/$1
+	export NNC_CACHE="$group/cache"
+	mkdir "$group"
+	$1
+	echo "$1: $compared comparisons"
+	exit $failed
+}
+
+# What uses one processor at a time leaves the other one to the other group.
+(in_group sequences) & first=$!
+(in_group images) & second=$!
+wait $first || failed=1
+wait $second || failed=1
 exit $failed

@@ -35,22 +35,25 @@ static inline void *to_elements(Arena *arena, Type t, const void *dense) {
 static inline bool same_element(Type t, const void *dense, const void *elements, int64_t i, char *text, size_t size) {
 	if (t.dtype == DTYPE_F64) {
 		double a = ((const double *)dense)[i], b = ((const double *)elements)[i];
+		if (memcmp(&a, &b, 8) == 0 || (isnan(a) && isnan(b))) return true;
 		snprintf(text, size, "%a compiled, %a interpreted", a, b);
-		return memcmp(&a, &b, 8) == 0 || (isnan(a) && isnan(b));
+		return false;
 	}
 	if (dtype_is_float(t.dtype)) {
 		float a, b = ((const float *)elements)[i];
 		if (t.dtype == DTYPE_F32) memcpy(&a, (const float *)dense + i, sizeof a);
 		else a = from_short(t.dtype, ((const uint16_t *)dense)[i]);
+		if (memcmp(&a, &b, 4) == 0 || (isnan(a) && isnan(b))) return true;
 		snprintf(text, size, "%a compiled, %a interpreted", (double)a, (double)b);
-		return memcmp(&a, &b, 4) == 0 || (isnan(a) && isnan(b));
+		return false;
 	}
 	int32_t a = dtype_info[t.dtype].bytes == 4 ? ((const int32_t *)dense)[i]
 	            : t.dtype == DTYPE_I8 ? ((const int8_t *)dense)[i]
 	                                  : ((const uint8_t *)dense)[i];
 	int32_t b = ((const int32_t *)elements)[i];
+	if (a == b) return true;
 	snprintf(text, size, "%d compiled, %d interpreted", a, b);
-	return a == b;
+	return false;
 }
 
 #endif

@@ -53,14 +53,18 @@ KernelProgram *compile_kernels(Arena *arena, Fn *f, const Program *p, const Layo
 	return options->recompute ? kernel_recompute(kp, options->most_bytes, &(Planner){plan, &of}) : kp;
 }
 
+static CacheKey key_of(Arena *arena, const KernelProgram *kp, const Target *target) {
+	Text text = {.arena = arena};
+	kernel_print(&text, kp);
+	return cache_key(arena, text.data, target, kp->workers);
+}
+
 static Compiled make(Arena *arena, Fn *f, const Program *p, const Layout *layout, const CompileOptions *options, bool link) {
 	Compiled c = {.unsupported = kernel_unsupported(f)};
 	if (c.unsupported) return c;
 	c.kernels = compile_kernels(arena, f, p, layout, options);
 	const char *entry = arena_printf(arena, "%s_entry", f->name);
-	Text text = {.arena = arena};
-	kernel_print(&text, c.kernels);
-	CacheKey key = cache_key(arena, text.data, options->target, c.kernels->workers);
+	CacheKey key = options->no_cache ? (CacheKey){0} : key_of(arena, c.kernels, options->target);
 	c.cached = !options->no_cache && cache_read(arena, key, 1, &c.object);
 	if (!c.cached) {
 		Emit *e = emit_new(arena, options->target, f->name);

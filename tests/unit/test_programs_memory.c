@@ -169,8 +169,34 @@ static void logits_make_room(void **state) {
 	arena_free(arena);
 }
 
+/* What is cheaply computed of a product's result is not stored beside it when that is stored for others anyway: what a batch norm
+ * subtracts its mean from, and of the adjoint the multiple that flows on. */
+static void sums_keep_their_product(void **state) {
+	(void)state;
+	enum { ELEMENTS = 16 * 10 * 10 * 8 };
+	Arena *arena = arena_new();
+	Program *p = open_good(arena, "norms.nn",
+	                       "model net(x: [B, 10, 10, 3]) -> [B, 4] {\n"
+	                       "  let h = x |> conv2d(8, 3, pad = 1, bias = false) |> batch_norm |> relu\n"
+	                       "  return h |> conv2d(8, 1, bias = false) |> batch_norm |> relu |> flatten |> dense(4)\n}\n"
+	                       "data made { x: f32[10, 10, 3] = npy(\"x.npy\"); y: f32[4] = npy(\"y.npy\") }\n"
+	                       "train { data = made; batch = 16; loss = mse(net(x), y); optimizer = sgd() }\n",
+	                       0);
+	Layout layout = layout_program(arena, p);
+	CompileOptions options = {.target = target_host(arena), .workers = 1};
+	KernelProgram *kp = compile_kernels(arena, run_passes(program_step(p, 0), 0, pass_count), p, &layout, &options);
+	int large = 0;
+	for (int k = 0; k < kp->buffers.length; k++) {
+		const Buffer *b = &kp->buffers.data[k];
+		large += b->kind == BUFFER_ARENA && b->first >= 0 && type_count(b->type) == ELEMENTS;
+	}
+	/* of each layer the product, its result after relu and the adjoints of both; the last result once more as rows */
+	assert_int_equal(large, 9);
+	arena_free(arena);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_memory), cmocka_unit_test(keeps_one_source),
-	                                   cmocka_unit_test(logits_make_room)};
+	                                   cmocka_unit_test(logits_make_room), cmocka_unit_test(sums_keep_their_product)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

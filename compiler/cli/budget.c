@@ -1,5 +1,5 @@
-/* budget.c: nnc compile --budget and --flash: in: an object that has been made, and the memory there is; out: the object made
- * within it, or what is missing, to the byte, and what would help, measured.
+/* budget.c: nnc compile --budget and --flash: in: a unit that has been described, and the memory there is; out: its object, made
+ * within that, or what is missing, to the byte, and what would help, measured.
  * Guarantees: what is made for less memory computes the same bits. */
 #include <ctype.h>
 #include <stdio.h>
@@ -49,8 +49,8 @@ static const int64_t caches[] = {0, 64 << 10, 16 << 10, 4 << 10, 1 << 10};
 /* One way to make the object. */
 typedef struct Way {
 	const Target *target;
-	bool small;
-	bool recompute; size_t most_scratch;   /* as in Embed */
+	bool small, recompute;                 /* as in Embed */
+	size_t most_scratch;
 	size_t least;                          /* bytes that it needs at least: code may keep more on the stack */
 	size_t needs;                          /* and with its code; 0: none has been made */
 } Way;
@@ -107,7 +107,7 @@ static bool make_within(ObjectUnit *u, size_t most) {
 		if (!compute_again(u, again, u->made.stack_bytes, most)) return false;
 		if (again->needs <= most) return true;
 	}
-	/* for what is said of it: none needs less than the one that is left */
+	/* None will do: the one that needs least is left, for the message; code is made of those that may be it. */
 	Way *best = last, *made = again->needs ? again : NULL;
 	for (int i = n; i-- > 0;) {
 		if (!ways[i].needs && (!best->needs || ways[i].least < best->needs) && !make(u, made = &ways[i], true)) return false;

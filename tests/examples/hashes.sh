@@ -10,7 +10,9 @@ set -eu
 nnc=$1
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'kill $first $second 2>/dev/null || :; rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+first='' second=''
 export NNC_FORCE_THREADS=1   # more workers than processors are meant here
 failed=0
 compared=0

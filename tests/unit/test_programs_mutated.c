@@ -12,6 +12,8 @@
 
 #if defined(__SANITIZE_ADDRESS__)
 enum { EVERY = 1 };
+#elif defined(__has_feature)
+enum { EVERY = __has_feature(address_sanitizer) ? 1 : 4 };
 #else
 enum { EVERY = 4 };
 #endif

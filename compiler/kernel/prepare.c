@@ -84,7 +84,7 @@ static Val *order_operand(Fn *f, Val *v, IntList labels, const int *groups[3], c
 	return ir_transpose(f, v, perm);
 }
 
-enum { WORTH_COPYING = 100 };   /* multiplications for each element */
+enum { WORTH_COPYING = 256 };   /* multiplications for each element: not for one small image, where memory counts */
 
 /* Operand `v`, or a copy of it in which the summed axes, of which there are several, are one: sums of one loop are packed, or
  * read in long runs.  ordered: the labels of its axes then. */

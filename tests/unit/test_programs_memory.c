@@ -195,8 +195,28 @@ static void sums_keep_their_product(void **state) {
 	arena_free(arena);
 }
 
+/* Weights are copied to the order of their product's sums where that is little beside the product: not for one small image. */
+static void one_image_copies_no_weights(void **state) {
+	(void)state;
+	for (int batch = 1; batch <= 8; batch *= 8) {
+		Arena *arena = arena_new();
+		Program *p = open_good(arena, "image.nn", "model net(x: [B, 13, 13, 32]) -> [B, 11, 11, 64] = x |> conv2d(64, 3)\n", 0);
+		Layout layout = layout_program(arena, p);
+		CompileOptions options = {.target = target_host(arena), .workers = 1};
+		KernelProgram *kp = compile_kernels(arena, run_passes(program_infer(p, 0, batch), 0, pass_count), p, &layout, &options);
+		int copies = 0;
+		for (int k = 0; k < kp->buffers.length; k++) {
+			const Buffer *b = &kp->buffers.data[k];
+			copies += b->kind == BUFFER_ARENA && b->first >= 0 && type_count(b->type) == 3 * 3 * 32 * 64;
+		}
+		assert_int_equal(copies, batch > 1);
+		arena_free(arena);
+	}
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_memory), cmocka_unit_test(keeps_one_source),
-	                                   cmocka_unit_test(logits_make_room), cmocka_unit_test(sums_keep_their_product)};
+	                                   cmocka_unit_test(logits_make_room), cmocka_unit_test(sums_keep_their_product),
+	                                   cmocka_unit_test(one_image_copies_no_weights)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

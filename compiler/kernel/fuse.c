@@ -24,7 +24,7 @@ typedef struct Fuse {
 	int *uses;               /* by Val.id: how many values and outputs read it, directly or through views */
 	double *cost;            /* by Val.id: cycles per 16 elements of computing it inline */
 	bool *has_reduced_rows;  /* by Val.id: a reduction runs over its last axis */
-	bool *near_anchor;       /* by Val.id: an anchor's result, which nothing else reads, is read inline, at the same index */
+	bool *near_anchor;       /* by Val.id: an anchor's result, of a product unshared, is read inline, at the same index */
 	int *kernel_of;          /* by Val.id: the kernel it is a root of, or -1 */
 	Numbers *readers;        /* by Val.id: the kernels it is a leaf of */
 	int *rank;               /* by kernel: more than that of any it runs after */
@@ -339,7 +339,7 @@ static void decide(Fuse *f, Val *v) {
 	for (int k = 0; k < computed_operands(v); k++) {
 		Val *a = v->arg[k];
 		if (kp->buffer_of[a->id] >= 0) {
-			near = near || (is_anchor(a) && f->uses[a->id] == 1);
+			near = near || (is_anchor(a) && (a->op != OpContract || f->uses[a->id] == 1));
 			computed = computed || a->op != OpInput;
 		} else {
 			cost += f->cost[a->id];

@@ -15,15 +15,6 @@ enum { BLOCK_HEADER = 64, BLOCK_SIZE = 1 << 16, INTERN_BUCKETS = 4096 };
 /* An arena that has grown large gets pages of 2 MiB, where the system has them: one fault instead of 512. */
 enum { LARGE_ARENA = 4 << 20, CHUNK_SIZE = 4 << 20 };
 
-/* Leaks are looked for in what malloc gave. */
-#if defined(__SANITIZE_ADDRESS__)
-enum { SANITIZED = 1 };
-#elif defined(__has_feature)
-enum { SANITIZED = __has_feature(address_sanitizer) };
-#else
-enum { SANITIZED = 0 };
-#endif
-
 struct Arena { Block *blocks; size_t bytes; Interned **buckets; };
 
 void fatal(const char *format, ...) {
@@ -80,7 +71,7 @@ static Block *map_block(Arena *arena, size_t total) {
 
 static Block *block_new(Arena *arena, size_t size) {
 	if (size > SIZE_MAX / 2) fatal("out of memory");
-	if (arena->bytes >= LARGE_ARENA && !SANITIZED) {
+	if (arena->bytes >= LARGE_ARENA && !SANITIZED) {   /* leaks are looked for in what malloc gave */
 		Block *b = map_block(arena, MAX((size_t)CHUNK_SIZE, (BLOCK_HEADER + size + 4095) / 4096 * 4096));
 		if (b) return b;
 	}

@@ -404,14 +404,14 @@ Embedded embed_compile(Arena *arena, Embed *embed, const Target *target) {
 		if (embed->steps[i].workers_symbol) emit_step_workers(&abi, &embed->steps[i]);
 	for (int i = 0; i < embed->nconstants; i++)
 		emit_constant(e, embed->constants[i].symbol, embed->constants[i].bytes, embed->constants[i].size);
-	StackMeasure *measure = stack_measure(e);
 	if (embed->sizes_only) {
-		out.stack_bytes = stack_least(measure);
+		out.stack_bytes = stack_least(stack_measure(e));
 		emit_free(e);
 		return out;
 	}
 	if (embed->text == EMBED_IR) out.text.bytes = emit_text(e), out.text.size = strlen(out.text.bytes);
 	if (embed->text == EMBED_ASSEMBLY) out.text = emit_assembly(e);
+	StackMeasure *measure = stack_measure(e);   /* after the texts, which need none of its attributes */
 	out.object = emit_object(e, false);
 	out.stack_bytes = stack_deepest(measure);
 	emit_free(e);

@@ -101,8 +101,8 @@ static double seconds_of(int many) {
 	return seconds;
 }
 
-/* Nothing looks at all declarations for each: eight times as many take about eight times as long, not 64 times, whatever the
- * machine. */
+/* Tens of thousands of declarations are found in a fraction of a second: nothing looks at all of them for each.  Eight times as
+ * many take about eight times as long, not 64 times. */
 static void many(void **state) {
 	(void)state;
 	enum { FEW = 5000, TIMES = 8 };
@@ -111,7 +111,7 @@ static void many(void **state) {
 		few = fmin(few, seconds_of(FEW));
 		all = fmin(all, seconds_of(TIMES * FEW));
 	}
-	if (all > 2.5 * TIMES * few) fail_msg("%d declarations took %.2f s, %d %.2f s", 3 * FEW, few, 3 * TIMES * FEW, all);
+	if (all > 2 || all > 2.5 * TIMES * few) fail_msg("%d declarations took %.2f s, %d %.2f s", 3 * FEW, few, 3 * TIMES * FEW, all);
 }
 
 int main(void) {

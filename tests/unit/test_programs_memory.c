@@ -119,6 +119,19 @@ static void test_memory(void **state) {
 	for_programs(check_program);
 }
 
+/* How many buffers of the arena have so many elements, in the kernels of `f` for one worker. */
+static int buffers_kept(Arena *arena, const Program *p, Fn *f, int64_t elements) {
+	Layout layout = layout_program(arena, p);
+	CompileOptions options = {.target = target_host(arena), .workers = 1};
+	const KernelProgram *kp = compile_kernels(arena, run_passes(f, 0, pass_count), p, &layout, &options);
+	int kept = 0;
+	for (int i = 0; i < kp->buffers.length; i++) {
+		const Buffer *b = &kp->buffers.data[i];
+		kept += b->kind == BUFFER_ARENA && b->first >= 0 && type_count(b->type) == elements;
+	}
+	return kept;
+}
+
 /* gelu of a product reads half of it and a multiple of it, backward as well: the product itself is kept, not both of them. */
 static void keeps_one_source(void **state) {
 	(void)state;
@@ -132,14 +145,7 @@ static void keeps_one_source(void **state) {
 		                                    "train { data = made; batch = 32; loss = mse(net(x), y); optimizer = sgd() }\n",
 		                                    layers[i]),
 		                       0);
-		Layout layout = layout_program(arena, p);
-		CompileOptions options = {.target = target_host(arena), .workers = 1};
-		KernelProgram *kp = compile_kernels(arena, run_passes(program_step(p, 0), 0, pass_count), p, &layout, &options);
-		int kept = 0;
-		for (int k = 0; k < kp->buffers.length; k++) {
-			const Buffer *b = &kp->buffers.data[k];
-			kept += b->kind == BUFFER_ARENA && b->first >= 0 && type_count(b->type) == 32 * 64;
-		}
+		int kept = buffers_kept(arena, p, program_step(p, 0), 32 * 64);
 		assert_int_equal(kept, 4); /* the product, 1 + erf, the result, its derivative */
 		arena_free(arena);
 	}
@@ -157,14 +163,7 @@ static void logits_make_room(void **state) {
 	                                    "train { data = made; batch = %d; loss = cross_entropy(net(x), y); optimizer = sgd() }\n",
 	                                    CLASSES, CLASSES, CLASSES, BATCH),
 	                       0);
-	Layout layout = layout_program(arena, p);
-	CompileOptions options = {.target = target_host(arena), .workers = 1};
-	KernelProgram *kp = compile_kernels(arena, run_passes(program_step(p, 0), 0, pass_count), p, &layout, &options);
-	int large = 0;
-	for (int k = 0; k < kp->buffers.length; k++) {
-		const Buffer *b = &kp->buffers.data[k];
-		large += b->kind == BUFFER_ARENA && b->first >= 0 && type_count(b->type) == BATCH * CLASSES;
-	}
+	int large = buffers_kept(arena, p, program_step(p, 0), BATCH * CLASSES);
 	assert_int_equal(large, 1);
 	arena_free(arena);
 }
@@ -182,14 +181,7 @@ static void sums_keep_their_product(void **state) {
 	                       "data made { x: f32[10, 10, 3] = npy(\"x.npy\"); y: f32[4] = npy(\"y.npy\") }\n"
 	                       "train { data = made; batch = 16; loss = mse(net(x), y); optimizer = sgd() }\n",
 	                       0);
-	Layout layout = layout_program(arena, p);
-	CompileOptions options = {.target = target_host(arena), .workers = 1};
-	KernelProgram *kp = compile_kernels(arena, run_passes(program_step(p, 0), 0, pass_count), p, &layout, &options);
-	int large = 0;
-	for (int k = 0; k < kp->buffers.length; k++) {
-		const Buffer *b = &kp->buffers.data[k];
-		large += b->kind == BUFFER_ARENA && b->first >= 0 && type_count(b->type) == ELEMENTS;
-	}
+	int large = buffers_kept(arena, p, program_step(p, 0), ELEMENTS);
 	/* of each layer the product, its result after relu and the adjoints of both; the last result once more as rows */
 	assert_int_equal(large, 9);
 	arena_free(arena);
@@ -201,14 +193,7 @@ static void one_image_copies_no_weights(void **state) {
 	for (int batch = 1; batch <= 8; batch *= 8) {
 		Arena *arena = arena_new();
 		Program *p = open_good(arena, "image.nn", "model net(x: [B, 13, 13, 32]) -> [B, 11, 11, 64] = x |> conv2d(64, 3)\n", 0);
-		Layout layout = layout_program(arena, p);
-		CompileOptions options = {.target = target_host(arena), .workers = 1};
-		KernelProgram *kp = compile_kernels(arena, run_passes(program_infer(p, 0, batch), 0, pass_count), p, &layout, &options);
-		int copies = 0;
-		for (int k = 0; k < kp->buffers.length; k++) {
-			const Buffer *b = &kp->buffers.data[k];
-			copies += b->kind == BUFFER_ARENA && b->first >= 0 && type_count(b->type) == 3 * 3 * 32 * 64;
-		}
+		int copies = buffers_kept(arena, p, program_infer(p, 0, batch), 3 * 3 * 32 * 64);
 		assert_int_equal(copies, batch > 1);
 		arena_free(arena);
 	}

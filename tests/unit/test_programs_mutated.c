@@ -10,13 +10,7 @@
 
 #include "lexer.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-enum { EVERY = 1 };
-#elif defined(__has_feature)
-enum { EVERY = __has_feature(address_sanitizer) ? 1 : 4 };
-#else
-enum { EVERY = 4 };
-#endif
+enum { EVERY = SANITIZED ? 1 : 4 };
 enum { SECONDS = 20 };   /* for one text: far more than any needs */
 
 static double now(void) {

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <string.h>
-#include <time.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -81,7 +81,15 @@ static void scopes(void **state) {
 	arena_free(arena);
 }
 
-/* Processor seconds of elaborating `many` consts, functions and derivatives each. */
+/* Seconds of this process's own code since its start: without the kernel's, which clears the pages that the arenas take, at a price
+ * of its own on every machine. */
+static double own_seconds(void) {
+	struct rusage usage;
+	getrusage(RUSAGE_SELF, &usage);
+	return (double)usage.ru_utime.tv_sec + 1e-6 * (double)usage.ru_utime.tv_usec;
+}
+
+/* Seconds of elaborating `many` consts, functions and derivatives each. */
 static double seconds_of(int many) {
 	Arena *arena = arena_new();
 	Text text = {.arena = arena};
@@ -92,9 +100,9 @@ static double seconds_of(int many) {
 	}
 	text_add(&text, "fn f0(x) = x * c%d\nmodel m(x: [B]) -> [B] = f0(x)\n", many - 1);
 	Diag *diag = diag_new(arena);
-	clock_t start = clock();
+	double start = own_seconds();
 	Program *p = elab_program(arena, diag, diag_source(diag, "many.nn", text.data, text.length, false), NULL);
-	double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
+	double seconds = own_seconds() - start;
 	diag_print(diag, stderr, false);
 	assert_non_null(p);
 	arena_free(arena);
@@ -102,16 +110,18 @@ static double seconds_of(int many) {
 }
 
 /* Tens of thousands of declarations are found in a fraction of a second: nothing looks at all of them for each.  Eight times as
- * many take about eight times as long, not 64 times. */
+ * many take about eight times as long, not 64 times; each the least of several turns, until that shows, since other work on the
+ * machine makes a turn slower, never faster. */
 static void many(void **state) {
 	(void)state;
-	enum { FEW = 5000, TIMES = 8 };
+	enum { FEW = 5000, TIMES = 8, TURNS = 12 };
 	double few = INFINITY, all = INFINITY;
-	for (int turn = 0; turn < 2; turn++) {
+	for (int turn = 0; turn < TURNS; turn++) {
 		few = fmin(few, seconds_of(FEW));
 		all = fmin(all, seconds_of(TIMES * FEW));
+		if (all <= 2 && all <= 2.5 * TIMES * few) return;
 	}
-	if (all > 2 || all > 2.5 * TIMES * few) fail_msg("%d declarations took %.2f s, %d %.2f s", 3 * FEW, few, 3 * TIMES * FEW, all);
+	fail_msg("%d declarations took %.2f s, %d %.2f s", 3 * FEW, few, 3 * TIMES * FEW, all);
 }
 
 int main(void) {

@@ -2,7 +2,7 @@
 # The same training on every target: tests/embed/targets.sh NNC REFERENCE SOURCE [--long [--table]]
 #   NNC, REFERENCE: the binaries; SOURCE: the root of the sources.
 # Short: 20 steps of the nets in tests/embed/nets and of tutorial2, whose hash is the f32 interpreter's.  --long: 50 steps, and
-# examples of full size.  --table: writes what came out into runtime/EMBEDDING.md.  Processors are emulated: by qemu for
+# the convnet.  --table: writes what came out into runtime/EMBEDDING.md.  Processors are emulated: by qemu for
 # processes, by qemu for boards and by Bochs for AVX-512 where this machine has none (both with firmware of our own,
 # tests/embed/bare), WebAssembly by node.  Targets without fused multiply-add are compared as compare.c says, all others by hash.
 set -u
@@ -18,7 +18,7 @@ failed=0
 steps=20
 [ -z "$long" ] || steps=50
 nets="$here/nets/conv.nn $here/nets/lstm.nn $here/nets/norm.nn $root/examples/tutorial2.nn"
-[ -z "$long" ] || nets="$nets $root/examples/convnet.nn $root/examples/charlm.nn $root/examples/resnet.nn"
+[ -z "$long" ] || nets="$nets $root/examples/convnet.nn"
 options="-std=c11 -O1 -Wall -Wextra -Werror -I$here -DSTEPS=$steps"
 
 fail() { echo "FAILED: $*"; failed=1; false; }

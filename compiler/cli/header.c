@@ -1,7 +1,6 @@
 /* header.c: in: an ObjectUnit; out: the text of its header, for C99 and C++11. */
 #include <ctype.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <string.h>
 
 #include "object.h"
@@ -86,39 +85,36 @@ static void write_head(Text *out, const ObjectUnit *u) {
 	say(out, u, " */\n#ifndef $_H\n#define $_H\n\n#include <stddef.h>\n#include <stdint.h>\n\n");
 }
 
-/* Enum constants where they fit an int, all of one enum so that they compare without a warning; macros where they do not. */
-static void write_number(Text *out, Text *large, const ObjectUnit *u, const char *name, size_t value, const char *comment) {
-	if (value <= INT_MAX) say(out, u, "\t$_%s = %zu,   /* %s */\n", name, value, comment);
-	else say(large, u, "#define $_%s ((size_t)%zuu)   /* %s */\n", name, value, comment);
+/* A macro, for #if and for arrays. */
+static void write_number(Text *out, const ObjectUnit *u, const char *name, size_t value, const char *comment) {
+	say(out, u, "#define $_%s %zu   /* %s */\n", name, value, comment);
 }
 
 static void write_numbers(Text *out, const ObjectUnit *u) {
 	Arena *arena = out->arena;
-	Text large = {.arena = arena};
-	text_bytes(&large, "", 0);
 	say(out, u, "enum {\n");
 #define CODE(name, number, meaning) say(out, u, "\t$_" #name " = %d,\n", number);
 	EMBED_CODES(CODE)
 #undef CODE
-	say(out, u, "\t$_ABI = %d,   /* version of the blocks and the calls */\n", EMBED_ABI);
-	if (u->infer) write_number(out, &large, u, "SCRATCH_INFER", u->made.scratch_infer, "bytes of scratch for a model");
-	if (u->train) write_number(out, &large, u, "SCRATCH_TRAIN", u->made.scratch_train, "bytes of scratch for a training step");
+	say(out, u, "\t$_ABI = %d   /* version of the blocks and the calls */\n};\n\n", EMBED_ABI);
+	if (u->infer) write_number(out, u, "SCRATCH_INFER", u->made.scratch_infer, "bytes of scratch for a model");
+	if (u->train) write_number(out, u, "SCRATCH_TRAIN", u->made.scratch_train, "bytes of scratch for a training step");
 	for (int i = 0; u->train && u->s->options->workers && i < u->embed.nsteps; i++) {
 		const char *suffix = train_suffix(arena, &u->s->program->trains.data[i]);
-		say(out, u, "\t$_WORKERS%s = %d,   /* threads that call %s together */\n", suffix, u->embed.steps[i].workers,
+		say(out, u, "#define $_WORKERS%s %d   /* threads that call %s together */\n", suffix, u->embed.steps[i].workers,
 		    u->embed.steps[i].workers_symbol);
 	}
 	if (u->made.scratch_workers)
-		write_number(out, &large, u, "SCRATCH_WORKERS", u->made.scratch_workers, "bytes of scratch that the workers share");
-	write_number(out, &large, u, "STACK_MAX", u->made.stack_bytes, "bytes of stack, at most, for any call");
-	write_number(out, &large, u, "CODE_BYTES", u->made.code_bytes, "machine code in the object");
-	write_number(out, &large, u, "DATA_BYTES", u->made.data_bytes, "read-only data in the object, weights included");
+		write_number(out, u, "SCRATCH_WORKERS", u->made.scratch_workers, "bytes of scratch that the workers share");
+	write_number(out, u, "STACK_MAX", u->made.stack_bytes, "bytes of stack, at most, for any call");
+	write_number(out, u, "CODE_BYTES", u->made.code_bytes, "machine code in the object");
+	write_number(out, u, "DATA_BYTES", u->made.data_bytes, "read-only data in the object, weights included");
 	const char *params = arena_printf(arena, "sizeof(%s_params): %zu of numbers, the rest is padding", u->x, u->dense_params);
 	const char *slots = arena_printf(arena, "sizeof(%s_train): %zu more of numbers, the optimiser's", u->x, u->dense_slots);
-	write_number(out, &large, u, "PARAMS_BYTES", u->embed.params_bytes, params);
-	if (u->train) write_number(out, &large, u, "TRAIN_BYTES", u->embed.train_bytes, slots);
-	write_number(out, &large, u, "PARAM_COUNT", (size_t)u->table_count, "tensors in the table");
-	say(out, u, "\t$_ALIGN = 64   /* bytes, of every block */\n};\n%s", large.data);
+	write_number(out, u, "PARAMS_BYTES", u->embed.params_bytes, params);
+	if (u->train) write_number(out, u, "TRAIN_BYTES", u->embed.train_bytes, slots);
+	write_number(out, u, "PARAM_COUNT", (size_t)u->table_count, "tensors in the table");
+	write_number(out, u, "ALIGN", 64, "bytes, of every block");
 	say(out, u, "/* What a block holds where: a hash of every tensor's path, kind, type, row and place, and for a training\n"
 	            " * block of every counter's and setting's.  Programs that differ only in what they compute share blocks. */\n"
 	            "#define $_PARAMS_ID UINT64_C(0x%016" PRIx64 ")\n", u->embed.params_id);

@@ -15,6 +15,9 @@
 #define GLUE2(a, b) a##_##b
 #define GLUE(a, b) GLUE2(a, b)
 #define N(name) GLUE(NAME, name)
+#if N(STACK_MAX) < 1 || N(PARAMS_BYTES) < N(ALIGN)   /* 0 of what is no macro */
+#error the sizes cannot be asked by #if
+#endif
 typedef N(params) Params;
 typedef N(train) Train;
 typedef N(param_info) Info;

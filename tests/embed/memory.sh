@@ -9,7 +9,7 @@ trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 failed=0 blocks=0
 fail() { echo "FAILED: $*"; failed=1; }
-macro() { sed -n "s/.*_$1 = \([0-9]*\).*/\1/p" x.h; }
+macro() { sed -n "s/^#define [^ ]*_$1 \([0-9]*\).*/\1/p" x.h; }
 # sums FILE: a line "sum size name" for each block
 sums() {
 	awk '

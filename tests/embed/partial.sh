@@ -55,7 +55,7 @@ part() {
 	awk -v line="  $line" '/optimizer =/ { print line; next } { print }' net.nn >"$1/net.nn"
 	"$nnc" compile "$1/net.nn" -o "$1/net.o" --entry train --target x86-64 >summary
 	slots=$(figure optimiser) scratch=$(figure scratch) code=$(figure code)
-	block=$(sed -n 's/.*net_TRAIN_BYTES = \([0-9]*\).*/\1/p' "$1/net.h")
+	block=$(sed -n 's/^#define net_TRAIN_BYTES \([0-9]*\).*/\1/p' "$1/net.h")
 	echo "$1: optimiser $slots, training block $block, scratch $scratch, code $code"
 	# the page's table says the same; scratch is the code generator's and may change
 	grep -q "^| $1 | $slots | $block | [0-9]* |$" "$page" || fail "EMBEDDING.md says something else: | $1 | $slots | $block |"

@@ -2,7 +2,7 @@
 # The same training on every target: tests/embed/targets.sh NNC REFERENCE SOURCE [--long [--table]]
 #   NNC, REFERENCE: the binaries; SOURCE: the root of the sources.
 # Short: 20 steps of the nets in tests/embed/nets and of tutorial2, whose hash is the f32 interpreter's.  --long: 50 steps, and
-# the convnet.  --table: writes what came out into runtime/EMBEDDING.md.  Processors are emulated: by qemu for
+# the convnet; every other example is compiled for every target, and must be alone.  --table: writes what came out into runtime/EMBEDDING.md.  Processors are emulated: by qemu for
 # processes, by qemu for boards and by Bochs for AVX-512 where this machine has none (both with firmware of our own,
 # tests/embed/bare), WebAssembly by node.  Targets without fused multiply-add are compared as compare.c says, all others by hash.
 set -u
@@ -182,5 +182,27 @@ for file in $nets; do
 	echo "$net: $expected after $steps steps"
 	grep "|$net|" "$work/cells" | awk -F'|' '{ printf "    %-12s %s\n", $1, $3 }'
 done
+compiled=0
+for file in "$root"/examples/*.nn "$root"/examples/embed/*/*.nn; do
+	[ -n "$long" ] || break
+	case " $nets " in *" $file "*) continue ;; esac
+	net=$(basename "$file" .nn)
+	small=$(sed -n "s/^$net //p" "$root/tests/examples/small.txt")
+	while IFS='|' read -r what _; do
+		name=${what%% *}
+		# shellcheck disable=SC2086
+		if "$nnc" compile "$file" -o "$work/$net.o" $small ${what#* } >"$work/summary" 2>"$work/notes" </dev/null; then
+			is_alone "$name"
+			compiled=$((compiled + 1))
+		else
+			grep -q "no such file" "$work/notes" && { echo "$net: skipped, its data is not here"; break; }
+			cat "$work/notes"
+			fail "$net, $name: does not compile"
+		fi
+	done <<-END
+	$(targets)
+	END
+done
+[ -z "$long" ] || echo "$compiled objects of the other examples are alone"
 [ -z "$table" ] || [ "$failed" != 0 ] || "$here/table.sh" "$work/cells" "$root/runtime/EMBEDDING.md"
 exit $failed

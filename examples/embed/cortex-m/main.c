@@ -1,5 +1,6 @@
 /* main.c: firmware for a Cortex-M4 that learns while it runs.  No operating system, no C library, no heap: the model's memory is
- * three variables.  A sensor would deliver the samples; here they are drawn: ten patterns of stripes, with noise.
+ * three variables.  A sensor would deliver the samples; here they are drawn, ten patterns of stripes with noise, or with
+ * -DPICTURES=FILE -DLABELS=FILE read from flash, where these files are: 28 by 28 bytes a picture, a byte a label.
  *
  * Text goes out by semihosting, which debuggers and qemu know. */
 #include <stdint.h>
@@ -11,6 +12,17 @@ static online_scratch scratch;
 
 /* ---- a sensor ---- */
 
+#ifdef PICTURES
+__asm__(".pushsection .rodata\npictures: .incbin \"" PICTURES "\"\nlabels: .incbin \"" LABELS "\"\n.popsection");
+extern const uint8_t pictures[][28][28], labels[];
+
+static int32_t sample(uint8_t image[28][28]) {
+	static int next;
+	for (int i = 0; i < 28; i++)
+		for (int j = 0; j < 28; j++) image[i][j] = pictures[next][i][j];
+	return labels[next++];
+}
+#else
 static uint32_t noise(void) {
 	static uint32_t state = 1;
 	state = state * 1664525u + 1013904223u;
@@ -26,6 +38,7 @@ static int32_t sample(uint8_t image[28][28]) {
 		}
 	return label;
 }
+#endif
 
 /* ---- what is printed ---- */
 

@@ -65,7 +65,7 @@ int main(void) {
 	return 0;
 }
 END
-macro() { sed -n "s/.*_$1 = \([0-9]*\).*/\1/p" "$name.h"; }
+macro() { sed -n "s/^#define [^ ]*_$1 \([0-9]*\).*/\1/p" "$name.h"; }
 # within BUDGET: makes it, sets needs
 within() {
 	"$nnc" compile "$name.nn" -o "$name.o" --budget "$1" --explain-memory >out 2>log || { fail "$name: --budget $1: $(head -1 log)"; return 1; }

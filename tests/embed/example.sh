@@ -138,7 +138,7 @@ c++ -std=c++11 -O1 -g $warnings -fsanitize=address,undefined -fno-sanitize=float
 
 # ---- linux-arm: the same program on another processor, one half here and one half there ----
 arm() {
-	command -v "$2" >/dev/null && command -v "$3" >/dev/null || return 0
+	command -v "$2" >/dev/null && command -v "$3" >/dev/null || { echo "linux-arm, $1: not run, without $2 or $3"; return 0; }
 	build linux-arm TARGET="$1" CC="$2" CFLAGS="-O2 $warnings"
 	rm -f there.state
 	"$3" embed/linux-arm/forecast there.state <numbers >out2

@@ -19,6 +19,7 @@ learns() {
 build online.elf >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 code=$(awk '$1 == "code" { print $2 }' "$work/log")
 [ "$code" -le 12288 ] || { echo "the trainer has $code bytes of code, more than 12 KiB"; exit 1; }
+grep -E '^(code|scratch)' "$work/log"
 learns run 120
 if [ -d /usr/share/datasets/fashion-mnist ]; then
 	build fashion.elf >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }

@@ -1,9 +1,11 @@
 #!/bin/sh
-# Objects whose products are of integers: tests/embed/int8.sh NNC ARRAYS SOURCE
+# Objects whose products are of integers: tests/embed/int8.sh NNC ARRAYS SOURCE [--long [EPOCHS]]
 # Nets of odd sizes, with first values: the f32 interpreter on the quantised graph, compiled code, and objects for every kind of machine that can be run here
-# give the same bits; objects are complete and keep within their scratch; they are made of the same bytes twice; parameters are a quarter.
+# give the same bits; objects are complete and keep within their scratch; they are made of the same bytes twice; parameters are a quarter.  --long:
+# examples/convnet.nn, trained for EPOCHS (as many as it says), loses at most half a point and has at most 27 % of the bytes; pictures
+# of the test set give the bits of the interpreter.
 set -u
-nnc=$(realpath "$1") arrays=$(realpath "$2") here=$(realpath "$3")/tests/embed
+nnc=$(realpath "$1") arrays=$(realpath "$2") here=$(realpath "$3")/tests/embed long=${4:-} epochs=${5:-}
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
@@ -126,4 +128,21 @@ for name in dense conv odd; do
 			node "$here/wasm.mjs"
 done
 echo "same bits:$ran"
+
+convnet() {
+	pictures=20 data=/usr/share/datasets/fashion-mnist
+	cp "$here/../../examples/convnet.nn" . && "$nnc" train convnet.nn ${epochs:+--epochs "$epochs"} >log 2>&1 || { tail -3 log; fail "convnet: train"; return; }
+	"$nnc" compile convnet.nn --weights convnet.run/weights.safetensors --quantize int8 -o convnet.o >summary || { fail "convnet: compile"; return; }
+	grep -A 2 '^int8' summary
+	awk '/ % of the bytes/ { for (i = 2; i <= NF; i++) if ($i == "%") bytes = $(i - 1) } / accuracy of / { lost = -$NF }
+		END { exit !(bytes > 0 && bytes <= 27 && lost != "" && lost <= 0.005) }' summary || fail "convnet: it loses too much"
+	# shellcheck disable=SC2046
+	"$arrays" write convnet.x.npy u1 $pictures,28,28 $(gzip -cd $data/t10k-images-idx3-ubyte.gz | tail -c +17 | head -c $((pictures * 784)) | od -An -v -tu1)
+	for how in "" --interpret; do
+		"$nnc" predict convnet.nn --weights convnet.run/weights.safetensors --quantize int8 --input image=convnet.x.npy -o out$how.npy $how >log 2>&1 ||
+			fail "convnet: predict $how: $(cat log)"
+	done
+	cmp out.npy out--interpret.npy && echo "$pictures pictures: the interpreter's bits" || fail "convnet: compiled is not interpreted"
+}
+[ "$long" != --long ] || convnet
 exit $failed

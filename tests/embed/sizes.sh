@@ -21,7 +21,7 @@ sections() {
 		END { print code + 0, constant + 0, written + 0 }'
 }
 
-macro() { sed -n "s/^\t${net}_$1 = \([0-9]*\),.*/\1/p" "$net.h"; }
+macro() { sed -n "s/^#define ${net}_$1 \([0-9]*\).*/\1/p" "$net.h"; }
 
 row() { echo "| $net | \`$target\` | $1 | $2 | $3 | $4 | $5 |" | tee -a rows; }
 

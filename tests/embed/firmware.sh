@@ -14,7 +14,7 @@ learns() {
 	timeout 60 make -C "$work" -s NNC="$nnc" CC=false "$1" >"$work/out"
 	cat "$work/out"
 	awk -v least="$2" '$1 == "step" { if (!n++) first = $4; last = $4 } $2 == "of" { right = $1 }
-		END { exit !(n == 5 && last < 0.65 * first && right > least) }' "$work/out" || { echo "$1: it does not learn"; exit 1; }
+		END { exit !(n == 5 && last < 0.6 * first && right > least) }' "$work/out" || { echo "$1: it does not learn"; exit 1; }
 }
 build online.elf >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 code=$(awk '$1 == "code" { print $2 }' "$work/log")

@@ -2,9 +2,10 @@
 # The same training on every target: tests/embed/targets.sh NNC REFERENCE SOURCE [--long [--table]]
 #   NNC, REFERENCE: the binaries; SOURCE: the root of the sources.
 # Short: 20 steps of the nets in tests/embed/nets and of tutorial2, whose hash is the f32 interpreter's.  --long: 50 steps, and
-# the convnet; every other example is compiled for every target, and must be alone.  --table: writes what came out into runtime/EMBEDDING.md.  Processors are emulated: by qemu for
-# processes, by qemu for boards and by Bochs for AVX-512 where this machine has none (both with firmware of our own,
-# tests/embed/bare), WebAssembly by node.  Targets without fused multiply-add are compared as compare.c says, all others by hash.
+# the convnet; every other example is compiled for every target, and must be alone.  --table: writes what came out into
+# runtime/EMBEDDING.md.  Processors are emulated: by qemu for processes, by qemu for boards and by Bochs for AVX-512 where this
+# machine has none (both with firmware of our own, tests/embed/bare), WebAssembly by node.  Targets without fused multiply-add are
+# compared as compare.c says, all others by hash.
 set -u
 nnc=$1 reference=$2 root=$3 long= table=
 shift 3

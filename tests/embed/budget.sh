@@ -5,6 +5,7 @@
 # The smallest compute values again, the largest none.
 set -u
 nnc=$(realpath "$1")
+. "$2/tests/embed/macro.sh"
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
@@ -65,13 +66,12 @@ int main(void) {
 	return 0;
 }
 END
-macro() { sed -n "s/^#define [^ ]*_$1 \([0-9]*\).*/\1/p" "$name.h"; }
 # within BUDGET: makes it, sets needs
 within() {
 	"$nnc" compile "$name.nn" -o "$name.o" --budget "$1" --explain-memory >out 2>log || { fail "$name: --budget $1: $(head -1 log)"; return 1; }
-	scratch=$(macro SCRATCH_TRAIN)
-	[ "$(macro SCRATCH_INFER)" -gt "$scratch" ] && scratch=$(macro SCRATCH_INFER)
-	needs=$(($(macro TRAIN_BYTES) + scratch + $(macro STACK_MAX)))
+	scratch=$(macro "$name.h" SCRATCH_TRAIN)
+	[ "$(macro "$name.h" SCRATCH_INFER)" -gt "$scratch" ] && scratch=$(macro "$name.h" SCRATCH_INFER)
+	needs=$(($(macro "$name.h" TRAIN_BYTES) + scratch + $(macro "$name.h" STACK_MAX)))
 	[ $needs -le "$1" ] || fail "$name: --budget $1 and it needs $needs"
 	[ "$(awk '$1 == "memory" { print $2 }' out)" = $needs ] || fail "$name: it says $(grep memory out), and needs $needs"
 	${CC:-cc} -std=c11 -O1 -DNAME="$name" -include "$name.h" -o main main.c "$name.o" && hash=$(./main) || fail "$name: --budget $1: it does not run: $?"

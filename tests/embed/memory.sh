@@ -4,12 +4,12 @@
 # program; the sizes of blocks, scratch, code and data are those of the header and of the object's sections.
 set -u
 nnc=$(realpath "$1") root=$(realpath "$2")
+. "$root/tests/embed/macro.sh"
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 failed=0 blocks=0
 fail() { echo "FAILED: $*"; failed=1; }
-macro() { sed -n "s/^#define [^ ]*_$1 \([0-9]*\).*/\1/p" x.h; }
 # sums FILE: a line "sum size name" for each block
 sums() {
 	awk '
@@ -31,11 +31,11 @@ for file in "$root"/tests/embed/*.nn "$root"/examples/*.nn; do
 	sums out >rows
 	blocks=$((blocks + $(wc -l <rows)))
 	awk '$1 != $2 { print; bad = 1 } END { exit bad }' rows || fail "$name: rows do not add up to the block"
-	[ "$(awk '$3 == "scratch_to_infer" { print $2 }' rows)" = "$(macro SCRATCH_INFER)" ] || fail "$name: scratch to infer"
-	[ "$(awk '$3 == "scratch_to_train" { print $2 }' rows)" = "$(macro SCRATCH_TRAIN)" ] || fail "$name: scratch to train"
-	[ "$(awk '$3 ~ /_params$/ { print $2 }' rows)" = "$(macro PARAMS_BYTES)" ] || fail "$name: the parameters' block"
-	[ "$(awk '$3 ~ /_train$/ && $3 !~ /^scratch/ { print $2 }' rows)" = "$(macro TRAIN_BYTES)" ] || fail "$name: the training block"
-	[ "$(size -A x.o | awk '/^\.(rodata|eh_frame|data\.rel\.ro)/ { n += $2 } END { print n + 0 }')" = "$(macro DATA_BYTES)" ] || fail "$name: read-only data"
+	[ "$(awk '$3 == "scratch_to_infer" { print $2 }' rows)" = "$(macro x.h SCRATCH_INFER)" ] || fail "$name: scratch to infer"
+	[ "$(awk '$3 == "scratch_to_train" { print $2 }' rows)" = "$(macro x.h SCRATCH_TRAIN)" ] || fail "$name: scratch to train"
+	[ "$(awk '$3 ~ /_params$/ { print $2 }' rows)" = "$(macro x.h PARAMS_BYTES)" ] || fail "$name: the parameters' block"
+	[ "$(awk '$3 ~ /_train$/ && $3 !~ /^scratch/ { print $2 }' rows)" = "$(macro x.h TRAIN_BYTES)" ] || fail "$name: the training block"
+	[ "$(size -A x.o | awk '/^\.(rodata|eh_frame|data\.rel\.ro)/ { n += $2 } END { print n + 0 }')" = "$(macro x.h DATA_BYTES)" ] || fail "$name: read-only data"
 	grep -E '^ +[0-9]+  .*(kept for the backward|on the way|a derivative|packed operands)' out | grep -v -E '  (line [0-9]+|<std>)' && fail "$name: a value without a line"
 done
 echo "$blocks blocks"

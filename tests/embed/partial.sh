@@ -3,6 +3,7 @@
 # Parameters that no optimiser has cost nothing in the object: no moments, no gradient, less scratch and code; and a step leaves them as they are.
 set -eu
 nnc=$(realpath "$1") page=$(realpath "$2")/runtime/EMBEDDING.md
+. "$2/tests/embed/macro.sh"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
@@ -55,7 +56,7 @@ part() {
 	awk -v line="  $line" '/optimizer =/ { print line; next } { print }' net.nn >"$1/net.nn"
 	"$nnc" compile "$1/net.nn" -o "$1/net.o" --entry train --target x86-64 >summary
 	slots=$(figure optimiser) scratch=$(figure scratch) code=$(figure code)
-	block=$(sed -n 's/^#define net_TRAIN_BYTES \([0-9]*\).*/\1/p' "$1/net.h")
+	block=$(macro "$1/net.h" TRAIN_BYTES)
 	echo "$1: optimiser $slots, training block $block, scratch $scratch, code $code"
 	# the page's table says the same; scratch is the code generator's and may change
 	grep -q "^| $1 | $slots | $block | [0-9]* |$" "$page" || fail "EMBEDDING.md says something else: | $1 | $slots | $block |"

@@ -10,6 +10,7 @@ set -eu
 nnc=$1 onnx2c=$2 root=$3 table=${4:-}
 python=${PYTHON:-python3}
 here=$root/tests/embed
+. "$here/macro.sh"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
@@ -21,7 +22,6 @@ sections() {
 		END { print code + 0, constant + 0, written + 0 }'
 }
 
-macro() { sed -n "s/^#define ${net}_$1 \([0-9]*\).*/\1/p" "$net.h"; }
 
 row() { echo "| $net | \`$target\` | $1 | $2 | $3 | $4 | $5 |" | tee -a rows; }
 
@@ -32,7 +32,7 @@ ours() {
 	"$nnc" compile "$file" --entry infer --batch 1 --weights "$net.safetensors" --target "$target" -o "$net.o" "$@" >/dev/null
 	# shellcheck disable=SC2046
 	set -- $(sections "$net.o")
-	row "$by" "$1" "$2" "$(($3 + $(macro SCRATCH_INFER)))" "$(macro STACK_MAX)"
+	row "$by" "$1" "$2" "$(($3 + $(macro "$net.h" SCRATCH_INFER)))" "$(macro "$net.h" STACK_MAX)"
 }
 all_ours() {
 	ours nnc
